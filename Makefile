@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Every target makes .venv first when it is not there.
+# `make` alone lists the targets. Every target creates .venv first if it does not exist.
 SHELL := /bin/bash
 export SHELL # DVC runs commands by it, and a user's own may be fish or forbid to log in
 PYTHON ?= python3
@@ -10,19 +10,19 @@ export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-# Before anything is downloaded: pip would refuse a Python that this is not for, after all the rest.
+# Checked before anything is downloaded: pip would only refuse a wrong Python at the end.
 FITS = $(PYTHON) -c 'import re, sys; w = re.search("requires-python = .>=3.([0-9]+),<3.([0-9]+).", open("pyproject.toml").read()); \
   v = "%d.%d" % sys.version_info[:2]; ok = (3, int(w[1])) <= sys.version_info[:2] < (3, int(w[2])); \
   ok or sys.exit("error: Python 3.%s to 3.%d is needed, and $(PYTHON) is %s: make PYTHON=python3.%d ..." % (w[1], int(w[2]) - 1, v, int(w[2]) - 1))'
-# One that was moved or copied with its checkout leads to where it was made: its scripts, and the code that it imports.
+# After a checkout is moved or copied, the scripts and imports of its .venv still point to the old place.
 HERE := $(shell pwd -P)
 MADE := $(shell cat $(VENV)/.done 2>/dev/null)
 ifneq ($(MADE),)
 ifneq ($(MADE),$(HERE))
-$(info .venv was made in $(MADE), and is made anew here)
+$(info .venv was created in $(MADE); creating it again here)
 $(shell rm -f $(VENV)/.done)
 endif
 endif
@@ -34,14 +34,14 @@ $(VENV)/.done: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@pwd -P > $@
 
-venv: $(VENV)/.done ## .venv with the exact versions of requirements.lock
+venv: $(VENV)/.done ## create .venv with the exact versions of requirements.lock
 
-# A folder of a ZIP has no git, or git does not trust it.
+# An unpacked ZIP has no git repository, or git does not trust it.
 HAS_GIT = @git rev-parse --git-dir >/dev/null 2>&1 || grep -qsE 'no_scm *= *true' .dvc/config.local || { echo \
-  "error: $$(git rev-parse --git-dir 2>&1 | tr -s '\n\t' '  '); \`git init && git add -A && git commit -m start\`, or to do" \
+  "error: $$(git rev-parse --git-dir 2>&1 | tr -s '\n\t' '  '); run \`git init && git add -A && git commit -m start\`, or" \
   "without experiments \`$(BIN)/python -m dvc config --local core.no_scm true\`" >&2; exit 1; }
 
-repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 seconds when nothing changed)
+repro: venv ## run the whole pipeline, captions to scores (10 minutes on 2 cores, 5 seconds if nothing changed)
 	$(HAS_GIT)
 	dvc repro
 	@python -m captionseg sync || true
@@ -49,54 +49,54 @@ repro: venv ## the whole pipeline, captions to scores (10 minutes on 2 cores, 5 
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make services"
 
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 5
-test: venv ## the tests: CPU, no network
+test: venv ## run the tests (CPU, no network)
 	$(PYTEST)
 
-check: venv ## format, ruff, pyright, import-linter and the tests: what CI runs
+check: venv ## run what CI runs: formatting, ruff, pyright, import-linter and the tests
 	ruff format --check .
 	ruff check .
 	pyright
 	lint-imports
 	$(PYTEST)
 
-deps: venv ## dvc.yaml's deps of code, from what each stage imports
+deps: venv ## update the code dependencies in dvc.yaml from the imports of each stage
 	python -m stages.deps
 
-gate: venv ## thresholds, no regression against the base branch, dvc.lock of this code; fails on a miss; needs no data
+gate: venv ## check thresholds, regressions against the base branch, and dvc.lock; needs no data
 	python -m stages.gate $(ARGS)
 
-flow: venv ## the same DAG as a Prefect flow: retries, time-outs, logs
+flow: venv ## run the pipeline as a Prefect flow, with retries, time-outs and logs
 	$(HAS_GIT)
 	python -m flows.reproduce
 
-experiment: venv ## run experiments/NAME.yaml by DVC and keep its scores; without NAME, list them (NAME=groups)
+experiment: venv ## run experiments/NAME.yaml with DVC and keep its scores; without NAME, list all (NAME=groups)
 	@python -m stages.experiment $${NAME:+"$$NAME"}
 
-services: venv ## Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
+services: venv ## start Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m captionseg.tracking.places
 	@python -m flows.services start $(OPTIONS)
 
 mlflow: services
 
-services-status: venv ## which of them run, and where their logs are
+services-status: venv ## show which services run, and where their logs are
 	@python -m flows.services status
 
-services-stop: venv ## end them and what they run
+services-stop: venv ## stop the services and their runs
 	@python -m flows.services stop
 
-screenshots: services ## docs/pictures anew: a run in Prefect, recipes in MLflow, the validation page; needs a Chromium
+screenshots: services ## take docs/pictures again: a run in Prefect, recipes in MLflow, the validation page; needs Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright
 	@set -e; eval "$$(python -m flows.services env)"; set -x; python -m prefect deployment run reproduce/nightly --watch; \
 	  python docs/screenshots.py --prefect "$${PREFECT_API_URL%/api}" --mlflow "$$MLFLOW_TRACKING_URI"
 
-lock: ## requirements.lock anew, from pyproject.toml in a fresh environment
+lock: ## update requirements.lock from pyproject.toml in a fresh environment
 	@$(FITS)
 	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
 	.work/lock/bin/python -m pip install --quiet ".[dev]"
 	.work/lock/bin/python -m pip freeze --exclude captionseg > requirements.lock.new
 	mv requirements.lock.new requirements.lock && rm -rf .work/lock
 
-clean: ## forget unfinished work, keep data, models and reports
+clean: ## delete unfinished work; data, models and reports stay
 	rm -rf .work
 
 .PHONY: help venv repro test check gate flow experiment mlflow services services-status services-stop screenshots lock clean

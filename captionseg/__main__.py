@@ -1,4 +1,4 @@
-"""python -m captionseg: the command line."""
+"""The command line as `python -m captionseg`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Large arrays that lie in one file a shard, read by row."""
+"""Large arrays stored in one file per shard, read by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captionseg.storage.folders import map_arrays
 
 
 class ShardedArray:
-    """The rows of several `.npy` files as one array; only rows that are asked for are read.
+    """The rows of several `.npy` files as one array; only requested rows are read.
 
     Args:
         parts: memory-mapped, in row order.
@@ -24,9 +24,7 @@ class ShardedArray:
 
     @staticmethod
     def of_folder(folder: Path, rows: Mapping[str, int] | None = None) -> ShardedArray:
-        """All `.npy` files of a folder in name order; arguments and errors as in
-        `storage.map_arrays`.
-        """
+        """Map all `.npy` files of a folder in name order; see `storage.map_arrays`."""
         return ShardedArray(map_arrays(folder, rows))
 
     def __len__(self) -> int:
@@ -34,11 +32,11 @@ class ShardedArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
+        """Shape of the whole array."""
         return (len(self), *self.parts[0].shape[1:])
 
     def __getitem__(self, rows: Integer[np.ndarray, " row"]) -> Shaped[np.ndarray, " row *item"]:
-        """Rows, in the order asked for."""
+        """Return rows in the requested order."""
         rows = np.asarray(rows)
         out = np.empty((len(rows), *self.parts[0].shape[1:]), self.parts[0].dtype)
         part = np.searchsorted(self.starts, rows, side="right") - 1

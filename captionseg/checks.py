@@ -1,7 +1,6 @@
-"""Whether all of params.yaml is fine, and its sections fit together: what each of them cannot know
-of the others.
+"""Checks of the whole of params.yaml, including what one section cannot check about another.
 
-Every check yields lines, one for each mistake: path, what was found, what to do.
+Every check yields one line per mistake: the path, what was found, what to do.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ HELD_OUT_MEASURES = tuple(
     for end in ("", "_low", "_high")
 )
 DIFFERENCE = ("miou", "low", "high", "better")
-NEAR = 0.9  # names that are so alike differ by a slip
+NEAR = 0.9  # similarity from which a name counts as a typo of another
 
 Keys = tuple[str, ...]
 
 
 def check(params: Params, *, done: Collection[str] = ()) -> None:
-    """Refuse what would fail, or mean nothing, in any stage.
+    """Refuse params that would fail in any stage, or have no effect.
 
     Args:
-        params: of the whole file.
-        done: sections whose files are no longer needed, as the stages that read them are done.
+        params: the whole file.
+        done: sections whose files are not checked, because the stages that read them are done.
 
     Raises:
-        UserError: a line for each mistake.
+        UserError: one line per mistake.
     """
     params.check()
     faults = [
@@ -78,13 +77,13 @@ def check(params: Params, *, done: Collection[str] = ()) -> None:
 
 
 def check_rules(params: Params) -> Iterator[str]:
-    """Rules that something reads are among those that are run."""
+    """Check that every rule that something reads is one that curate runs."""
     run = params.curate.rules
     readers = {"segment_text.curation": params.segment_text.curation}
     if "nouns" not in run:
         yield (
-            f"curate.rules: 'nouns' is missing (there: {', '.join(run)}), which all training "
-            "reads; add it"
+            f"curate.rules: 'nouns' is missing (found: {', '.join(run)}), but all training needs "
+            "it; add it"
         )
     for name, recipe in params.recipes.items():
         readers |= {
@@ -94,58 +93,58 @@ def check_rules(params: Params) -> Iterator[str]:
     for where, rule in readers.items():
         if rule not in run:
             yield (
-                f"{where}: reads rule {rule!r}, which curate.rules does not run (there: "
-                f"{', '.join(run)}); add it"
+                f"{where}: rule {rule!r} is not in curate.rules (found: {', '.join(run)}); add it "
+                "there"
             )
     yield from catch_lines(check_keys, params.evaluate.also, params.recipes, "evaluate.also")
 
 
 def check_counts(params: Params) -> Iterator[str]:
-    """Numbers of one section that another one bounds."""
+    """Check numbers that are limited by another section."""
     index, curate, most = params.index, params.curate, params.validate.max_clusters
     for name, rule in curate.chosen().items():
         where = f"curate.{'variants.' if name in curate.variants else ''}{name}"
         limit, clusters = getattr(rule, "limit", math.inf), getattr(rule, "clusters", 0)
         if curate.sampled > limit:
             yield (
-                f"curate.sampled: {curate.sampled} cannot be drawn of the {limit} concepts that "
+                f"curate.sampled: {curate.sampled} is more than the {limit} concepts that "
                 f"{where}.limit keeps"
             )
         if clusters > limit:
             yield (
-                f"{where}.clusters: {clusters} clusters of at most {limit} concepts; lower it, or "
-                f"raise {where}.limit"
+                f"{where}.clusters: {clusters} is more than the {limit} concepts that "
+                f"{where}.limit keeps; lower it, or raise {where}.limit"
             )
         if clusters > most:
             yield (
-                f"{where}.clusters: {clusters} is more than validate.max_clusters allows "
-                f"({most}); raise that"
+                f"{where}.clusters: {clusters} is more than validate.max_clusters ({most}); "
+                "raise validate.max_clusters"
             )
         for field, held in (
             ("neighbours", index.neighbours),
             ("captions", index.caption_neighbours),
         ):
-            if (wanted := getattr(rule, field, 0)) > held:
+            if (count := getattr(rule, field, 0)) > held:
                 key = "index.neighbours" if field == "neighbours" else "index.caption_neighbours"
                 yield (
-                    f"{where}.{field}: {wanted} is more than {key} holds ({held}); raise that, or "
-                    "lower this"
+                    f"{where}.{field}: {count} is more than {key} ({held}); lower it, or raise "
+                    f"{key}"
                 )
     folder = params.download.folder
     if getattr(params.download.chosen(), "train", 1) == 0:
         yield (
-            f"download.{params.download.source}.train: 0 pictures leave nothing to train on; give "
-            "at least 1"
+            f"download.{params.download.source}.train: 0 leaves no pictures to train on; use at "
+            "least 1"
         )
     if params.download.source == "folder" and folder.tune + folder.test >= 1:
         yield (
-            f"download.folder: tune and test together are {folder.tune + folder.test:g}: nothing "
-            "is left to train on"
+            f"download.folder: tune + test is {folder.tune + folder.test:g}, which leaves no "
+            "pictures to train on; make it less than 1"
         )
 
 
 def check_recipes(params: Params) -> Iterator[str]:
-    """What recipes change of a model and of training is there to be changed, and fits together."""
+    """Check that recipes only set fields that exist, and that these are consistent."""
     world = params.runtime.devices * params.runtime.nodes
     for name, recipe in params.recipes.items():
         yield from catch_lines(model_config, recipe, params.pretrain, where=f"recipes.{name}")
@@ -162,13 +161,13 @@ def check_recipes(params: Params) -> Iterator[str]:
         }
         if trained.batch % world:
             yield (
-                f"{where['batch']}.batch: {trained.batch} images are no equal parts for the "
-                f"{world} processes of runtime.devices x runtime.nodes; take a multiple of {world}"
+                f"{where['batch']}.batch: {trained.batch} cannot be split evenly over the {world} "
+                f"processes of runtime.devices x runtime.nodes; use a multiple of {world}"
             )
         if trained.warmup and trained.schedule != "poly":
             yield (
-                f"{where['warmup']}.warmup: {trained.warmup} steps that schedule "
-                f"{trained.schedule} does not have; take schedule: poly, or leave warmup out"
+                f"{where['warmup']}.warmup: schedule {trained.schedule} has no warmup, found "
+                f"{trained.warmup} steps; use schedule: poly, or remove warmup"
             )
 
 
@@ -177,46 +176,46 @@ def check_recipes(params: Params) -> Iterator[str]:
 
 
 def list_numbers(params: Params) -> set[Keys]:
-    """Paths of the numbers that metrics.json may hold."""
-    name, found = (
+    """Return the paths of all numbers that metrics.json may contain."""
+    name, paths = (
         params.evaluate.name,
         {("data", "pairs"), ("data", "download_success"), ("gate", "passed")},
     )
-    found |= {("data", "masks", split) for split in ("train", "tune", "test")}
-    found |= {
+    paths |= {("data", "masks", split) for split in ("train", "tune", "test")}
+    paths |= {
         ("index", f"{index}_recall")
         for index in ("image", "text", "neighbours", "caption_neighbours")
     }
-    found |= {
+    paths |= {
         ("curation", rule, measure) for rule in params.curate.rules for measure in CURATION_MEASURES
     }
-    found |= {("curation", DROPPED, kind) for kind in params.curate.marks.kinds()}
-    found |= {
+    paths |= {("curation", DROPPED, kind) for kind in params.curate.marks.kinds()}
+    paths |= {
         ("curation", rule, "held_out", measure)
         for rule in params.curate.rules
         for measure in HELD_OUT_MEASURES
     }
-    found |= {
+    paths |= {
         ("segments", *more, measure) for more in ((), ("captions",)) for measure in SEGMENT_MEASURES
     }
     for recipe in params.recipes:
-        found |= {("recipes", recipe, name, score) for score in SCORES}
-        found |= {
+        paths |= {("recipes", recipe, name, score) for score in SCORES}
+        paths |= {
             ("recipes", recipe, name, over, key)
             for over in ("over_baseline", "over_control")
             for key in DIFFERENCE
         }
-        found |= {
+        paths |= {
             ("recipes", recipe, f"{name}@{paper}", score)
             for paper in params.evaluate.also.get(recipe, ())
             for score in SCORES
         }
-        found |= {("recipes", recipe, "train", measure) for measure in ("loss", "tune_miou")}
-    return found
+        paths |= {("recipes", recipe, "train", measure) for measure in ("loss", "tune_miou")}
+    return paths
 
 
 def check_gate(params: Params) -> Iterator[str]:
-    """Rules can be read, and name numbers that there will be."""
+    """Check that gate rules can be parsed and name numbers that the run will produce."""
     known = list_numbers(params)
     for name, text in params.gate.items():
         try:
@@ -227,30 +226,31 @@ def check_gate(params: Params) -> Iterator[str]:
         for word in [word for _, factors in (*rule.left, *rule.right) for word in factors]:
             try:
                 if not math.isfinite(float(word)):
-                    yield f"gate.{name}: {word!r} is no finite number, so the rule decides nothing"
+                    yield f"gate.{name}: {word!r} is not a finite number"
             except ValueError:
                 yield from check_pattern(
-                    f"gate.{name}: metrics.json will have no {word}", word, known
+                    f"gate.{name}: metrics.json will not contain {word}", word, known
                 )
 
 
 def check_regression(params: Params) -> Iterator[str]:
-    """Patterns fit some number that there will be."""
+    """Check that every pattern of `regression` matches a number that the run will produce."""
     known = list_numbers(params)
     for pattern in params.regression:
         yield from check_pattern(
-            f"regression.{pattern}: fits no number of metrics.json", pattern, known
+            f"regression.{pattern}: matches no number in metrics.json", pattern, known
         )
 
 
 def check_pattern(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[str]:
-    """The fault, if a pattern fits nothing that is known.
+    """Yield the fault if a pattern matches no known number.
 
-    Where only the name of a recipe, rule or benchmark is another, and no slip of one that there is,
-    it is not refused but said: an experiment may have fewer recipes than the rules are of.
+    If only the name of a recipe, rule or benchmark is unknown, and it is no typo of a known one,
+    the fault is logged as a warning instead: an experiment may have fewer recipes than the gate's
+    rules name.
     """
     words = pattern.split(".")
-    if "retrieval" in words[:-1]:  # has numbers of its own, by what is looked for
+    if "retrieval" in words[:-1]:  # the numbers below it depend on the queries
         words = words[: words.index("retrieval") + 1]
     alike = [keys for keys in known if len(keys) == len(words)]
     if any(all(map(fnmatchcase, keys, words)) for keys in alike):
@@ -268,12 +268,12 @@ def check_pattern(fault: str, pattern: str, known: Iterable[Keys]) -> Iterator[s
     yield fault + (
         f"; did you mean {min(near)!r}?"
         if near
-        else " (it has data, index, curation, segments, recipes)"
+        else " (sections: data, index, curation, segments, recipes)"
     )
 
 
 def is_slip(name: str, word: str) -> bool:
-    """Is the word a pattern of the name, or the name but for a letter or so?"""
+    """Return whether a word matches a name as a pattern, or is a likely typo of it."""
     return fnmatchcase(name, word) or difflib.SequenceMatcher(None, name, word).ratio() >= NEAR
 
 
@@ -282,17 +282,18 @@ def is_slip(name: str, word: str) -> bool:
 
 
 def check_files(params: Params, done: Collection[str]) -> Iterator[str]:
-    """Files and folders that chosen members name are there."""
+    """Check that the files and folders exist that the chosen members name."""
     for section, where, path in (*list_paths(params), *list_weights(params)):
         if section not in done and not path:
-            yield f"{where}: give the path of what is to be read"
+            yield f"{where}: empty; give a path"
         elif section not in done and not Path(path).expanduser().exists():
             yield f"{where}: no such file or folder: {path!r}"
 
 
 def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
-    """Section, dotted path and value of what is a path, of members that are chosen before
-    training."""
+    """Yield (section, dotted path, value) of every path that a chosen member reads before training
+    starts.
+    """
     download, caption, curate, segments = (
         params.download,
         params.caption,
@@ -323,11 +324,11 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
 
 
 def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
-    """The same of models and of what makes masks for them."""
+    """Yield (section, dotted path, value) of the weights of models and mask makers."""
     masks = {"evaluate": params.evaluate.masks}
     for name, recipe in params.recipes.items():
         if recipe.masks is not None:
-            with suppress(UserError):  # said already
+            with suppress(UserError):  # reported by check_recipes
                 masks[f"recipes.{name}"] = build(MasksParams, recipe.masks, "masks")
     for where, one in masks.items():
         if one is not None and one.maker == "sam_auto":
@@ -336,7 +337,7 @@ def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
         try:
             config = model_config(recipe, params.pretrain)
         except UserError:
-            continue  # said already
+            continue  # reported by check_recipes
         yield from (
             ("pretrain", f"recipes.{name}: {path}", value)
             for path, value in find_weights(config, recipe.model)
@@ -344,8 +345,9 @@ def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
 
 
 def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Path and value of every field `weights` that names a file, of a config and those inside
-    it."""
+    """Yield the path and value of every field `weights` that names a file, in a config and in the
+    configs nested in it.
+    """
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value, path = getattr(config, field.name), f"{where}.{field.name}"
         if field.name == "weights" and value not in ("", "packaged"):
@@ -354,9 +356,9 @@ def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
             yield from find_weights(inner, path)
 
 
-def catch_lines(call: Callable[..., object], *given: Any, **more: Any) -> Iterator[str]:
-    """The lines of a UserError, if a call raises one."""
+def catch_lines(call: Callable[..., object], *arguments: Any, **options: Any) -> Iterator[str]:
+    """Yield the lines of the UserError that a call raises, if any."""
     try:
-        call(*given, **more)
+        call(*arguments, **options)
     except UserError as error:
         yield from str(error).split("\n")

@@ -10,7 +10,7 @@
     captionseg compare latest~1 latest
     captionseg sync
 
-What a command needs is imported when it runs, so that --help comes at once.
+A command imports what it needs when it runs, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from captionseg.terminal import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point: 0, or another exit code after one line on stderr, see `guarded`."""
+    """Run the command line; 0, or another exit code after one line on stderr, see `guarded`."""
 
     def run() -> None:
         arguments = parser().parse_args(argv)
@@ -44,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments."""
+    """Return the parser of all commands and their arguments."""
     top = argparse.ArgumentParser(
-        prog="captionseg", description="Captioned images into open-vocabulary segmentation."
+        prog="captionseg",
+        description="Train and use open-vocabulary segmentation models from captioned images.",
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     segment.add(commands)

@@ -1,9 +1,9 @@
-"""Experiments: files of YAML that say what to change in params.yaml, why, and what comes out.
+"""Experiments: YAML files with changes to params.yaml, their purpose and the expected scores.
 
-about: Models that group pixels.           # what it is to show
-minutes: not measured                      # of the whole run on two cores
+about: Models that group pixels.           # what the experiment shows
+minutes: not measured                      # for the whole run on two cores
 expected: {nouns-groupvit: 20.9}           # mIoU of recipes on the run's own pictures, in %
-recipes: []                                # kept, in this order, before those that are new
+recipes: []                                # recipes to keep before the new ones, in this order
 params: {recipes: {nouns-groupvit: {...}}} # merged into params.yaml
 """
 
@@ -26,11 +26,11 @@ class Experiment(BaseModel):
     """One experiment.
 
     Attributes:
-        about: what it is to show, a sentence.
-        minutes: of the whole run on two cores, or "not measured".
-        expected: recipe -> mIoU in % on the run's own pictures, where it was measured.
-        recipes: those that are kept, in this order; new ones that are not named follow.
-        params: merged into params.yaml. Lists and scalars replace what stands there.
+        about: what it shows, one sentence.
+        minutes: for the whole run on two cores, or "not measured".
+        expected: recipe -> mIoU in % on the run's own pictures, if measured.
+        recipes: recipes to keep, in this order; new recipes not listed here follow.
+        params: merged into params.yaml; lists and scalars replace existing values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -46,7 +46,7 @@ def read_experiment(path: Path) -> Experiment:
     """Read and validate a file.
 
     Raises:
-        UserError: one line with the file, the key and what is wrong with it.
+        UserError: one line with the file, the key and the mistake.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -70,15 +70,15 @@ def _describe(fault: Mapping[str, Any]) -> str:
     path = ".".join(one_line(str(key)) for key in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{path}: unknown key (valid: {', '.join(Experiment.model_fields)})"
-    found = "" if fault["type"] == "missing" else f", found {one_line(str(fault['input']))[:80]}"
-    return f"{path or 'the file'}: {fault['msg'].lower()}{found}"
+    rejected = "" if fault["type"] == "missing" else f", found {one_line(str(fault['input']))[:80]}"
+    return f"{path or 'the file'}: {fault['msg'].lower()}{rejected}"
 
 
 def list_overrides(params: Mapping[str, Any]) -> list[str]:
-    """Params as overrides of `dvc exp run -S`, one for each leaf: `++seed=1`.
+    """Return params as overrides for `dvc exp run -S`, one per leaf: `++seed=1`.
 
     Raises:
-        ValueError: for keys and values that have no such form.
+        ValueError: for keys and values that cannot be written as an override.
     """
     return [f"++{path}={_format(value, path)}" for path, value in _leaves(params)]
 
@@ -94,12 +94,14 @@ def _leaves(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _check_key(key: Any, prefix: str) -> str:
     if not isinstance(key, str) or not KEY.fullmatch(key):
-        raise ValueError(f"{prefix}{one_line(str(key))}: a key has letters, digits, _ and -")
+        raise ValueError(
+            f"{prefix}{one_line(str(key))}: keys may contain only letters, digits, _ and -"
+        )
     return key
 
 
 def _format(value: Any, path: str) -> str:
-    """A value in Hydra's grammar. All text is quoted, so that it means itself."""
+    """Format a value in Hydra's grammar; text is quoted, so that it is taken literally."""
     match value:
         case None:
             return "null"
@@ -108,7 +110,7 @@ def _format(value: Any, path: str) -> str:
         case int() | float():
             return repr(value)
         case str() if "${" not in value:
-            # In quotes a backslash means itself, except before a quote.
+            # Inside quotes a backslash is literal, except before a quote.
             text = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
             return f"'{text}'"
         case list():
@@ -119,4 +121,4 @@ def _format(value: Any, path: str) -> str:
                 for key, item in value.items()
             )
             return f"{{{','.join(items)}}}"
-    raise ValueError(f"{path}: {one_line(repr(value))} cannot stand in an experiment")
+    raise ValueError(f"{path}: {one_line(repr(value))} is not supported in an experiment")

@@ -1,6 +1,4 @@
-"""Pictures as grids: normalised, squashed to a square; which cells of a coarser grid speak for
-which region.
-"""
+"""Pictures as grids: normalising, squashing to a square, and weights of grid cells for regions."""
 
 from __future__ import annotations
 
@@ -12,12 +10,12 @@ from jaxtyping import Bool, Float, Float32, Integer, Num, UInt8
 from PIL import Image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet: by what models that read pixels have them normalised."""
+"""Mean and deviation of ImageNet, by which models that read pixels normalise them."""
 
 
 class Window(NamedTuple):
-    """Where a picture lies in a grid, in lengths of the grid: beyond 0 and 1 it is cut away, the
-    rest is padded.
+    """Position of a picture in a grid, in units of the grid: parts beyond 0 and 1 are cropped, the
+    rest of the grid is padded.
     """
 
     top: float = 0.0
@@ -29,17 +27,18 @@ class Window(NamedTuple):
 def region_weights(
     inside: Bool[np.ndarray, "region height width"], grid: tuple[int, int]
 ) -> Float32[np.ndarray, "region {grid[0]*grid[1]}"]:
-    """Weights by which a map on a grid, bilinearly upsampled, has its mean over each region.
+    """Compute the weights of grid cells that give the mean over each region of a bilinearly
+    upsampled map.
 
     Nothing is upsampled: the mean is linear in the map, so each region's indicator is reduced to
-    the grid by the transposed interpolation matrices.
+    the grid with the transposed interpolation matrices.
 
     Args:
         inside: indicators.
         grid: rows and columns of the grid.
 
     Returns:
-        Rows sum to one, those of empty regions to zero.
+        rows that sum to one, or to zero for empty regions.
     """
     columns = inside.astype(np.float32) @ interpolation(inside.shape[2], grid[1])  # [n, H, gw]
     weights = interpolation(inside.shape[1], grid[0]).T @ columns  # [n, gh, gw]
@@ -52,15 +51,15 @@ def shares(
     grid: tuple[int, int],
     window: Window | None = None,
 ) -> Float32[np.ndarray, "region {grid[0]} {grid[1]}"]:
-    """How much of each cell of a grid lies inside: areas, whatever the sizes.
+    """Compute the share of each grid cell that lies inside a region, by area, for any sizes.
 
     Args:
         inside: indicators.
         grid: rows and columns of the grid.
-        window: of the picture in the grid; None fills it.
+        window: position of the picture in the grid; None fills it.
 
     Returns:
-        In 0..1; their mean is the share of the grid.
+        shares in 0..1; their mean is the region's share of the grid.
     """
     height, width = inside.shape[1:]
     if window is None:
@@ -74,15 +73,15 @@ def shares(
 def indicators(
     labels: Integer[np.ndarray, "height width"], count: int
 ) -> Bool[np.ndarray, "{count} height width"]:
-    """Where labels are 0, 1, ..."""
+    """Return the indicators of labels 0, 1, ..."""
     return labels[None] == np.arange(count)[:, None, None]
 
 
 @lru_cache(maxsize=16)
 def overlap(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
-    """The share of each of `coarse` cells that each of `fine` pixels covers.
+    """Return the share of each of `coarse` cells that each of `fine` pixels covers.
 
-    Columns sum to one. Pixels and cells divide the same length evenly; either may be the smaller.
+    Columns sum to one. Pixels and cells divide the same length evenly; either may be smaller.
     """
     return overlap_within(fine, coarse, 0.0, 1.0)
 
@@ -90,8 +89,7 @@ def overlap(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
 def overlap_within(
     fine: int, coarse: int, start: float, end: float
 ) -> Float32[np.ndarray, "{fine} {coarse}"]:
-    """`overlap` of pixels that divide what lies from `start` to `end` of the length of the
-    cells."""
+    """Return `overlap` for pixels that cover only `start` to `end` of the length of the cells."""
     pixels, cells = (
         start + (end - start) * (np.arange(fine + 1) / fine),
         np.arange(coarse + 1) / coarse,
@@ -104,7 +102,7 @@ def overlap_within(
 def common_lengths(
     intervals: Num[np.ndarray, "interval 2"], edges: Num[np.ndarray, " edge"]
 ) -> Float[np.ndarray, "interval edge-1"]:
-    """The length that each interval has in common with each of the cells between the edges."""
+    """Return the length of the intersection of each interval with each cell between the edges."""
     return np.maximum(
         0.0, np.minimum(intervals[:, 1:], edges[1:]) - np.maximum(intervals[:, :1], edges[:-1])
     )
@@ -112,7 +110,7 @@ def common_lengths(
 
 @lru_cache(maxsize=16)
 def interpolation(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse}"]:
-    """Rows of weights that sum to one; bilinear with pixel centres at halves.
+    """Return bilinear interpolation weights with pixel centres at halves; rows sum to one.
 
     `interpolation(H, gh) @ map @ interpolation(W, gw).T` is what torch's
     `interpolate(mode="bilinear", align_corners=False)` computes for upsampling.
@@ -124,7 +122,7 @@ def interpolation(fine: int, coarse: int) -> Float32[np.ndarray, "{fine} {coarse
 def squash(
     image: UInt8[np.ndarray, "height width 3"], size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """The whole image, its aspect ratio given up so that the grid covers all of it."""
+    """Resize a picture to a square without keeping its aspect ratio, so that the grid covers it."""
     if image.shape[:2] == (size, size):
         return image
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -1,16 +1,14 @@
-"""The one place where picture files are opened, whoever gives them: download, segment, evaluate and
-shards.
+"""The only module that opens picture files, for download, segment, evaluate and shards.
 
-What a file is, its content says, not its name. Only FORMATS are tried, for Pillow has readers that
-start programs (EPS) or leave the work to the system (WMF). Pictures come out as 8-bit RGB,
-everywhere alike:
+The content of a file determines its format, not its name. Only FORMATS are tried, because some of
+Pillow's readers start programs (EPS) or rely on the system (WMF). Pictures are always converted to
+8-bit RGB:
 
-- upright, as EXIF says; the first frame of several;
-- what is transparent is white;
-- of 16-bit grey the upper 8 bits stay; floating-point and signed pixels, 32-bit ones beyond 0 to
-  65535 and CIELab are refused, for nobody knows what white is there;
-- colour profiles (ICC) are not applied, as hardly any training or test data of the field have them
-  applied.
+- upright according to EXIF; the first of several frames;
+- transparent pixels become white;
+- 16-bit grey keeps the upper 8 bits; floating-point and signed pixels, 32-bit pixels outside 0 to
+  65535 and CIELab are refused, because their value of white is unknown;
+- colour profiles (ICC) are not applied, as in nearly all training and test data of the field.
 """
 
 from __future__ import annotations
@@ -62,17 +60,17 @@ TURNS = {
     8: "ROTATE_90",
 }
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
-"""Modes of Pillow whose colours are known, beside 16-bit grey (`I` and `I;16..`)."""
-# 16-bit grey that stays below it is more likely 12 bits in 16 than a picture taken at night
+"""Supported modes of Pillow, besides 16-bit grey (`I` and `I;16..`)."""
+# 16-bit grey below this is more likely 12-bit data than a picture taken at night
 DARK = 2**12
-STRETCH = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits by
-WARNED: set[str] = set()  # kinds of warnings that were given
+STRETCH = {"L;2": 85, "L;4": 17}  # factors by which Pillow multiplies grey of few bits
+WARNED: set[str] = set()  # kinds of warnings already logged
 # tags of TIFF and EXIF
 ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = (0x0112, 258, 262, 338, 339)
 
 
 class Unreadable(Exception):
-    """Why a file gives no picture: one line, the same whenever it is tried."""
+    """A file is not a readable picture; one line that is the same at every attempt."""
 
 
 class TooManyPixels(Unreadable):
@@ -80,11 +78,11 @@ class TooManyPixels(Unreadable):
 
 
 def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
-    """The bytes of a regular file.
+    """Read a regular file.
 
     Args:
-        path: of the file.
-        largest: number of bytes; None takes LARGEST_FILE.
+        path: its path.
+        largest: size limit in bytes; None means LARGEST_FILE.
 
     Raises:
         Unreadable: for a folder, a pipe or a device (reading one may never end), for an empty file,
@@ -98,29 +96,27 @@ def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
         if info.st_size > largest:
             raise Unreadable(f"file larger than {largest // 2**20} MiB")
         with open(path, "rb") as stream:
-            found = stream.read()
+            content = stream.read()
     except FileNotFoundError:
         raise Unreadable("no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise Unreadable(one_line(getattr(error, "strerror", None) or error)) from None
-    if not found:
+    if not content:
         raise Unreadable("empty file")
-    return found
+    return content
 
 
 def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Image.Image:
-    """A picture out of the bytes of a file, upright, in mode RGB.
+    """Decode a picture, upright, in mode RGB.
 
     Args:
-        data: of the file.
-        longest: side in pixels that is enough for the caller: a JPEG is decoded no finer than twice
-            that.
-        name: of the file, for the log, which hears of further frames and of 16-bit grey that is
-            almost black.
+        data: content of the file.
+        longest: side in pixels that the caller needs: a JPEG is decoded at no more than twice this
+            size.
+        name: name of the file, for warnings about several frames and almost black 16-bit grey.
 
     Raises:
-        Unreadable: for what is no picture, is damaged, has too many pixels, or pixels of unknown
-            range.
+        Unreadable: not a picture, damaged, too many pixels, or pixels of unknown range.
     """
     return open_with_size(data, longest=longest, name=name)[0]
 
@@ -143,35 +139,33 @@ def is_plain_jpeg(data: bytes) -> bool:
 
 
 def read_pixels(data: bytes, *, name: str = "") -> np.ndarray:
-    """uint8 [H, W, 3]; see `open_image`."""
+    """Decode a picture to uint8 [H, W, 3]; see `open_image`."""
     return np.array(open_image(data, name=name))
 
 
 def read_mask(data: bytes) -> tuple[str, np.ndarray]:
-    """The mode of a mask file, as Pillow has it, and its numbers as they were written, [H, W] or
-    [H, W, channels].
+    """Decode a mask; return its mode in Pillow and its stored values, [H, W] or [H, W, channels].
 
     Raises:
-        Unreadable: for anything but PNG and TIFF, for what is damaged or too large, and for several
-            pages.
+        Unreadable: not PNG or TIFF, damaged, too large, or several pages.
     """
     return _decode_safely(lambda: _decode_mask(data))
 
 
 def _decode_safely(make: Callable[[], T]) -> T:
-    """Whatever goes wrong in a decoder, as Unreadable."""
+    """Run a decoder and convert all its errors to Unreadable."""
     with warnings.catch_warnings():
-        # on odd metadata, and on many pixels, which are counted here
+        # about odd metadata, and about many pixels, which are checked here
         warnings.simplefilter("ignore")
         try:
             return make()
         except Unreadable:
             raise
-        except Image.DecompressionBombError as error:  # of twice as many, while the file is opened
+        except Image.DecompressionBombError as error:  # raised on opening, at twice the limit
             raise make_size_error(re.sub(r"\D*(\d+).*", r"\1", str(error))) from None
-        except Image.UnidentifiedImageError:  # its text holds a memory address
+        except Image.UnidentifiedImageError:  # its message contains a memory address
             raise Unreadable("no known format") from None
-        except Exception as error:  # on hostile bytes Pillow's decoders raise anything
+        except Exception as error:  # Pillow's decoders raise anything on malformed data
             raise Unreadable(one_line(error) or type(error).__name__) from None
 
 
@@ -186,9 +180,9 @@ def _decode_picture(
             width, height = shrink_size(image.size, longest)
             image.draft(None, (2 * width, 2 * height))
         image.load()
-        # a camera's second picture is a preview
+        # the second picture of a camera is a preview
         if image.format != "MPO" and _is_one_of_several(image):
-            warn_once("frames", f"{name}: has several frames or pages; the first is taken")
+            warn_once("frames", f"{name}: has several frames or pages; only the first is used")
         upright = turn_upright(image)
         size = upright.size
         if image.size != whole:  # a JPEG that was decoded at less than its size
@@ -200,18 +194,16 @@ def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:
     with Image.open(io.BytesIO(data), formats=MASK_FORMATS) as image:
         check_size(image)
         raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
-        found = np.array(image)
+        content = np.array(image)
         if _is_one_of_several(image):
-            raise Unreadable("has several frames or pages; save the one that is meant")
+            raise Unreadable("has several frames or pages; save only one")
         if image.mode != "P" and _read_first(tags, WHITE_IS_ZERO) == 0:
-            raise Unreadable(
-                "its numbers are stored the other way round (WhiteIsZero); save it as PNG"
-            )
-        return image.mode, found // STRETCH[raw] if raw in STRETCH else found
+            raise Unreadable("its values are stored inverted (WhiteIsZero); save it as PNG")
+        return image.mode, content // STRETCH[raw] if raw in STRETCH else content
 
 
 def check_size(image: Image.Image) -> None:
-    """Refuse more pixels than Pillow holds to be safe, before any of them is decoded.
+    """Refuse pictures above Pillow's pixel limit, before decoding.
 
     Raises:
         Unreadable: with the limit.
@@ -221,7 +213,7 @@ def check_size(image: Image.Image) -> None:
 
 
 def make_size_error(count: int | str) -> TooManyPixels:
-    """The refusal of so many pixels, with the limit."""
+    """Return the error for too many pixels, with the limit."""
     most = Image.MAX_IMAGE_PIXELS
     return TooManyPixels(
         f"Image size ({count} pixels) exceeds limit (a decompression bomb?): more than {most} "
@@ -230,15 +222,13 @@ def make_size_error(count: int | str) -> TooManyPixels:
 
 
 def shrink_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """A size of the same ratio whose longer side is at most `longest`."""
+    """Return a size with the same aspect ratio and a longer side of at most `longest`."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def read_raw_mode(image: Image.Image) -> str:
-    """How pixels lie in a file that was not decoded yet, such as `L;2`; empty where Pillow does not
-    say.
-    """
+    """Return the raw mode of a file before decoding, such as `L;2`; empty if Pillow has none."""
     args = image.tile[0][3] if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
     return str(args[0] if isinstance(args, tuple) and args else args)
 
@@ -246,18 +236,18 @@ def read_raw_mode(image: Image.Image) -> str:
 def _is_one_of_several(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # damage behind the first frame, which was decoded
+    except Exception:  # damaged after the first frame, which was decoded
         return False
 
 
 def _read_first(tags: Mapping[int, Any], tag: int) -> Any:
-    """The value of a tag, or the first of several."""
+    """Return the value of a tag, or the first of several."""
     value = tags.get(tag)
     return value[0] if isinstance(value, tuple) and value else value
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; as it is where that cannot be read."""
+    """Rotate a picture according to its EXIF orientation; unreadable metadata are ignored."""
     turn = TURNS.get(_read_orientation(image))
     return image.transpose(Image.Transpose[turn]) if turn else image
 
@@ -272,13 +262,13 @@ def _read_orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> Image.Image:
-    """8-bit RGB of a decoded picture of any mode, as the head of this file says.
+    """Convert a decoded picture of any mode to 8-bit RGB, by the rules of the module docstring.
 
     Args:
-        image: decoded.
-        raw: its mode by `read_raw_mode` before it was.
-        tags: of TIFF.
-        name: of the file, for the log.
+        image: decoded picture.
+        raw: its raw mode before decoding, see `read_raw_mode`.
+        tags: its TIFF tags.
+        name: name of the file, for warnings.
 
     Raises:
         Unreadable: for pixels of unknown range or colours.
@@ -288,13 +278,13 @@ def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) 
     if image.mode == "I" or image.mode.startswith("I;16"):
         return grey_to_rgb(image, tags, name)
     if image.mode not in MODES:
-        raise Unreadable(f"pixels of mode {image.mode}, which are not read; save it as RGB")
+        raise Unreadable(f"pixels of mode {image.mode} are not supported; save it as RGB")
     if _read_first(tags, SAMPLE_FORMAT) == 2:
         raise Unreadable("signed pixels have no known range; save it without a sign")
     if image.mode == "RGBA" and tags and _read_first(tags, EXTRA_SAMPLES) not in (1, 2):
-        return image.convert("RGB")  # a fourth channel that is no alpha, such as infrared
+        return image.convert("RGB")  # the fourth channel is not alpha, for example infrared
     clear = image.info.get("transparency")
-    if raw in STRETCH and isinstance(clear, int):  # Pillow stretches pixels alone
+    if raw in STRETCH and isinstance(clear, int):  # Pillow only stretches the pixels
         image.info["transparency"] = clear * STRETCH[raw]
     elif raw.startswith("RGB;16") and isinstance(clear, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in clear)
@@ -305,10 +295,10 @@ def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) 
 
 
 def grey_to_rgb(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
-    """RGB of a picture of 16-bit grey (modes `I` and `I;16..`); Pillow would cut off all above 255.
+    """Convert 16-bit grey (modes `I` and `I;16..`) to RGB; Pillow would clip values at 255.
 
     Raises:
-        Unreadable: for values that are not of 16 bits.
+        Unreadable: for values outside 16 bits.
     """
     values = np.asarray(image).astype(np.int64)
     clear = values == image.info.get("transparency", -1)
@@ -324,8 +314,8 @@ def grey_to_rgb(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image
     if 0 < (most := int(values.max())) < DARK:
         warn_once(
             "dark",
-            f"{name}: 16-bit grey whose brightest pixel is {most} of 65535, almost black; "
-            "stretch such pictures first",
+            f"{name}: 16-bit grey and almost black, the brightest pixel is {most} of 65535; "
+            "stretch the contrast of such pictures first",
         )
     values = (values >> 8).astype(np.uint8)
     values[clear] = 255
@@ -333,7 +323,7 @@ def grey_to_rgb(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image
 
 
 def warn_once(kind: str, text: str) -> None:
-    """A warning, the first of a kind alone: a whole folder may be alike."""
+    """Log only the first warning of a kind, because all pictures of a folder may be alike."""
     if kind not in WARNED:
         WARNED.add(kind)
-        log.warning("%s (others like it are not named)", one_line(text, 400))
+        log.warning("%s (further pictures like this are not reported)", one_line(text, 400))

@@ -21,7 +21,7 @@ class IndexParams:
     """Section `index` of params.yaml.
 
     Attributes:
-        encoder: which member of ENCODERS.
+        encoder: member of ENCODERS.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or fp16 of the image tower.
         embeddings: folder that clip-retrieval's `inference` wrote with the model of an encoder that
@@ -30,18 +30,17 @@ class IndexParams:
         backend: how neighbours are searched: exact (one matrix product) or faiss.
         faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else
             HNSW32).
-        ef_search: candidates that a graph (HNSW) keeps in a search; 0 takes twice as many as are
-            asked for.
-        nprobe: lists that are looked into (IVF); 0 takes a quarter of them, or more for many
-            neighbours.
-        minimum_recall: share of the nearest rows that an index which is not exact has to find, on a
-            sample; else the stage fails.
-        neighbours: how many similar images a row of neighbours.parquet holds.
-        caption_neighbours: how many captions that fit the image a row of caption_neighbours.parquet
-            holds.
-        dense_width: principal components that dense features are reduced to; 0 keeps all channels,
-            and an encoder that is aligned with text already keeps them always.
-        dense_sample: images that the components are taken from.
+        ef_search: candidates that a graph (HNSW) keeps during a search; 0 means twice the number
+            of neighbours.
+        nprobe: lists to search (IVF); 0 means a quarter of them, or more for many neighbours.
+        minimum_recall: share of nearest rows that an approximate index must find on a sample;
+            otherwise the stage fails.
+        neighbours: number of similar images in a row of neighbours.parquet.
+        caption_neighbours: number of best matching captions in a row of
+            caption_neighbours.parquet.
+        dense_width: principal components to which dense features are reduced; 0 keeps all
+            channels, as does any encoder that is already aligned with text.
+        dense_sample: number of images for computing the components.
     """
 
     encoder: Annotated[str, Member(ENCODERS)] = "lite0_minilm"
@@ -62,5 +61,5 @@ class IndexParams:
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)
 
     def build(self) -> Encoder:
-        """The chosen encoder on the chosen device."""
+        """Build the chosen encoder on the chosen device."""
         return getattr(self, self.encoder).build(detect(self.device, self.precision))

@@ -1,5 +1,5 @@
-"""pairs -> features, embeddings, indexes and neighbours, shard by shard, in clip-retrieval's
-layout.
+"""Computes features, embeddings, indexes and neighbours of pairs, shard by shard, in
+clip-retrieval's layout.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ def extract(
     device: str = "cpu",
     runtime: RuntimeParams = HERE,
 ) -> None:
-    """Write pooled_, descriptor_ and dense_NNNNN.npy (fp16) of every shard that has none yet.
+    """Write pooled_, descriptor_ and dense_NNNNN.npy (fp16) of every unfinished shard.
 
     Args:
         pairs: successful rows.
-        folder: their shards.
-        encoder: called once by each process that shards are spread over.
+        folder: folder of their shards.
+        encoder: called once in each worker process.
         features: folder for the files.
-        device: that the encoder computes on, as configured.
-        runtime: what shards are spread over. Sums of an encoder do not depend on its threads, only
-            its speed does.
+        device: configured device of the encoder.
+        runtime: how shards are distributed. The number of threads affects an encoder's speed, not
+            its results.
     """
     images = Counter(pairs["shard"].to_pylist())
     missing = [
@@ -85,14 +85,14 @@ def extract(
 
 
 def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
-    """The files of a shard, each with its rows."""
+    """Return the files of a shard with their numbers of rows."""
     return {
         features / name / f"{name}_{shard}.npy": count for name in ("pooled", "descriptor", "dense")
     }
 
 
 def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
-    """One shard, its dense features last: their presence says that it is finished. Returns its
+    """Write the features of one shard, dense features last, as they mark it as finished; return its
     number of images.
     """
     images = (image for _, image in read_images(folder, shard))
@@ -104,7 +104,7 @@ def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder],
 
 
 def encoder_of(params: IndexParams, folder: Path) -> Encoder:
-    """The encoder, with the reduction that its folder holds, if any."""
+    """Return the encoder with the reduction in its folder, if any."""
     encoder, reduction = params.build(), Reduction.load(folder)
     return encoder if reduction is None else ReducedEncoder(encoder, reduction)
 
@@ -112,8 +112,8 @@ def encoder_of(params: IndexParams, folder: Path) -> Encoder:
 def with_reduction(
     encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path
 ) -> Encoder:
-    """The encoder with its dense features reduced; the reduction is fitted once, on images of the
-    first shard.
+    """Return the encoder with reduced dense features; the reduction is fitted once, on images of
+    the first shard.
     """
     if encoder.aligned or not params.dense_width:
         return encoder
@@ -121,7 +121,7 @@ def with_reduction(
         reduction = Reduction.load(folder)
     except SafetensorError as error:
         log.warning(
-            "%s: no reduction that can be read (%s), so it is fitted again", folder, one_line(error)
+            "%s: the reduction cannot be read (%s) and is fitted again", folder, one_line(error)
         )
         reduction = None
     if reduction is None:
@@ -134,7 +134,7 @@ def with_reduction(
 
 
 def make_batches(items: Iterable, size: int) -> Iterable[list]:
-    """Lists of `size` items, the last one shorter."""
+    """Yield lists of `size` items; the last may be shorter."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
@@ -232,7 +232,7 @@ def write_index(
 def check_recall(
     name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, k: int, params: IndexParams
 ) -> dict[str, float]:
-    """The recall of an index over `vectors`, by name; nothing where it is exact.
+    """Return the recall of an index over `vectors`, by name; empty if it is exact.
 
     Raises:
         UserError: if it is below `minimum_recall`.
@@ -244,8 +244,8 @@ def check_recall(
         raise UserError(
             f"{name}: the index finds {share:.3f} of the {min(k, len(vectors))} nearest of "
             f"{len(vectors)} rows, less than index.minimum_recall ({params.minimum_recall:g}); "
-            f"raise index.ef_search (HNSW, {max(64, 2 * k)} by itself) or index.nprobe (IVF), or "
-            "take index.faiss_key: Flat, which is exact"
+            f"raise index.ef_search (HNSW; default {max(64, 2 * k)}) or index.nprobe (IVF), or use "
+            "index.faiss_key: Flat, which is exact"
         )
     return {f"{name}_recall": share}
 
@@ -259,8 +259,8 @@ def write_neighbours(
     params: IndexParams,
     index: Path,
 ) -> dict[str, float]:
-    """NAME.parquet: for every row of `queries` its most similar training rows of `vectors`, of
-    other pictures.
+    """Write NAME.parquet: for every row of `queries` the most similar training rows of `vectors`
+    with other pictures.
 
     Returns:
         the recall of the search, see `check_recall`.
@@ -273,7 +273,7 @@ def write_neighbours(
     most = int(np.bincount(picture[train]).max())  # pairs of one picture
     if k > len(train) - most:
         log.warning(
-            "index.%s: %d are asked for, and there are %d training pairs of other pictures",
+            "index.%s: %d is more than the %d training pairs of other pictures",
             name,
             k,
             len(train) - most,
@@ -332,30 +332,29 @@ def write_searches(
 
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
-    """Every table and array of the stage, with the rows that it is to have."""
-    wanted = {
+    """Return every table and array of the stage with its expected number of rows."""
+    expected = {
         index / f"{name}.parquet": len(pairs)
         for name in ("ids", "neighbours", "caption_neighbours")
     }
     for number, (shard, count) in enumerate(Counter(pairs["shard"].to_pylist()).items()):
-        wanted |= files_of(features, shard, count)
-        wanted |= {
+        expected |= files_of(features, shard, count)
+        expected |= {
             index / name / f"{name}_{number:05d}.{kind}": count
             for name, kind in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet"))
         }
-    return wanted
+    return expected
 
 
 def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
-    """Warn of pictures that are trained on and tuned or tested with as well."""
+    """Warn about pictures that are in the training split and also in another split."""
     train, picture = np.array(pairs["split"].to_pylist()) == "train", number_pictures(pairs)
     repeated = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
     if len(repeated):
         first = pairs.slice(int(repeated[0]), 1).to_pylist()[0]
         log.warning(
-            "%s: %d of %d pairs of other splits show a picture that is in the training split "
-            "too, such as %s of %s; scores on them are too good: take the copies out where the "
-            "pairs come from",
+            "%s: %d of %d pairs of other splits show a picture that is also in the training split, "
+            "such as %s of %s; scores on them are too good, so remove the copies from the source",
             pairs_folder,
             len(repeated),
             int((~train).sum()),
@@ -374,26 +373,24 @@ def build(
     seed: int,
     runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
-    """The whole stage; every step leaves files, so that a killed run goes on from its last finished
-    shard.
+    """Run the stage; a killed run resumes from its last finished shard.
 
     Args:
         pairs_folder: img2dataset shards.
         pairs: their successful rows, in shard order.
         params: section `index`.
-        features: out; pooled, descriptor and dense features by shard, and the encoder with its
-            alignments.
-        index: out; clip-retrieval's layout with ids and neighbours.
-        seed: of folds and alignments.
-        runtime: what features are spread over; the rest is matrix products, which use all cores of
-            this machine.
+        features: output folder: pooled, descriptor and dense features by shard, and the encoder
+            with its alignments.
+        index: output folder: clip-retrieval's layout with ids and neighbours.
+        seed: seed of folds and alignments.
+        runtime: how features are distributed; the rest are matrix products on all cores.
 
     Raises:
-        UserError: if no pair is of the training split.
+        UserError: if the training split has no pairs.
     """
     if "train" not in pairs["split"].to_pylist():
         raise UserError(
-            f"{pairs_folder}: no pair of the training split; nothing to align, search or curate"
+            f"{pairs_folder}: no pairs in the training split; nothing to align, search or curate"
         )
     warn_of_shared_pictures(pairs_folder, pairs)
     shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
@@ -416,7 +413,7 @@ def build(
     write_index(pairs, embedding, text, fold, index)
     measures = write_searches(pairs, embedding, text, params=params, features=features, index=index)
     if reason := find_incomplete(rows_of_all(pairs, features, index)):
-        raise UserError(f"index: {reason}; nothing is put in place, run it again")
+        raise UserError(f"index: {reason}; no output was written, run it again")
     return {
         "pairs": float(len(pairs)),
         "embedding_dimensions": float(embedding.shape[1]),

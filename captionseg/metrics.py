@@ -1,5 +1,5 @@
-"""Metrics: pure functions of arrays. mIoU is of the whole data set, from summed areas, never a mean
-over images.
+"""Metrics as pure functions of arrays. mIoU is computed from areas summed over the data set, not as
+a mean over images.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def areas(
     *,
     ignore: int = 255,
 ) -> Int64[np.ndarray, "3 {classes}"]:
-    """Pixel counts of one image: intersection, predicted area and true area of each class.
+    """Count the pixels of each class in one image: intersection, predicted area and true area.
 
     Args:
         predicted: labels below `classes`, same shape as `true`.
-        true: labels; `ignore` pixels count nowhere.
+        true: labels; `ignore` pixels do not count.
         classes: how many there are.
         ignore: label that is left out.
 
@@ -49,7 +49,8 @@ def areas(
 
 def iou(total: Num[np.ndarray, "*batch count class"]) -> Float[np.ndarray, "*batch class"]:
     """Intersection over union from summed `areas`, which other counts may follow; NaN for a class
-    that is nowhere."""
+    that is nowhere.
+    """
     union = total[..., 1, :] + total[..., 2, :] - total[..., 0, :]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(union > 0, total[..., 0, :] / union, np.nan)
@@ -58,7 +59,7 @@ def iou(total: Num[np.ndarray, "*batch count class"]) -> Float[np.ndarray, "*bat
 def mean_iou(
     total: Num[np.ndarray, "*batch count class"], classes: Bool[np.ndarray, " class"] | None = None
 ) -> Float[np.ndarray, " *batch"] | np.float64:
-    """Mean of `iou` over classes that occur, as a share of one; `classes` restricts them."""
+    """Return the mean of `iou` over classes that occur, in 0..1; `classes` restricts them."""
     values = iou(total)
     return mean_known(values if classes is None else values[..., classes])
 
@@ -66,7 +67,7 @@ def mean_iou(
 def mean_known(
     values: Float[np.ndarray, "*batch class"],
 ) -> Float[np.ndarray, " *batch"] | np.float64:
-    """Mean over the last axis of what is no NaN, 0 where nothing is."""
+    """Return the mean over the last axis without NaN; 0 if all are NaN."""
     finite = np.isfinite(values)
     return np.where(finite, values, 0.0).sum(-1) / np.maximum(finite.sum(-1), 1)
 
@@ -74,19 +75,19 @@ def mean_known(
 def pixel_accuracy(
     total: Num[np.ndarray, "*batch count class"],
 ) -> Float[np.ndarray, " *batch"] | np.float64:
-    """Share of counted pixels that are right."""
+    """Return the share of correct pixels."""
     return total[..., 0, :].sum(-1) / np.maximum(total[..., 2, :].sum(-1), 1)
 
 
 def bootstrap(
     per_image: Shaped[np.ndarray, " image *each"], *, samples: int, seed: int
 ) -> Float64[np.ndarray, " {samples} *each"]:
-    """Sums over `samples` bootstrap data sets: images drawn with replacement.
+    """Sum over images in each of `samples` bootstrap samples, drawn with replacement.
 
     Args:
-        per_image: what is summed, such as areas.
-        samples: how many data sets.
-        seed: of the draws.
+        per_image: values to sum, such as areas.
+        samples: number of bootstrap samples.
+        seed: seed of the bootstrap.
     """
     count = len(per_image)
     weight = np.random.default_rng(seed).multinomial(
@@ -98,18 +99,18 @@ def bootstrap(
 
 
 def interval(values: Float[np.ndarray, " sample"], level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap values."""
+    """Return the percentile interval of bootstrap values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 class Difference(NamedTuple):
-    """Of two recipes, over bootstrap data sets of the same images.
+    """The difference of two recipes A and B, with a paired bootstrap over the same images.
 
     Attributes:
-        mean: A less B, of the images as they are.
+        mean: A minus B on the original images.
         low, high: 95 % interval of the difference.
-        better: share of the data sets in which A is above B; ties count half.
+        better: share of bootstrap samples in which A is above B; ties count half.
     """
 
     mean: float
@@ -126,18 +127,18 @@ def paired_difference(
     seed: int,
     classes: Bool[np.ndarray, " class"] | None = None,
 ) -> Difference:
-    """mIoU of A less that of B, each the mean over its trained seeds; every data set draws the same
-    images for both.
+    """Compute the mIoU of A minus that of B, each a mean over trained seeds, with a paired
+    bootstrap.
 
     Args:
         a: [n, seeds, 3, C] of `areas`.
-        b: the same images in the same order, with as many or other seeds.
-        samples: bootstrap data sets.
-        seed: of the draws.
-        classes: as in `mean_iou`.
+        b: the same images in the same order; its seeds may differ.
+        samples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+        classes: see `mean_iou`.
 
     Raises:
-        ValueError: if they are not of the same images and classes.
+        ValueError: if images or classes differ.
     """
     if a.ndim != 4 or b.ndim != 4 or a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
         raise ValueError(f"areas {a.shape} and {b.shape} are not of the same images and classes")
@@ -150,19 +151,20 @@ def paired_difference(
 
 
 BAND = 0.0075
-"""Of the diagonal: how far boundaries may lie apart and still match, as Csurka et al. 2013; DAVIS
-has .008.
+"""Tolerance of matching boundaries as a share of the diagonal, as in Csurka et al. 2013; DAVIS uses
+.008.
 """
 
 
 def boundary(labels: Shaped[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """Pixels with a neighbour of another label above, below, left or right; what lies beyond the
-    picture is no other label."""
+    picture is no other label.
+    """
     out = np.zeros(labels.shape, bool)
-    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        differ = labels[here] != labels[there]
-        out[here] |= differ
-        out[there] |= differ
+    for first, second in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differ = labels[first] != labels[second]
+        out[first] |= differ
+        out[second] |= differ
     return out
 
 
@@ -216,15 +218,15 @@ def has_near_edge(
     edges: Int[np.ndarray, "height width"],
     reach: int,
 ) -> Bool[np.ndarray, " edge"]:
-    """Is there an edge of the same label within `reach` pixels?
+    """Return whether there is an edge of the same label within `reach` pixels of each place.
 
-    Only the pixels of edges are looked at, in rings from the nearest outwards, and those that have
-    been met are done with: most are met at once, and no map of distances is made for any class.
+    Searches edge pixels in rings from the nearest outwards and drops matched places: most match
+    immediately, and no distance maps are needed.
 
     Args:
         places: rows and columns.
-        label: of each.
-        edges: label of each pixel that is on an edge, -1 elsewhere.
+        label: label of each place.
+        edges: label of each edge pixel, -1 elsewhere.
         reach: in pixels.
     """
     steps = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
@@ -246,7 +248,8 @@ def has_near_edge(
 def boundary_f(total: Num[np.ndarray, "*batch 4 class"]) -> Float[np.ndarray, "*batch class"]:
     """Harmonic mean of precision and recall of boundaries, from summed `boundary_matches`; NaN for
     a class without any. Summed over images first, as areas are (Csurka et al. 2013 average over
-    images)."""
+    images).
+    """
     predicted, right, true, matched = np.moveaxis(total.astype(np.float64), -2, 0)
     precision, recall = right / np.maximum(predicted, 1), matched / np.maximum(true, 1)
     f = 2 * precision * recall / np.maximum(precision + recall, 1e-12)

@@ -1,6 +1,6 @@
-"""params.yaml -> frozen dataclasses. The only module that has heard of YAML.
+"""Reads params.yaml into frozen dataclasses.
 
-Sections are built when they are first asked for, so that a stage imports only what it reads.
+Sections are built on first use, so that a stage imports only the code of the sections it reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice: of two the last would count, without a word."""
+    """YAML without duplicate keys, of which YAML would silently use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -44,20 +44,20 @@ class _Loader(yaml.SafeLoader):
             if name in seen:
                 line = key.start_mark.line + 1
                 raise yaml.YAMLError(
-                    f"line {line}: {one_line(key.value)!r} stands twice; leave one out"
+                    f"line {line}: {one_line(key.value)!r} occurs twice; remove one"
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
 
 
 class Params:
-    """The knobs of one run, section by section.
+    """The settings of a run, section by section.
 
     Args:
         path: the params.yaml to read.
 
     Raises:
-        UserError: naming the file and the path of the key, for anything that does not fit.
+        UserError: for anything invalid, with the file and the path of the key.
     """
 
     SECTIONS = (
@@ -104,15 +104,15 @@ class Params:
         return build(kind, self.raw[name], name)
 
     def value(self, name: str) -> Any:
-        """One value of a section, by its dotted name, such as download.source.
+        """Return a single value by its dotted name, such as download.source, or its default.
 
-        For stages that need no more of it: the section is not built, so that what it imports is no
-        input of theirs. Where the file does not say it, it is the section's default.
+        For stages that need nothing else of the section: it is not built, so that they do not
+        depend on the code that it imports.
         """
         section, key = name.split(".")
-        given = self.raw.get(section)
-        if isinstance(given, Mapping) and key in given:
-            return given[key]
+        values = self.raw.get(section)
+        if isinstance(values, Mapping) and key in values:
+            return values[key]
         return getattr(getattr(self, section), key)
 
     @cached_property
@@ -179,23 +179,23 @@ class Params:
 
         rows = self.raw.get("recipes")
         for name, row in rows.items() if isinstance(rows, dict) else ():
-            if isinstance(row, dict) and "about" in row:  # it would be an input of the training
+            if isinstance(row, dict) and "about" in row:  # a change of it would retrain the recipe
                 raise UserError(
-                    f"recipes.{name}.about: what a recipe stands for is no part of it; "
-                    f"write it in section about, as about: {{{name}: ...}}"
+                    f"recipes.{name}.about: descriptions belong in section about; write about: "
+                    f"{{{name}: ...}}"
                 )
         return self._section("recipes", dict[str, Recipe])
 
     @cached_property
     def about(self) -> dict[str, str]:
-        found = build(dict[str, str], self.raw.get("about") or {}, "about")
+        texts = build(dict[str, str], self.raw.get("about") or {}, "about")
         if isinstance(self.raw.get("recipes"), dict):
-            check_keys(found, self.raw["recipes"], "about")
-        return found
+            check_keys(texts, self.raw["recipes"], "about")
+        return texts
 
     @cached_property
     def recipes_with_about(self) -> dict[str, Recipe]:
-        """`recipes`, each with what it stands for, for stages that show them."""
+        """The recipes with their descriptions, for stages that show them."""
         return {
             name: replace(recipe, about=self.about.get(name, ""))
             for name, recipe in self.recipes.items()
@@ -205,10 +205,12 @@ class Params:
     def evaluate(self) -> EvaluateParams:
         from captionseg.benchmarks.params import EvaluateParams
 
-        found = self._section("evaluate", EvaluateParams)
+        params = self._section("evaluate", EvaluateParams)
         try:
             return (
-                found.of_source(self.value("download.source")) if "download" in self.raw else found
+                params.of_source(self.value("download.source"))
+                if "download" in self.raw
+                else params
             )
         except ValueError as error:
             raise UserError(f"evaluate.{error}") from None
@@ -229,29 +231,27 @@ class Params:
             dict[str, Annotated[float, Ge(0)]], self.raw.get("regression", {}), "regression"
         )
 
-    def check(self, *, whole: bool = True) -> None:
-        """Build every section, so that a mistake anywhere is found before any work starts.
+    def check(self, *, all_sections: bool = True) -> None:
+        """Build every section, so that mistakes are found before any work starts.
 
         Args:
-            whole: a section that is missing is a mistake too; else it is one where it is read.
+            all_sections: report missing sections too; otherwise they fail when they are read.
 
         Raises:
-            UserError: a line for each mistake.
+            UserError: one line per mistake.
         """
-        names = [name for name in self.SECTIONS if whole or name in self.raw]
+        names = [name for name in self.SECTIONS if all_sections or name in self.raw]
         build_all({name: partial(getattr, self, name) for name in names})
 
 
 def check_names(raw: Mapping[str, Any]) -> None:
-    """Names of recipes, rules and variants are names of folders, and of stages of DVC: nothing else
-    may be in them.
+    """Check the names of recipes, rules and variants, which become names of folders and DVC stages.
 
     Args:
-        raw: params.yaml as it was read; what is no mapping or list is left for whoever builds the
-            section.
+        raw: parsed params.yaml; values of a wrong type are reported when the section is built.
 
     Raises:
-        UserError: a line for each that is none, or that is another but for its case.
+        UserError: one line per invalid name, or name that differs from another only in case.
     """
     recipes, curate, segments = (
         _mapping(raw, name) for name in ("recipes", "curate", "segment_text")
@@ -275,24 +275,24 @@ def check_names(raw: Mapping[str, Any]) -> None:
 
 
 def _mapping(values: Mapping[Any, Any], key: Any) -> Mapping[Any, Any]:
-    found = values.get(key)
-    return found if isinstance(found, Mapping) else {}
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _faults(where: str, names: Iterable[Any]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):
-            yield f"{where}: {name!r} is no name, for it is no text to YAML; put it in quotes"
+            yield f"{where}: {name!r} is not text in YAML, so it is not a name; put it in quotes"
         elif not re.fullmatch(NAME.pattern, name):
             plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
             plain = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:100]
             yield (
-                f"{where}: {one_line(ascii(name), 80)} is no name (valid: {NAME.words})"
+                f"{where}: {one_line(ascii(name), 80)} is not a valid name (valid: {NAME.words})"
                 + (f"; try {plain!r}" if plain else "")
             )
         elif (other := seen.setdefault(name.casefold(), name)) != name:
             yield (
-                f"{where}: {name!r} and {other!r} are one folder on disks that ignore case; "
+                f"{where}: {name!r} and {other!r} are the same folder on disks that ignore case; "
                 "rename one"
             )

@@ -1,6 +1,4 @@
-"""Pictures of the run's own data as models want them: features that are there already, masks where
-they are known.
-"""
+"""Model inputs from the run's own data: prepared features, and true masks of labelled pictures."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ from captionseg.segmenters.segmenter import MaskMaker
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """The pictures of a split whose masks are known.
+    """The pictures of a split that have true masks.
 
     Attributes:
         uid: [n].
-        rows: [n] int64, their rows of the index.
+        rows: [n] int64, their rows in the index.
         masks: [n] PNG bytes.
     """
 
@@ -40,14 +38,14 @@ class LabelledPictures:
     def of_split(
         index: Path, truth: Path, split: str, *, pairs: Path | None = None
     ) -> LabelledPictures:
-        """In the order of the index; there may be none.
+        """Read them in the order of the index; there may be none.
 
         Args:
-            index: of the index stage.
+            index: folder of the index stage.
             truth: folder of masks.
-            split: whose.
-            pairs: shards of pairs, for what is scored: a picture with the same mask in several
-                pairs is there once, as the first of them. None: each pair counts.
+            split: the split.
+            pairs: shards of pairs, for scoring: a picture with the same mask in several pairs
+                counts once, as the first. None counts every pair.
         """
         ids = read_ids(index).select(["uid", "split", "shard"]).to_pydict()
         known = read_truth(truth)
@@ -65,7 +63,7 @@ class LabelledPictures:
 def drop_repeated_pictures(
     rows: Sequence[int], ids: Mapping[str, Sequence[str]], masks: Mapping[str, bytes], pairs: Path
 ) -> list[int]:
-    """Of rows of the index that have the same picture and the same mask the first ones."""
+    """Keep the first of all rows of the index with the same picture and mask."""
     shown: dict[str, str | None] = {}
     for shard in dict.fromkeys(ids["shard"][row] for row in rows):
         table = read_shard(pairs, shard)
@@ -78,18 +76,17 @@ def drop_repeated_pictures(
 
 
 class PreparedInputs:
-    """Model inputs of rows of the index, read when asked for: of what is given here.
+    """Model inputs for rows of the index, read on demand.
 
     Args:
         regions: folder of the regions stage.
-        pictures: of the index's rows.
+        pictures: pictures of the index's rows.
         dense: folder of dense features.
-        side: pictures are squashed to a square of it, so that several make a batch; 0 leaves them
-            as they are.
-        masks: makes masks of pictures. Those of one batch have to lie on grids of one size.
-        pixels: whether the pictures themselves are given, not only what is made of them.
-        shards: how many rows of the index each shard has: what is read must have as many. None
-            checks nothing.
+        side: side of the square that pictures are squashed to, so that they can be batched; 0
+            keeps their size.
+        masks: makes masks of pictures; those of one batch must have grids of equal size.
+        pixels: whether inputs include the pictures, not only what is made from them.
+        shards: number of rows per shard that files must have; None does not check.
     """
 
     def __init__(
@@ -111,7 +108,7 @@ class PreparedInputs:
         )
 
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
-        """Inputs of some rows; `size` is (height, width) of the masks wanted."""
+        """Return the inputs of some rows; `size` is (height, width) of the predicted masks."""
         inputs = self.of_regions(rows, size) if self.regions else without_regions(len(rows), size)
         image = self.images(rows) if self.pictures is not None and self.pixels else None
         dense = (
@@ -122,7 +119,7 @@ class PreparedInputs:
         return replace(inputs, image=image, dense=dense, masks=self.of_masks(rows))
 
     def of_regions(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
-        """Features and labels of regions."""
+        """Return features and labels of regions."""
         pooled, labels, counts = self.regions
         count = counts[rows].astype(np.int64)
         most = max(1, int(count.max(initial=0)))
@@ -134,13 +131,13 @@ class PreparedInputs:
         )
 
     def of_masks(self, rows: np.ndarray) -> Tensor | None:
-        """[n, M, h, w] bool, if anybody makes them."""
+        """Return masks bool [n, M, h, w]; None without a mask maker."""
         if self.masks is None or self.pictures is None:
             return None
         return stack_masks([self.masks.masks(self.pictures[int(row)])[0] for row in rows])
 
     def images(self, rows: np.ndarray) -> Tensor:
-        """[n, 3, H, W] normalised pictures."""
+        """Return normalised pictures [n, 3, H, W]."""
         assert self.pictures is not None
         images = [self.pictures[int(row)] for row in rows]
         return torch.stack(
@@ -149,7 +146,7 @@ class PreparedInputs:
 
 
 def stack_masks(masks: Sequence[np.ndarray]) -> Tensor:
-    """[n, M, h, w] of the masks [m, h, w] of pictures, on grids of one size; empty ones pad."""
+    """Stack masks [m, h, w] of pictures on equal grids to [n, M, h, w], padded with empty masks."""
     most = max(len(picture_masks) for picture_masks in masks)
     return torch.stack(
         [
@@ -160,13 +157,13 @@ def stack_masks(masks: Sequence[np.ndarray]) -> Tensor:
 
 
 def normalise_image(image: np.ndarray) -> Tensor:
-    """[3, H, W] float32 of uint8 [H, W, 3], by ImageNet's mean and deviation."""
+    """Normalise uint8 [H, W, 3] to float32 [3, H, W] by ImageNet's mean and deviation."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255.0
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 def without_regions(count: int, size: tuple[int, int]) -> Inputs:
-    """Inputs of `count` images that hold nothing yet."""
+    """Return empty inputs for `count` images."""
     return Inputs(
         torch.zeros(count, 0, 0),
         torch.zeros(count, 0, dtype=torch.bool),
@@ -176,6 +173,6 @@ def without_regions(count: int, size: tuple[int, int]) -> Inputs:
 
 
 def pixel_inputs(image: Tensor, size: tuple[int, int]) -> Inputs:
-    """Inputs of pictures [B, 3, H, W] alone."""
+    """Return inputs with only pictures [B, 3, H, W]."""
     empty = without_regions(len(image), size).map(lambda tensor: tensor.to(image.device))
     return replace(empty, image=image)

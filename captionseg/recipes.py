@@ -1,5 +1,5 @@
-"""What a row of the comparison is. Nothing here imports a model or a rule: whether there is one of
-that name is checked where models are built, and with the whole of params.yaml.
+"""The definition of a recipe. Imports no models or rules: names are checked when models are built,
+and when the whole of params.yaml is checked.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from captionseg.typed import Name
 
 @dataclass(frozen=True)
 class Recipe:
-    """One row of the comparison: a curation, a model and where they differ from their defaults.
+    """One row of the comparison: a curation, a model, and settings that differ from the defaults.
 
     Attributes:
-        curation: rule whose concepts are the texts.
-        archive: rule whose archive says which texts are no negatives. With another rule than
-            `curation` this is the control that separates better labels from better negatives.
+        curation: rule that provides the texts.
+        archive: rule whose concepts of a picture are not used as its negatives. If it differs from
+            `curation`, the recipe is a control that separates better labels from better negatives.
         model: member of captionseg.modeling.models.MODELS.
-        preset: member of captionseg.modeling.models.PRESETS that the model starts from, in place of
-            its section in `pretrain`.
-        settings: model config fields that differ from either.
+        preset: member of captionseg.modeling.models.PRESETS to start from, instead of the model's
+            section in `pretrain`.
+        settings: model config fields that differ from these.
         training: fields of `pretrain` that differ for this recipe, such as epochs.
-        refine: fields of RefineParams: of its masks, in evaluation and in use; None leaves them as
-            they are.
-        masks: fields of MasksParams: the segments that its model gives classes to, in evaluation
-            and in use, if it reads segments; None is the regions that it was trained with.
-        about: what the row stands for, for the report: of section `about`, no part of the training.
+        refine: fields of RefineParams for its masks, in evaluation and use; None does not refine.
+        masks: fields of MasksParams for the segments that a model which reads segments classifies,
+            in evaluation and use; None means the regions that it was trained with.
+        about: description for the report, from section `about`; does not affect training.
     """
 
     curation: Name

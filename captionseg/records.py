@@ -1,10 +1,9 @@
-"""The nouns of captionseg: what one stage hands to the next, with the Arrow schemas of the files
-that hold it.
+"""The data that stages pass to each other, with the Arrow schemas of their files.
 
     pairs --index--> Corpus --rule--> Supervision --loader--> Batch --model--> mask logits
       `--regions / segment_text--> Segments --------'
 
-Everything here is data. Nothing here knows a stage, a model or a device.
+This module contains only data; it does not depend on stages, models or devices.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ else:
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Its text is one line: what, where, and what to do."""
+    """An error that the user can fix; its one-line message says what, where, and what to do."""
 
 
 def one_line(text: object, most: int = 200) -> str:
-    """What others wrote (an exception, a name of a file, an answer) as one line of printable
+    """Convert foreign text (an exception, a file name, an answer) to one line of printable
     characters.
     """
     # names of files may be no valid text
-    whole = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(c for c in " ".join(whole.split()) if c.isprintable())[:most]
+    readable = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(c for c in " ".join(readable.split()) if c.isprintable())[:most]
 
 
 LONGEST_CAPTION = 50_000
@@ -79,7 +78,7 @@ TRUTH = pa.schema(
         ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
     ]
 )
-"""What is really there. For evaluation only: no rule and no model may read it."""
+"""The truth. Only for evaluation: no rule and no model may read it."""
 
 IDS = pa.schema(
     [
@@ -91,7 +90,7 @@ IDS = pa.schema(
         ("fold", pa.int32()),
     ]
 )
-"""Row number of every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
+"""Row number in every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
 train.
 """
 
@@ -104,7 +103,8 @@ NEIGHBOURS = pa.schema(
 )
 
 RECALL = "recall.json"
-"""Beside them, where a search was not exact: the share of the nearest rows that each index found.
+"""Beside them, where a search was not exact: the share of the nearest rows that each index
+found.
 """
 
 CAPTIONS = pa.schema(
@@ -117,7 +117,7 @@ CAPTIONS = pa.schema(
         ("error_message", pa.string()),  # null on success
     ]
 )
-"""Generated captions: one row per picture that was asked about, failures too."""
+"""Generated captions: one row per captioned picture, including failures."""
 
 CONCEPT = pa.struct(
     [
@@ -220,7 +220,7 @@ Record = TypeVar("Record", bound="TensorRecord")
 
 
 class TensorRecord:
-    """A dataclass of tensors and of such records; what is None, or a tuple, is no tensor."""
+    """A dataclass of tensors and nested records; None and tuples are not tensors."""
 
     def map(self: Record, change: Callable[[Tensor], Tensor]) -> Record:
         """Every tensor changed alike: moved to a device, its rows chosen."""

@@ -2,7 +2,8 @@
 
 For shard NNNNN: labels/labels_NNNNN.npy (uint8 [n, side, side]), pooled/pooled_NNNNN.npy (float16
 [n, max_regions, F + 7], zeros after the last region) and count/count_NNNNN.npy (uint8 [n]), rows in
-the order of the shard's successful pairs. A shard that has all three, of as many rows, is finished.
+the order of the shard's successful pairs. A shard is finished if all three have the right number of
+rows.
 """
 
 from __future__ import annotations
@@ -28,40 +29,40 @@ from captionseg.storage.writing import remove_parts, write_array
 def write_regions(
     pairs: Path, features: Path, out: Path, *, maker: RegionMaker, runtime: RuntimeParams = HERE
 ) -> dict[str, float]:
-    """Make what is missing of the regions of a corpus.
+    """Make the missing regions of a corpus.
 
     Args:
         pairs: shards of pairs.
         features: folder with dense/dense_NNNNN.npy, [n, gh, gw, F], for each shard.
-        out: folder for the files named above; finished shards in it are kept.
+        out: folder for the files named above; finished shards are kept.
         maker: makes the regions.
-        runtime: what shards are spread over.
+        runtime: how shards are distributed.
 
     Returns:
         images, and regions per image.
 
     Raises:
-        UserError: if the features do not belong to the pairs.
+        UserError: if the features do not match the pairs.
     """
     images = Counter(read_pairs(pairs)["shard"].to_pylist())
-    wanted = {
+    expected = {
         s: {out / name / f"{name}_{s}.npy": count for name in ("labels", "pooled", "count")}
         for s, count in images.items()
     }
-    missing = [s for s, files in wanted.items() if find_incomplete(files)]
+    missing = [s for s, files in expected.items() if find_incomplete(files)]
     work = functools.partial(shard_regions, pairs, features, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
         for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
             bar.update()
     remove_parts(out)
-    if reason := next(filter(None, map(find_incomplete, wanted.values())), ""):
-        raise UserError(f"regions: {reason}; nothing is put in place, run it again")
-    counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in wanted])
+    if reason := next(filter(None, map(find_incomplete, expected.values())), ""):
+        raise UserError(f"regions: {reason}; no output was written, run it again")
+    counts = np.concatenate([read_array(out / "count" / f"count_{s}.npy") for s in expected])
     return {"images": float(len(counts)), "per_image": float(counts.mean()) if len(counts) else 0.0}
 
 
 def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, shard: str) -> None:
-    """Regions of one shard. See `write_regions`."""
+    """Write the regions of one shard; see `write_regions`."""
     dense = features / "dense" / f"dense_{shard}.npy"
     if not dense.exists():
         raise UserError(
@@ -81,7 +82,7 @@ def shard_regions(pairs: Path, features: Path, out: Path, maker: RegionMaker, sh
         pooled[row - 1, :count] = pool_regions(maps[row - 1], regions, count)
     if row != len(maps):
         raise UserError(
-            f"{dense}: {len(maps)} rows, but shard {shard} of {pairs} has other images; run the "
+            f"{dense}: has {len(maps)} rows, which do not match shard {shard} of {pairs}; run the "
             "stage index on these pairs again"
         )
     write_array(labels, out / "labels" / f"labels_{shard}.npy")

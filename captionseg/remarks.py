@@ -1,4 +1,4 @@
-"""What is said of texts that are not read as they were written: one line, once a text."""
+"""Warnings about texts that an encoder truncates or cannot read, once per text."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 log = logging.getLogger(__name__)
-SHOWN = 3  # examples that a line names
+SHOWN = 3  # examples in a message
 
 _warned: set[str] = set()
 _gathered: list[tuple[str, int]] | None = None
 
 
 def quote(text: str, longest: int = 40) -> str:
-    """A text in quotes for a line of a message: cut, and nothing in it that is not printed."""
+    """Quote a text for a message: shortened, with unprintable characters escaped."""
     return repr(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
 def quote_first(texts: Sequence[str]) -> str:
-    """The first few, quoted, in one line."""
+    """Quote the first few texts on one line."""
     more = ", ..." if len(texts) > SHOWN else ""
     return ", ".join(quote(text) for text in texts[:SHOWN]) + more
 
 
 def warn_once(message: str) -> None:
-    """Say something that is the same for every picture or batch the first time."""
+    """Log a warning the first time only; for warnings that every picture or batch repeats."""
     if message not in _warned:
         _warned.add(message)
         log.warning(message)
 
 
 def forget() -> None:
-    """As if nothing had been said."""
+    """Forget which warnings were logged."""
     _warned.clear()
 
 
 def warn_too_long(texts: Iterable[str], context: int) -> None:
-    """Say which texts are cut, since a text encoder reads `context` tokens.
+    """Warn about texts that are truncated because the text encoder reads `context` tokens.
 
     See `group_warnings`.
     """
@@ -49,7 +49,7 @@ def warn_too_long(texts: Iterable[str], context: int) -> None:
     elif new:
         count = "1 text is" if len(new) == 1 else f"{len(new)} texts are"
         log.warning(
-            "%s longer than the %d tokens that the text encoder reads, the rest is left out: %s",
+            "%s longer than the %d tokens that the text encoder reads and truncated: %s",
             count,
             context,
             quote_first(new),
@@ -58,7 +58,7 @@ def warn_too_long(texts: Iterable[str], context: int) -> None:
 
 @contextlib.contextmanager
 def group_warnings() -> Iterator[None]:
-    """What is too long in here is said in one line."""
+    """Collect the warnings about long texts inside and log them as one line."""
     global _gathered
     if _gathered is not None:
         yield
@@ -67,24 +67,24 @@ def group_warnings() -> Iterator[None]:
     try:
         yield
     finally:
-        found, _gathered = _gathered, None
-        _warned.difference_update(text for text, _ in found)
-        for context in dict.fromkeys(context for _, context in found):
-            warn_too_long((text for text, of in found if of == context), context)
+        gathered, _gathered = _gathered, None
+        _warned.difference_update(text for text, _ in gathered)
+        for context in dict.fromkeys(context for _, context in gathered):
+            warn_too_long((text for text, of in gathered if of == context), context)
 
 
 def may_be_cut(text: str, context: int) -> bool:
-    """Whether a text is to be looked at: a token has a byte at least, and two mark the ends."""
+    """Return whether a text could be too long: a token has at least one byte, two mark the ends."""
     return len(text.encode(errors="replace")) > context - 2
 
 
 def find_cut_texts(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
-    """Those of the texts that a tokenizer of open_clip has cut.
+    """Return the texts that a tokenizer of open_clip truncated.
 
     Args:
-        encode: SimpleTokenizer, or another of open_clip.
+        encode: SimpleTokenizer, or another tokenizer of open_clip.
         texts: [T].
-        tokens: [T, n] that it made of them.
+        tokens: [T, n], its output for the texts.
     """
     context = tokens.shape[1]
     many = [text for text in texts if may_be_cut(text, context)]

@@ -1,7 +1,6 @@
-"""What a command owes to the terminal: one line for a mistake, letters that it can show, an end
-that is one.
+"""How a command behaves on a terminal: one line per mistake, printable characters, exit codes.
 
-Nothing heavy is imported here: --help comes at once.
+Nothing heavy is imported here, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ import sys
 from collections.abc import Callable
 
 MISTAKE, INTERRUPTED, CLOSED = 1, 130, 141
-"""Exit codes; the last two are what a shell has for SIGINT and SIGPIPE."""
+"""Exit codes; the last two are a shell's codes for SIGINT and SIGPIPE."""
 
 
 def guarded(run: Callable[[], None]) -> int:
     """Run a command and return its exit code: 0, or another after one line on stderr.
 
-    A mistake of the user's, a file that cannot be read or written, a full disk and Ctrl-C are no
-    tracebacks. A reader that went away (`| head -1`) wants no line at all.
+    User errors, unreadable or unwritable files, a full disk and Ctrl-C print no traceback. A closed
+    pipe (`| head -1`) prints nothing.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):  # none, or a stand-in
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # None, or replaced
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         run()
@@ -41,7 +40,7 @@ def guarded(run: Callable[[], None]) -> int:
 
 
 def mistake(error: Exception) -> str:
-    """What to say of an error that is none of ours; empty for one that is."""
+    """Return one line for an error that is not a bug of ours; empty for one that is."""
     from captionseg.records import UserError, one_line
 
     if isinstance(error, UserError):
@@ -52,15 +51,17 @@ def mistake(error: Exception) -> str:
         )
         return f"{where}{error.strerror or error}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory; ask for fewer labels, or take smaller pictures"
-    # a file that is torn
+        return "out of memory; use fewer labels or smaller pictures"
+    # a damaged file
     if type(error).__module__.partition(".")[0] in ("pyarrow", "safetensors"):
         return one_line(error)
     return ""
 
 
 def ended(code: int, text: str = "") -> int:
-    """The exit code, after a line on stderr; what stdout does not take goes nowhere."""
+    """Print a line to stderr, flush stdout and return the exit code; output that cannot be written
+    is dropped.
+    """
     if text:
         line = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else " " for c in text)
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -68,7 +69,7 @@ def ended(code: int, text: str = "") -> int:
             sys.stderr.flush()
     try:
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):  # flushed again at the end, which would say so
+    except (OSError, ValueError, AttributeError):  # or the flush at exit would print an error
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sink = os.open(os.devnull, os.O_WRONLY)
             os.dup2(sink, sys.stdout.fileno())
@@ -79,24 +80,24 @@ def ended(code: int, text: str = "") -> int:
 def number(
     option: str, *, low: float = -math.inf, high: float = math.inf
 ) -> Callable[[str], float]:
-    """The type of an option that takes a number in a range, its ends too; never NaN.
+    """Return an argparse type for a number in a closed range; NaN is refused.
 
     Args:
-        option: as the user writes it, for the line that says what is wrong.
-        low: the least.
-        high: the largest.
+        option: name of the option, for the error message.
+        low: smallest value.
+        high: largest value.
     """
 
     def parsed(text: str) -> float:
         from captionseg.records import UserError, one_line
 
         try:
-            found = float(text)
+            value = float(text)
         except ValueError:
-            found = math.nan
-        if not low <= found <= high:
-            wanted = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
-            raise UserError(f"{option}: {one_line(text, 40)!r} is not a number{wanted}")
-        return found
+            value = math.nan
+        if not low <= value <= high:
+            bounds = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
+            raise UserError(f"{option}: {one_line(text, 40)!r} is not a number{bounds}")
+        return value
 
     return parsed

@@ -248,7 +248,8 @@ def _build_entry(kind: Any, key: Any, value: Any, where: str) -> Any:
     """One value of a mapping, whose keys are text: YAML reads 1, no and null as something else."""
     if not isinstance(key, str):
         raise UserError(
-            f"{where}.{key}: a name is text, and YAML reads {type(key).__name__}; put it in quotes"
+            f"{where}.{key}: names must be text, but YAML reads {type(key).__name__}; put it in "
+            "quotes"
         )
     return build(kind, value, f"{where}.{one_line(key)}")
 
@@ -310,7 +311,7 @@ def _check(value: Any, rules: Iterable[Any], where: str, default: Any) -> None:
             )
         if isinstance(rule, Distinct) and len({repr(one) for one in value}) < len(value):
             twice = next(one for i, one in enumerate(value) if one in value[:i])
-            raise UserError(f"{where}: {twice!r} is given twice in {list(value)!r}; leave one out")
+            raise UserError(f"{where}: {twice!r} occurs twice in {list(value)!r}; remove one")
 
 
 def _words(ranges: Iterable[Any]) -> str:
@@ -322,5 +323,7 @@ def _words(ranges: Iterable[Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    given = value is not dataclasses.MISSING and value is not None and value not in ("", [], ())
-    return f"; default: {value!r}" if given else ""
+    has_default = (
+        value is not dataclasses.MISSING and value is not None and value not in ("", [], ())
+    )
+    return f"; default: {value!r}" if has_default else ""

@@ -1,12 +1,9 @@
-"""When and where: Prefect runs the stages that dvc.yaml names. Flows know no stage and no path of
-their own.
-"""
+"""Prefect flows: when and where the stages of dvc.yaml run. No stage or path is defined here."""
 
 import os
 from collections.abc import Mapping
 
-# Before anything of Prefect is imported: nothing is reported to anybody, and a slow machine may
-# take its time.
+# Set before Prefect is imported: no telemetry, and a long timeout for slow machines.
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -17,9 +14,7 @@ for _name, _value in {
 
 
 def without_proxy(environ: Mapping[str, str], *hosts: str) -> dict[str, str]:
-    """The variables by which no proxy stands between this machine and itself, or `hosts`; what they
-    said stays.
-    """
+    """Return no_proxy variables that add this machine and `hosts` to their current values."""
     excluded = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     names = [name.strip() for name in excluded.split(",") if name.strip()]
     names += [

@@ -1,10 +1,9 @@
-"""Processes that outlive the command that starts them, and how they and all that came of them are
-found and ended.
+"""Starts daemons, and finds and ends them with all their descendants.
 
-Two traces of each: a file with its pid and when that began, since pids come back; and a word in its
-environment, which all its descendants inherit, also those whose parents have died and who changed
-their process group. The word names the folder by its number in the file system: it stays the same
-where the checkout is renamed, and a copy has another.
+Each leaves two traces: a file with its pid and start time, because pids are reused; and a variable
+in its environment, which all its descendants inherit, even if their parents died or they changed
+their process group. The variable identifies the folder by its inode, which stays the same when the
+checkout is renamed, and differs for a copy.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from pathlib import Path
 
 import psutil
 
-MARK = "CAPTIONSEG_SERVICES"  # place(folder):name:folder of the daemon that a process comes of
-URL = "CAPTIONSEG_SERVICES_URL"  # where that daemon answers
-FIRST = "CAPTIONSEG_SERVICES_PID"  # of that daemon
+MARK = "CAPTIONSEG_SERVICES"  # describe_place(folder):name:folder of a process's daemon
+URL = "CAPTIONSEG_SERVICES_URL"  # address of that daemon
+FIRST = "CAPTIONSEG_SERVICES_PID"  # pid of that daemon
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A process that runs on its own.
+    """A daemon process.
 
     Args:
-        name: also of its log and of its file.
-        pid: its process, whose process group is its own.
-        started: when that began, in seconds since 1970.
-        url: where it answers; empty if it does not.
-        log: its output.
-        folder: where it was started; another one after the checkout was renamed.
+        name: its name, also that of its log and its file.
+        pid: its pid; it leads its own process group.
+        started: its start time, in seconds since 1970.
+        url: its address; empty if it is not a server.
+        log: path of its output.
+        folder: folder where it was started; differs from the current one after a rename.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Daemon:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs: this process, not another one with its number."""
+        """Whether it runs, as this process and not another one with its pid."""
         try:
             process = psutil.Process(self.pid)
             return (
@@ -69,7 +68,7 @@ def launch(
     env: Mapping[str, str],
     url: str = "",
 ) -> Daemon:
-    """Start `command` in a session of its own, its output at the end of folder/logs/NAME.log."""
+    """Start `command` in a new session, with its output appended to folder/logs/NAME.log."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / "run").mkdir(exist_ok=True)
     ours = {MARK: f"{describe_place(folder)}:{name}:{folder}", URL: url}
@@ -83,7 +82,7 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    process.returncode = 0  # nobody waits for it: no warning that it still runs
+    process.returncode = 0  # it is not waited for, so no warning that it still runs
     begun = psutil.Process(
         process.pid
     ).create_time()  # its environment is not to be read in the midst of an exec
@@ -96,15 +95,15 @@ def launch(
 
 
 def describe_place(folder: Path) -> str:
-    """What `folder` is called in MARK."""
-    found = folder.absolute().parent.stat()
-    return f"{found.st_dev:x}-{found.st_ino:x}-{folder.name}"
+    """Return the identifier of `folder` in MARK."""
+    status = folder.absolute().parent.stat()
+    return f"{status.st_dev:x}-{status.st_ino:x}-{folder.name}"
 
 
 def list_running(folder: Path) -> dict[str, Daemon]:
-    """The daemons of `folder` that run, by name; also those whose file is gone."""
+    """Return the running daemons of `folder` by name, including those without a file."""
     ours: dict[int, str] = {process.pid: name for name, process in list_marked(folder)}
-    found = {
+    daemons = {
         name: daemon
         for name, daemon in list_known(folder).items()
         if ours.get(daemon.pid) == name or (_hidden(daemon.pid) and daemon.alive)
@@ -113,8 +112,8 @@ def list_running(folder: Path) -> dict[str, Daemon]:
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
             environ = process.environ()
-            if name not in found and environ.get(FIRST) == str(pid):
-                found[name] = Daemon(
+            if name not in daemons and environ.get(FIRST) == str(pid):
+                daemons[name] = Daemon(
                     name,
                     pid,
                     process.create_time(),
@@ -122,21 +121,21 @@ def list_running(folder: Path) -> dict[str, Daemon]:
                     str(_log(folder, name)),
                     environ[MARK].split(":", 2)[2],
                 )
-    return found
+    return daemons
 
 
 def list_known(folder: Path) -> dict[str, Daemon]:
-    """The daemons that `folder` has files of, by name, though they may have ended."""
-    found = {}
+    """Return the daemons with a file in `folder` by name; they may have ended."""
+    daemons = {}
     for path in sorted((folder / "run").glob("*.json")):
-        with contextlib.suppress(ValueError, TypeError, OSError):  # no file of ours
+        with contextlib.suppress(ValueError, TypeError, OSError):  # not our file
             daemon = Daemon(**json.loads(path.read_text()))
-            found[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
-    return found
+            daemons[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
+    return daemons
 
 
 def _hidden(pid: int) -> bool:
-    """Whether a process is another user's, who does not show its environment."""
+    """Return whether a process belongs to another user, so that its environment is unreadable."""
     try:
         psutil.Process(pid).environ()
     except psutil.NoSuchProcess:
@@ -147,16 +146,16 @@ def _hidden(pid: int) -> bool:
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
-    """End all processes of `folder`: SIGTERM, and SIGKILL to those that are still there `grace`
-    seconds later.
+    """End all processes of `folder`: SIGTERM, then SIGKILL for those that still run after `grace`
+    seconds.
 
     Args:
-        folder: as given to launch.
-        last: whether a daemon, by its name, has to outlive the others: they report their end to it.
+        folder: the folder given to `launch`.
+        last: whether a daemon, by name, must outlive the others, which report their end to it.
         grace: seconds.
 
     Returns:
-        How many there were.
+        the number of processes.
     """
     count = end(lambda: [p for name, p in list_marked(folder) if not last(name)], grace)
     count += end(lambda: [p for _, p in list_marked(folder)], grace)
@@ -168,30 +167,30 @@ def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
 
 
 def end(those: Callable[[], list[psutil.Process]], grace: float) -> int:
-    """End processes, also such as they start meanwhile; how many there were at first."""
+    """End processes and those that they start meanwhile; return their initial number."""
     count = 0
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
-        found = those()
-        count = count or len(found)
-        for process in found:
+        processes = those()
+        count = count or len(processes)
+        for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
-                # one that is held hears the other signal only then
+                # a suspended process handles the other signal only after this
                 process.send_signal(signal.SIGCONT)
         until = time.monotonic() + seconds
-        while found and time.monotonic() < until:
+        while processes and time.monotonic() < until:
             time.sleep(0.1)
-            found = those()
-        if not found:
+            processes = those()
+        if not processes:
             break
     return count
 
 
 def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
-    """Daemon by name, process: all that a daemon of `folder` started, or somebody that it started.
-    Not this one.
+    """Return (name of the daemon, process) for all descendants of daemons of `folder`, except the
+    current process.
     """
-    found, here = [], describe_place(folder)
+    marked, here = [], describe_place(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             of, _, rest = process.environ().get(MARK, "").partition(":")
@@ -200,12 +199,12 @@ def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
                 and process.pid != os.getpid()
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
-                found.append((rest.partition(":")[0], process))
-    return found
+                marked.append((rest.partition(":")[0], process))
+    return marked
 
 
 def read_tail(daemon: Daemon, lines: int = 10) -> str:
-    """The last lines of its log."""
+    """Return the last lines of a daemon's log."""
     return "\n".join(Path(daemon.log).read_text(errors="replace").splitlines()[-lines:])
 
 

@@ -1,4 +1,4 @@
-"""Text of others in Markdown: it is shown as it is, and neither links, loads nor runs anything."""
+"""Foreign text in Markdown, shown literally: it cannot link, load or run anything."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SPECIAL = re.compile(
 
 
 def escape(text: object) -> str:
-    """`text` on one line, where what Markdown, HTML or a table gives a meaning to is a character
-    reference.
+    """Return `text` on one line, with characters that are special in Markdown, HTML or tables as
+    character references.
     """
-    return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
+    return SPECIAL.sub(lambda match: f"&#{ord(match[0])};", " ".join(str(text).split()))
 
 
 def format_code(text: object) -> str:
-    """`text` on one line as a code span; not for tables, where a bar ends the cell."""
+    """Return `text` on one line as a code span; not for tables, where `|` ends the cell."""
     line = " ".join(str(text).split())
     fence = "`" * (_longest(line) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
@@ -26,16 +26,14 @@ def format_code(text: object) -> str:
 
 
 def format_block(lines: Sequence[str]) -> list[str]:
-    """Lines of Markdown that show `lines` as they are."""
+    """Return Markdown that shows `lines` literally."""
     text = [part for line in lines for part in (re.split(r"[\r\n]", line) or [""])]
     fence = "`" * max(3, _longest("\n".join(text)) + 1)
     return [fence, *text, fence]
 
 
 def defuse(text: str) -> str:
-    """A text of Markdown, its headings, lists and tables as before, without what leads or loads
-    from elsewhere.
-    """
+    """Disable links and pictures in Markdown; headings, lists and tables stay."""
     text = re.sub(r"\\?<", "&lt;", text)
     text = re.sub(r"\](?=[\[(:])", r"]&#8203;", text).replace("![", "!&#8203;[")
     return re.sub(

@@ -1,10 +1,10 @@
-"""A program for workspace.py, run in a fresh clone: give it the repository's cache, overrides, and
-data.
+"""Prepares a fresh clone for workspace.py: sets the repository's cache, applies overrides, and
+checks out the data.
 
     python flows/override.py ROOT pretrain.epochs=2 ...
 
-A process of its own, because DVC warns, locks and changes folders as it likes. The syntax of
-overrides is DVC's own code's (Hydra's), with `file:` before those that are not of params.yaml.
+A separate program, because DVC prints warnings, locks and changes the working directory. Overrides
+have DVC's syntax (Hydra's), with `file:` in front of those for other files than params.yaml.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What a list, a mapping, a quoted text or a function begins with. A folder may be called [a].
+# The start of a list, mapping, quoted text or function. A folder may be named [a].
 NOT_TEXT = re.compile(r"\s*(?!\[[^\[\],]*\]/)(?:[\[{'\"]|\w+\()")
 
 
 def quote_literal(override: str) -> str:
-    """An override whose value is text that Hydra's grammar has no word for, in quotes.
+    """Quote the value of an override if Hydra's grammar cannot read it as plain text.
 
-    Paths and words may have brackets, commas, `=`, other scripts and the like; a comma in a path
-    does not make several values of it. What the grammar reads, and mistakes in lists, mappings and
-    functions, stay as they are.
+    Paths and words may contain brackets, commas, `=` or non-Latin letters; a comma in a path does
+    not separate values. Values that the grammar reads, and invalid lists, mappings and functions,
+    stay unchanged.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -39,8 +39,8 @@ def quote_literal(override: str) -> str:
             return override
     except HydraException:
         pass
-    # In quotes a backslash means itself, but before a quote.
-    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    # Inside quotes a backslash is literal, except before a quote.
+    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     return f"{name}='{text}'"
 
 
@@ -66,11 +66,11 @@ def main(argv: list[str]) -> int:
         if local.exists():
             shutil.copy(local, Path(".dvc", "config.local"))
         with Config(str(Path(".dvc").resolve())).edit("local") as settings:
-            # Links: a copy of the data costs no disk. What is linked is read-only, and stages
-            # rename, never write into.
+            # Links, so that a copy needs no disk space. Linked files are read-only, but stages
+            # never write into existing files.
             section = settings.setdefault("cache", {})  # pyright: ignore[reportAttributeAccessIssue]
-            # Relative to this copy, so that it may move with the repository; so are remotes, whose
-            # paths were relative to the repository.
+            # Relative to this copy, so that it can move with the repository. The paths of remotes
+            # are relative to the repository and must be adapted too.
             near = RelPath(cache) if Path(cache).is_relative_to(root.resolve()) else cache
             section |= {"dir": near, "type": ["reflink", "hardlink", "copy"]}
             for name, places in remotes.items():
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
         paths = to_path_overrides(overrides)
         if len(get_hydra_sweeps(paths)) != 1:
             print(
-                "several values are several runs: start one run for each"
+                "a parameter has several values, which are several runs; start one run per value"
                 f"{advise_quotes(overrides)}",
                 file=sys.stderr,
             )
@@ -100,23 +100,20 @@ def main(argv: list[str]) -> int:
 
 
 def advise_quotes(overrides: list[str]) -> str:
-    """Advice, where a value has punctuation that means something to Hydra, such as a path with a
-    comma.
-    """
+    """Return advice if a value contains punctuation that is special in Hydra, such as a comma."""
     values = [override.partition("=")[2] for override in overrides]
     if any(set(",=[](){}: ") & set(value) and value[:1] not in "\"'[{" for value in values):
-        return "; text with punctuation or spaces stands in quotes of its own: 'KEY=\"VALUE\"'"
+        return "; put text with punctuation or spaces in extra quotes: 'KEY=\"VALUE\"'"
     return ""
 
 
 def check_params() -> str:
-    """What is wrong with params.yaml in one line, or nothing: before DVC makes stages and folders
-    of its names.
+    """Return the mistakes in params.yaml as one line, or nothing. Checked before DVC turns its
+    names into stages and folders.
     """
     if not Path("captionseg", "params.py").exists():
         return ""
-    # Relative paths mean the repository's, not this copy's: stages say what is missing where they
-    # read it.
+    # Relative paths refer to the repository, not this copy, so files are not checked here.
     done = subprocess.run(
         [sys.executable, "-m", "captionseg", "check-params", "--no-files"],
         capture_output=True,
@@ -126,7 +123,7 @@ def check_params() -> str:
     return (
         ""
         if not done.returncode
-        else "; ".join(done.stderr.removeprefix("error: ").splitlines()) or "not checked"
+        else "; ".join(done.stderr.removeprefix("error: ").splitlines()) or "check-params failed"
     )
 
 

@@ -1,6 +1,4 @@
-"""Where the services of this checkout answer, and what they and their runs find in their
-environment.
-"""
+"""The addresses of this checkout's services, and the environment of services and their runs."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ FOLDER = ROOT / ".services"
 QUIET = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # else seven more processes, for jobs that nobody here has
+    # otherwise seven more processes for jobs that are not used here
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "DVC_NO_ANALYTICS": "1",
 }
@@ -48,15 +46,15 @@ ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Places:
-    """Where the services answer."""
+    """The addresses of the services."""
 
     host: str = "127.0.0.1"
     prefect_port: int = 4200
     mlflow_port: int = 5000
 
-    def follow_daemons(self, found: Mapping[str, Daemon]) -> Places:
-        """These places, but those of servers that run where they are."""
-        urls = {name: httpx.URL(daemon.url) for name, daemon in found.items() if daemon.url}
+    def follow_daemons(self, daemons: Mapping[str, Daemon]) -> Places:
+        """Return these addresses, replaced by those of running servers."""
+        urls = {name: httpx.URL(daemon.url) for name, daemon in daemons.items() if daemon.url}
         ports = {f"{name}_port": url.port for name, url in urls.items()}
         host = next((url.host for url in urls.values()), self.host)  # one for both
         return dataclasses.replace(self, **ports, host=host)
@@ -71,10 +69,10 @@ class Places:
 
 
 def build_environment(places: Places, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What services and the runs of workers find in their environment.
+    """Return the environment of services and of the runs of workers.
 
-    Not the user's own settings of a client of Prefect or MLflow: a profile, another server and its
-    key, or a run that goes on would lead elsewhere. Those of a server (databases, passwords) stay.
+    Removes the user's client settings of Prefect and MLflow, which could point to another server or
+    run. Server settings (databases, passwords) stay.
     """
     environ = {name: value for name, value in environ.items() if name not in ELSEWHERE}
     ours = {
@@ -87,8 +85,8 @@ def build_environment(places: Places, environ: Mapping[str, str] = os.environ) -
 
 
 def read_identity(folder: Path) -> str:
-    """What the workers of this checkout have in their names, on whatever host; kept beside
-    Prefect's database.
+    """Return the identity in the names of this checkout's workers, on any host; it is stored next
+    to Prefect's database.
     """
     path = folder / "identity"
     if not path.exists():

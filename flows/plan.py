@@ -1,7 +1,7 @@
-"""Which stages there are, in an order in which they can run: read from DVC, never repeated.
+"""Reads the stages from DVC, in an order in which they can run.
 
-`read` asks a process of its own (this file as a program), because DVC warns, locks and changes
-folders as it likes.
+`read` runs this file as a separate program, because DVC prints warnings, locks and changes the
+working directory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "gpu": (bool, "true or false"),
 }
 
-NO_GIT_SAID = "is not a git repository"  # DVC
-NO_GIT = "; `git init`, or to do without experiments `dvc config --local core.no_scm true`"
+NO_GIT_SAID = "is not a git repository"  # part of DVC's message
+NO_GIT = "; run `git init`, or without experiments `dvc config --local core.no_scm true`"
 
 
 class PlanError(Exception):
@@ -30,18 +30,16 @@ class PlanError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as DVC addresses it, with its `meta.prefect`.
+    """A stage of DVC, with its options in `meta.prefect`.
 
     Args:
-        name: `index`, or `pretrain@cocu-mil` for one of a matrix.
-        retries: how often a stage that failed is tried again; it goes on from its unfinished work.
-        retry_delay_seconds: seconds before it is tried again; twice as long before each further
-            time.
-        timeout: seconds after which an attempt is ended, and counts as failed.
-        gpu: whether it wants a GPU: its task gets the tag `gpu`, for a concurrency limit of that
-            name.
-        outs: what it writes, relative to the repository; DVC's, no option.
-        reports: those of them that git has, not the cache.
+        name: DVC's address: `index`, or `pretrain@cocu-mil` for one of a matrix.
+        retries: number of retries after a failure; a retry resumes unfinished work.
+        retry_delay_seconds: seconds before the first retry; doubled for each further one.
+        timeout: seconds after which an attempt is ended and counts as failed.
+        gpu: whether it needs a GPU; its task gets the tag `gpu`, for a concurrency limit.
+        outs: its outputs, relative to the repository; from DVC, not an option.
+        reports: outputs that are in git instead of the cache.
     """
 
     name: str
@@ -54,17 +52,16 @@ class Stage:
 
 
 def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
-    """All stages of root/dvc.yaml, or `targets` and what they need, each after what it needs.
+    """Read all stages of root/dvc.yaml, or `targets` and their dependencies, in topological order.
 
     Raises:
-        PlanError: no such target, no dvc.yaml that DVC can read, or an unknown key of
-            `meta.prefect`.
+        PlanError: a target does not exist, DVC cannot read dvc.yaml, or a key of `meta.prefect` is
+            unknown.
     """
-    # not above: this file is a program, too, which finds no package
+    # imported here, because this file is also run as a program, which cannot import the package
     from flows.workspace import clean_environment
 
-    # -P: this folder stays off the path, where plan.py and reproduce.py would be modules of their
-    # own.
+    # -P keeps this folder off the path, where plan.py and reproduce.py would be top-level modules.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).resolve()), *targets]
     done = subprocess.run(
         command,
@@ -83,10 +80,10 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
 
 
 def stage(name: str, options: Mapping[str, Any], outs: Mapping[str, bool] | None = None) -> Stage:
-    """A Stage from its `meta.prefect`, and its outs: do they come back from the cache, or stay?
+    """Build a Stage from its `meta.prefect` and its outs (whether each is cached).
 
     Raises:
-        PlanError: a key that means nothing, or a value that is no number.
+        PlanError: for an unknown key or an invalid value.
     """
     valid = [
         field.name
@@ -118,9 +115,7 @@ def stage(name: str, options: Mapping[str, Any], outs: Mapping[str, bool] | None
 
 
 def main(targets: list[str]) -> int:
-    """Print [[name, meta.prefect, {out: does it come back}], ...] in order, in the folder that this
-    runs in.
-    """
+    """Print [[name, meta.prefect, {out: is it cached}], ...] in order, for the current folder."""
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -128,9 +123,9 @@ def main(targets: list[str]) -> int:
 
     try:
         with Repo() as repo:
-            graph = repo.index.graph  # from a stage to what it needs
+            graph = repo.index.graph  # edges lead from a stage to its dependencies
             place = {stage: i for i, stage in enumerate(repo.index.stages)}
-            wanted = {
+            chosen = {
                 s for target in targets for s in repo.stage.collect(target, with_deps=True)
             } or set(graph)
             order = networkx.lexicographical_topological_sort(
@@ -143,7 +138,7 @@ def main(targets: list[str]) -> int:
                     {out.def_path: out.use_cache or out.persist for out in s.outs},
                 ]
                 for s in order
-                if s in wanted and isinstance(s, PipelineStage)
+                if s in chosen and isinstance(s, PipelineStage)
             ]
     except DvcException as error:
         print(" ".join(str(error).split()), file=sys.stderr)

@@ -1,8 +1,7 @@
-"""A program for services.py: make the work pools `cpu` and `gpu` where they are not there yet.
+"""A program for services.py: creates the work pools `cpu` and `gpu` if they do not exist.
 
-Their limits are how many runs are under way at once, on all machines together: `gpu` one a GPU. Set
-them to what the team has: `prefect work-pool set-concurrency-limit gpu 4`; pools that are there are
-left as they are.
+A pool's limit is the number of concurrent runs on all machines together; `gpu` has one per GPU. To
+change it: `prefect work-pool set-concurrency-limit gpu 4`. Existing pools are not changed.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def main() -> int:
                     base_job_template=template,
                     concurrency_limit=limits[name],
                 )
-                with contextlib.suppress(ObjectAlreadyExists):  # another machine was quicker
+                with contextlib.suppress(ObjectAlreadyExists):  # another machine was faster
                     client.create_work_pool(pool)
     return 0
 

@@ -1,4 +1,4 @@
-"""Who listens where on this machine."""
+"""Finds which process listens on which port of this machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import psutil
 
 from flows import daemons
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # no proxy stands between
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # reached without a proxy
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+    """Return whether a port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -25,20 +25,20 @@ def is_free(host: str, port: int) -> bool:
 
 
 def list_listening(folder: Path) -> set[int]:
-    """Ports that processes of the daemons of `folder` listen on."""
-    found = set()
+    """Return the ports that the daemons of `folder` listen on."""
+    listening = set()
     for _, process in daemons.list_marked(folder):
         with contextlib.suppress(psutil.Error, OSError):
-            found |= {
+            listening |= {
                 one.laddr.port
                 for one in process.net_connections("tcp")
                 if one.status == psutil.CONN_LISTEN
             }
-    return found
+    return listening
 
 
 def describe_holder(port: int) -> str:
-    """Who listens on a port, in words; another user's process may hide."""
+    """Describe the process that listens on a port; that of another user may be unknown."""
     with contextlib.suppress(psutil.Error, OSError):
         for one in psutil.net_connections("tcp"):
             if (
@@ -54,7 +54,5 @@ def describe_holder(port: int) -> str:
 def _words(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         if mark := process.environ().get(daemons.MARK):
-            return (
-                f"a service that was started in {mark.split(':', 2)[-1].removesuffix('/.services')}"
-            )
+            return f"a service started in {mark.split(':', 2)[-1].removesuffix('/.services')}"
     return " ".join(process.cmdline())[:80] or process.name()

@@ -1,9 +1,9 @@
-"""A command in a process group of its own, whose output is heard line by line and which leaves
-nothing behind.
+"""Runs a command in its own process group, passes on its output line by line, and leaves no
+processes behind.
 
-A signal to `dvc repro` alone would leave its stage for a moment, and other programs for good. And
-if this process is killed, the command's group ends all the same: the first of it is a guard, which
-sees its parent go.
+A signal only to `dvc repro` would leave its stage running for a moment, and other programs forever.
+If this process is killed, the command's group ends too: its leader is a guard that watches its
+parent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import psutil
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
-# Runs argv[2:] and ends as it does; where its parent (argv[1]) dies it ends its process group,
-# itself last.
+# Runs argv[2:] and exits like it; if its parent (argv[1]) dies, it ends its process group, itself
+# last.
 GUARD = f"""
 import os, signal, subprocess, sys, time
 parent, ended = int(sys.argv[1]), signal.signal(signal.SIGTERM, lambda *_: None)
@@ -51,7 +51,7 @@ sys.exit(code)
 
 
 class TooLate(Exception):
-    """The command took longer than it may."""
+    """The command exceeded its time limit."""
 
 
 def run(
@@ -62,22 +62,20 @@ def run(
     env: Mapping[str, str],
     timeout: float | None = None,
 ) -> int:
-    """Run `command` to its end; returns its exit code.
+    """Run `command` to its end and return its exit code.
 
-    Whatever ends the wait - the command, its time-out, or any exception here, also that of a
-    cancelled flow - ends the whole process group.
+    Whatever ends the wait (the command, its time-out, or an exception, such as that of a cancelled
+    flow) ends the whole process group.
 
     Args:
         command: program and arguments.
-        say: called with each line of its output (stdout and stderr together, without the line's
-            end).
+        say: called with each line of output (stdout and stderr together, without line ends).
         cwd: folder to run in.
-        env: the whole environment.
-        timeout: seconds, or None. A timer of our own, because Prefect's does not interrupt a thread
-            that reads.
+        env: the complete environment.
+        timeout: seconds, or None. Prefect's own time-out cannot interrupt a reading thread.
 
     Raises:
-        TooLate: it was still running after `timeout` seconds, and was ended.
+        TooLate: it still ran after `timeout` seconds, and was ended.
     """
     process = start(command, cwd, env)
     assert process.stdout is not None
@@ -88,7 +86,7 @@ def run(
             process.wait(timeout)
         except subprocess.TimeoutExpired:
             late.set()
-        # also what a command that ended has left: it would hold our end of the pipe open
+        # also ends processes that the command left, which would keep the pipe open
         end_group(process)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -103,12 +101,12 @@ def run(
         watcher.join()
         process.stdout.close()
     if late.is_set():
-        raise TooLate(f"not done after {timeout:g} s")
+        raise TooLate(f"timed out after {timeout:g} s")
     return process.wait()
 
 
 def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """The command in a process group of its own, its output and its errors in one pipe of text."""
+    """Start the command in its own process group, with stdout and stderr in one text pipe."""
     guarded = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), *command]
     return subprocess.Popen(
         guarded,
@@ -124,8 +122,8 @@ def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subproce
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """End all processes of a group: SIGTERM, and SIGKILL to those that are still there GRACE
-    seconds later.
+    """End all processes of a group: SIGTERM, then SIGKILL for those that still run after GRACE
+    seconds.
     """
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
@@ -133,18 +131,16 @@ def end_group(process: subprocess.Popen) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if not list_members(process.pid):
-                process.wait()  # it is dead; this is its burial
+                process.wait()  # reap it
                 return
             time.sleep(0.02)
 
 
 def list_members(group: int) -> list[int]:
-    """Pids of a process group that still run. Dead ones that nobody has waited for are in the
-    group, but not here.
-    """
-    found = []
+    """Return the pids of a process group without zombies."""
+    pids = []
     for process in psutil.process_iter(["status"]):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids

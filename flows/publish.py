@@ -1,7 +1,6 @@
-"""What a run shows beside its states: artifacts of Prefect, made of the reports that its stages
-wrote.
+"""Publishes the reports of a run as Prefect artifacts.
 
-Only of stages that this run brought up to date: other reports are an older run's.
+Only those of stages that this run brought up to date: other reports belong to older runs.
 """
 
 from __future__ import annotations
@@ -25,17 +24,15 @@ from flows.markdown import defuse, escape, format_block, format_code
 from flows.plan import Stage
 from flows.ports import LOOPBACK
 
-PATIENCE = 600.0  # seconds that MLflow may take, for models that are sent far away
-PICTURE = (
-    900  # width in pixels of a picture in an artifact, which is a row of the server's database
-)
+PATIENCE = 600.0  # seconds that MLflow may take, including uploads of models
+PICTURE = 900  # width of a picture in pixels; an artifact is a row in the server's database
 
 
 def publish(root: Path, stages: Sequence[Stage], run_id: str) -> None:
-    """Artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow`, each where its
-    stage is among these.
+    """Publish artifacts `metrics`, `validation`, `comparison`, `overlays` and `mlflow` of these
+    stages.
 
-    What cannot be shown is a warning: the stages have ended well, and so does the run.
+    Errors are logged as warnings, because the stages have succeeded.
     """
     synchronise(root, stages, run_id)
     try:
@@ -45,7 +42,7 @@ def publish(root: Path, stages: Sequence[Stage], run_id: str) -> None:
 
 
 def synchronise(root: Path, stages: Sequence[Stage], run_id: str) -> None:
-    """Let MLflow show what the files hold, also where no stage ran that could have said it."""
+    """Record the results in MLflow, even if no stage ran that would have done it."""
     reports = "reports/metrics.json" in {out for stage in stages for out in stage.outs}
     if not reports or not (root / "dvc.lock").exists():
         return
@@ -62,17 +59,17 @@ def synchronise(root: Path, stages: Sequence[Stage], run_id: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         return warn(f"MLflow: {error}")
     if done.returncode:
-        warn(f"MLflow: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
+        warn(f"MLflow: {(done.stderr.strip().splitlines() or ['no error message'])[-1]}")
 
 
 def warn(problem: str) -> None:
-    """A line in the log of the run, if this is one."""
+    """Log a warning of the run; outside of a run, do nothing."""
     with contextlib.suppress(RuntimeError):
         get_run_logger().warning(problem)
 
 
 def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
-    """The artifacts of `publish`."""
+    """Create the artifacts of `publish`."""
     outs = {out for stage in stages for out in stage.outs}
     makers = {
         "metrics": ("reports/metrics.json", publish_metrics),
@@ -90,7 +87,7 @@ def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
 
 
 def publish_failure(stage: str, message: str, lines: Sequence[str]) -> None:
-    """Artifact `failure`: the stage, why, and the last lines of its log."""
+    """Create artifact `failure`: the stage, the reason, and the last lines of its log."""
     head = [
         f"## Stage {format_code(stage)} failed",
         "",
@@ -104,7 +101,7 @@ def publish_failure(stage: str, message: str, lines: Sequence[str]) -> None:
 
 
 def publish_metrics(root: Path) -> str:
-    """reports/metrics.json as a table, and where the page is."""
+    """Format reports/metrics.json as a table, with the path of the report."""
     path, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
     if not path.exists():
         return ""
@@ -114,13 +111,13 @@ def publish_metrics(root: Path) -> str:
 
 
 def publish_validation(root: Path) -> str:
-    """reports/validation.json: the verdict, a row per table, and what failed."""
+    """Format reports/validation.json: the verdict, a row per table, and all failures."""
     path = root / "reports" / "validation.json"
     if not path.exists():
         return ""
-    found = json.loads(path.read_text())
+    validation = json.loads(path.read_text())
     rows, failed = ["| table | expectations | failed |", "|---|---:|---:|"], []
-    for name, of in found["tables"].items():
+    for name, of in validation["tables"].items():
         bad = [one for one in of["expectations"] if not one["success"]]
         rows.append(f"| {escape(name)} | {len(of['expectations'])} | {len(bad)} |")
         failed += [
@@ -128,14 +125,15 @@ def publish_validation(root: Path) -> str:
             f"{format_code(one['observed'])}"
             for one in bad
         ]
-    verdict = "passed" if found["success"] else "FAILED"
+    verdict = "passed" if validation["success"] else "FAILED"
     pages = f"Pages: {format_code(root / 'reports' / 'validation' / 'index.html')}"
     return "\n".join([f"**{verdict}**", "", *rows, "", *failed, "", pages])
 
 
 def publish_comparison(root: Path) -> str:
-    """reports/comparison.md, less its pictures, which are files beside it, and where its page
-    is."""
+    """Return reports/comparison.md without its pictures, which are separate files, and with the
+    path of its page.
+    """
     path = root / "reports" / "comparison.md"
     if not path.exists():
         return ""
@@ -144,8 +142,8 @@ def publish_comparison(root: Path) -> str:
 
 
 def publish_overlays(root: Path) -> str:
-    """reports/pictures/overlays.jpg, smaller, within the text: a server on another machine has no
-    such file.
+    """Return reports/pictures/overlays.jpg, shrunk and embedded in the text: a server on another
+    machine cannot read the file.
     """
     from PIL import Image
 
@@ -160,7 +158,7 @@ def publish_overlays(root: Path) -> str:
 
 
 def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Address of the page of a flow run's stages in MLflow; empty without a server
+    """Return the address of a flow run's page in MLflow; empty without a server
     (MLFLOW_TRACKING_URI).
     """
     address = environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
@@ -169,7 +167,7 @@ def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str
     url = httpx.URL(address)
     user = environ.get("MLFLOW_TRACKING_USERNAME", url.username)
     auth = (user, environ.get("MLFLOW_TRACKING_PASSWORD", url.password)) if user else None
-    server = str(url.copy_with(username=None, password=None)).rstrip("/")  # what everybody may read
+    server = str(url.copy_with(username=None, password=None)).rstrip("/")  # without credentials
     api = f"{server}/api/2.0/mlflow"
     try:
         with httpx.Client(timeout=20, auth=auth, trust_env=url.host not in LOOPBACK) as client:
@@ -180,13 +178,13 @@ def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str
                 return ""
             experiment = name.raise_for_status().json()["experiment"]["experiment_id"]
             where = f"tags.reproduction = 'flow-{run_id}' and tags.role = 'reproduction'"
-            asked = {
+            query = {
                 "experiment_ids": [experiment],
                 "filter": where,
                 "order_by": ["attributes.start_time ASC"],
             }
             runs = (
-                client.post(f"{api}/runs/search", json=asked)
+                client.post(f"{api}/runs/search", json=query)
                 .raise_for_status()
                 .json()
                 .get("runs", [])
@@ -198,17 +196,17 @@ def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str
 
 
 def format_table(values: Mapping[str, Any]) -> str:
-    """A markdown table of the leaves of `values` by dotted name."""
+    """Format the numbers in `values` as a Markdown table, by dotted name."""
     rows = [f"| {escape(name)} | {value:.6g} |" for name, value in flatten(values)]
     return "\n".join(["| metric | value |", "|---|---:|", *rows])
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """(dotted name, number) of each number."""
-    found = []
+    """Return (dotted name, number) for each number."""
+    leaves = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += flatten(value, f"{prefix}{key}.")
+            leaves += flatten(value, f"{prefix}{key}.")
         elif isinstance(value, int | float):
-            found.append((f"{prefix}{key}", value))
-    return found
+            leaves.append((f"{prefix}{key}", value))
+    return leaves

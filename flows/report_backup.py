@@ -1,8 +1,7 @@
-"""Reports that git tracks outlive a stage that does not end well.
+"""Backs up the reports that git tracks while their stage runs.
 
-DVC deletes a stage's outs before it runs. Data comes back from the cache; files that git has and
-the cache has not (`cache: false`) would be missing until the stage ends well, also after a stage
-that was killed.
+DVC deletes a stage's outs before it runs. Data can be restored from the cache, but files that are
+only in git (`cache: false`) would be missing until the stage succeeds.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ PLACE = Path(".dvc", "tmp", "reports")
 
 @contextlib.contextmanager
 def preserve_reports(root: Path, stage: Stage) -> Iterator[None]:
-    """Around an attempt at a stage: what is missing after one that failed is put back as it was.
+    """Restore the missing reports if the stage fails inside this context.
 
-    It is not taken for new: DVC compares it with dvc.lock, as before.
+    DVC does not mistake them for new ones, because it compares them with dvc.lock.
     """
     folder = root / PLACE / quote(stage.name, safe="@")
     save(root, stage, folder)
@@ -36,7 +35,7 @@ def preserve_reports(root: Path, stage: Stage) -> Iterator[None]:
 
 
 def save(root: Path, stage: Stage, folder: Path) -> None:
-    """Copy a stage's reports to `folder`: whole, or not at all."""
+    """Copy a stage's reports to `folder`, all or none."""
     part = folder.with_name(f"{folder.name}.part")
     for path in (folder, part):
         shutil.rmtree(path, ignore_errors=True)
@@ -54,7 +53,7 @@ def save(root: Path, stage: Stage, folder: Path) -> None:
 
 
 def put_back(root: Path, folder: Path) -> int:
-    """Of what was saved the files that are missing; how many."""
+    """Restore the saved files that are missing; return their number."""
     count = 0
     for path in sorted(folder.rglob("*")):
         target = root / path.relative_to(folder)
@@ -67,11 +66,9 @@ def put_back(root: Path, folder: Path) -> int:
 
 
 def recover(root: Path, say: Callable[[str], None]) -> None:
-    """Put back what a run that was killed could not. To be called by who has the repository to
-    himself.
-    """
+    """Restore reports after a run was killed. The caller must hold the lock of the repository."""
     for folder in sorted((root / PLACE).glob("*")):
         if folder.suffix == ".part":
             shutil.rmtree(folder, ignore_errors=True)
         elif count := put_back(root, folder):
-            say(f"{count} reports of stage {folder.name} are as before its run that was killed")
+            say(f"restored {count} reports of stage {folder.name}, whose run was killed")

@@ -1,13 +1,13 @@
-"""The DAG, or a part of it, stage by stage through DVC, with retries, time-outs, streamed logs and
-artifacts.
+"""Runs the DAG or a part of it, stage by stage through DVC, with retries, time-outs, streamed logs
+and artifacts.
 
-    python -m flows.reproduce                                   # everything, with no server running
-    python -m flows.reproduce --targets curate                  # a stage and what it needs
+    python -m flows.reproduce                                   # everything, without a server
+    python -m flows.reproduce --targets curate                  # a stage and its dependencies
     python -m flows.reproduce --recipes cocu-mil -S pretrain.epochs=2   # a copy, as an experiment
 
-Each stage is one task that runs `dvc repro STAGE`. What it needs has run before, so DVC finds that
-unchanged, and decides by itself whether the stage runs, comes from its run-cache or stays as it is:
-Prefect caches nothing.
+Each stage is a task that runs `dvc repro STAGE`. Its dependencies ran before, so DVC finds them
+unchanged; DVC decides whether the stage runs, comes from the run-cache or is up to date. Prefect
+caches nothing.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from flows.runs import RUN
 from flows.workspace import Job, WorkspaceError, clean_environment, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
-TAIL = 20  # lines of a stage's log that its failure carries
+TAIL = 20  # lines of a stage's log in its failure message
 
 OUTCOMES = {"ran": "Running stage '{}':", "restored": "Stage '{}' is cached - skipping run"}
 
 
 class StageError(Exception):
-    """A stage failed for the last time. The first line names it; the last ones of its log follow.
+    """A stage failed after all retries. The message names it and ends with its last lines of log.
 
     Args:
         stage: its name.
-        what: what became of it.
+        what: what happened.
         lines: its log.
     """
 
@@ -66,19 +66,18 @@ def run_stage(
     """Bring one stage up to date; its output goes to the log of this task, line by line.
 
     Args:
-        name: as DVC addresses it.
+        name: DVC's address of the stage.
         root: the repository.
         timeout: seconds.
-        flow_run_id: what the stages' tracking knows this reproduction by.
-        force: run it though nothing changed. Then `--single-item`, which else must not be: it takes
-            the half-written output of a stage that failed. Here all that it needs has ended well
-            just before.
+        flow_run_id: identifies this reproduction in the stages' tracking.
+        force: run it even if nothing changed. This uses `--single-item`, which would accept
+            unfinished outputs of a failed stage, but here all dependencies have just succeeded.
 
     Returns:
         `ran`, `restored` (from DVC's run-cache) or `unchanged`.
 
     Raises:
-        StageError: it failed or took too long. All its processes are gone.
+        StageError: it failed or timed out; all its processes were ended.
     """
     logger = get_run_logger()
     lines: list[str] = []
@@ -87,9 +86,8 @@ def run_stage(
         logger.info(line)
         lines.append(line)
 
-    # `python` of dvc.yaml is this one. tqdm draws ten times a second; each drawing would be a line
-    # of the log. SHELL, by which DVC runs commands, may be one that knows no sh, or forbids to log
-    # in.
+    # PATH makes `python` in dvc.yaml this interpreter. DVC runs commands with SHELL, which may not
+    # be POSIX, or may forbid logins. tqdm would write ten lines of log per second.
     environ = {
         **clean_environment(),
         "SHELL": "/bin/sh",
@@ -123,13 +121,13 @@ def run_stage(
 
 
 def find_reason(lines: list[str]) -> str:
-    """What a stage that failed said last, before DVC's own words about it."""
+    """Return the last line of a failed stage, before DVC's own message."""
     lines = [
         line.strip()
         for line in lines
         if line.strip() and not line.startswith("ERROR: failed to reproduce")
     ]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "no output"
 
 
 @flow(name="reproduce")
@@ -140,25 +138,25 @@ def reproduce(
     force: bool = False,
     root: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Bring stages and what they need up to date, and show what came of it.
+    """Bring stages and their dependencies up to date, and publish the results.
 
     Args:
-        targets: stages of dvc.yaml; neither these nor recipes: all stages.
-        recipes: train and score these recipes of params.yaml.
-        overrides: changes of params.yaml as after `dvc exp run -S`. Then the run works in a copy of
-            the repository, beside others, and is kept as an experiment of DVC; else it waits until
-            it has the repository to itself.
-        force: run the targets (none: all stages) though nothing changed (a source that has new
-            pictures), not what they need.
-        root: the repository; by default the one that this file is in.
+        targets: stages of dvc.yaml; all stages if there are neither targets nor recipes.
+        recipes: recipes of params.yaml to train and score.
+        overrides: changes of params.yaml, as for `dvc exp run -S`. The run then works in a copy of
+            the repository, in parallel with others, and is kept as a DVC experiment. Without
+            overrides it waits until no other run uses the repository.
+        force: run the targets (default: all stages) even if nothing changed, for example if a
+            source has new pictures; their dependencies are not forced.
+        root: the repository; by default the one with this file.
 
     Returns:
-        A row per stage: stage, outcome, seconds.
+        a row per stage: stage, outcome, seconds.
 
     Raises:
         PlanError: the stages cannot be read.
-        WorkspaceError: no copy could be made, or the experiment not be kept.
-        StageError: a stage failed; nothing after it was run.
+        WorkspaceError: the copy cannot be made, or the experiment cannot be kept.
+        StageError: a stage failed; later stages were not run.
     """
     targets = [*(targets or []), *(f"evaluate@{recipe}" for recipe in recipes or [])]
     key = str(flow_run.id)
@@ -184,17 +182,16 @@ def reproduce(
 
 @contextlib.contextmanager
 def follow_worker(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """While a run of a worker is in here it ends when that worker is gone, as if it had been told
-    to.
+    """End a worker's run when the worker is gone, as with SIGTERM.
 
-    Else it would go on unseen until it says something, for nobody reads that.
+    Otherwise it would continue unnoticed until it writes output, which nobody reads.
     """
     worker, left = os.getppid(), threading.Event()
 
     def watch() -> None:
         while not left.wait(0.2):
             if os.getppid() != worker:
-                with open(os.devnull, "wb") as nowhere:  # what is said on the way would fail
+                with open(os.devnull, "wb") as nowhere:  # further output would raise an error
                     for number in (1, 2):
                         os.dup2(nowhere.fileno(), number)
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -211,9 +208,7 @@ def follow_worker(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
 def run_all(
     stages: Sequence[Stage], root: Path, key: str, forced: set[str]
 ) -> list[dict[str, Any]]:
-    """Stage after stage to the first that fails; the table of what became of each is an artifact in
-    any case.
-    """
+    """Run stage after stage until one fails; in any case, publish a table of their outcomes."""
     rows: list[dict[str, Any]] = [
         {"stage": stage.name, "outcome": "not run", "seconds": 0.0} for stage in stages
     ]
@@ -236,13 +231,13 @@ def run_all(
         raise
     finally:
         create_table_artifact(
-            table=rows, key="stages", description="What each stage came to, retries included."
+            table=rows, key="stages", description="Outcome of each stage, including retries."
         )
     return rows
 
 
 def add_options(stage: Stage) -> Any:
-    """`run_stage` with the stage's name, retries and tags."""
+    """Return `run_stage` with the stage's name, retries and tags."""
     return run_stage.with_options(
         name=stage.name,
         task_run_name=stage.name,
@@ -253,19 +248,22 @@ def add_options(stage: Stage) -> Any:
 
 
 def stop(number: int, frame: object) -> None:
-    """Leave as after any exception: by default SIGTERM would leave Prefect's temporary server
-    behind.
+    """Exit as after an exception; the default for SIGTERM would leave Prefect's temporary server
+    running.
     """
     sys.exit(128 + number)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 after one line that names the stage that failed."""
+    """Run the command; 0, or 1 after one line that names the failed stage."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.reproduce", description="Bring stages up to date."
     )
     parser.add_argument(
-        "--targets", nargs="*", default=[], help="stages to bring up to date, with what they need"
+        "--targets",
+        nargs="*",
+        default=[],
+        help="stages to bring up to date, with their dependencies (default: all)",
     )
     parser.add_argument("--recipes", nargs="*", default=[], help="recipes to train and score")
     parser.add_argument(
@@ -275,16 +273,22 @@ def main(argv: list[str] | None = None) -> int:
         default=[],
         dest="overrides",
         metavar="NAME=VALUE",
-        help="a change of params.yaml, as of `dvc exp run`; the run works in a copy",
+        help="change params.yaml, as with `dvc exp run -S`; the run then works in a copy",
     )
     parser.add_argument(
-        "--force", action="store_true", help="run the targets though nothing changed"
+        "--force", action="store_true", help="run the targets even if nothing changed"
     )
     parser.add_argument("--root", default=str(ROOT), help="the repository (default: %(default)s)")
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, stop)
     try:
-        reproduce(given.targets, given.recipes, given.overrides, given.force, given.root)
+        reproduce(
+            arguments.targets,
+            arguments.recipes,
+            arguments.overrides,
+            arguments.force,
+            arguments.root,
+        )
     except (StageError, PlanError, WorkspaceError) as error:
         print(f"error: {error.what if isinstance(error, StageError) else error}", file=sys.stderr)
         return 1

@@ -1,14 +1,13 @@
-"""A Prefect server, an MLflow server and workers on this machine, by one command.
+"""Starts and stops a Prefect server, an MLflow server and workers on this machine.
 
     python -m flows.services start [--prefect-port 4200] [--mlflow-port 5000] [--pools cpu gpu]
     python -m flows.services status
-    eval "$(python -m flows.services env)"      # then runs by hand are of these servers
+    eval "$(python -m flows.services env)"      # then runs by hand use these servers
     python -m flows.services stop
 
-What they keep is in .services/ (Prefect's database, logs, pids) and in mlflow.db and mlruns/, where
-stages write without a server too. Another database or another place for artifacts: the tools' own
-variables, which win over this: PREFECT_API_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI,
-MLFLOW_ARTIFACTS_DESTINATION.
+Their data are in .services/ (Prefect's database, logs, pids), and in mlflow.db and mlruns/, which
+stages also use without a server. To use another database or another place for artifacts, set
+PREFECT_API_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI or MLFLOW_ARTIFACTS_DESTINATION.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ from flows.ports import LOOPBACK, describe_holder, is_free, list_listening
 from flows.workspace import hold_lock
 
 POOLS = ("cpu", "gpu")
-PATIENCE = 180.0  # seconds that a service may take to answer
+PATIENCE = 180.0  # seconds to wait for a service to answer
 
 
 class ServiceError(Exception):
-    """A service does not start. One line, or the last ones of its log."""
+    """A service does not start; one line, or the last lines of its log."""
 
 
 def count_gpus() -> int:
-    """How many GPUs this machine has, by nvidia-smi."""
+    """Count the GPUs of this machine with nvidia-smi."""
     if not shutil.which("nvidia-smi"):
         return 0
     done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
@@ -54,11 +53,11 @@ def count_gpus() -> int:
 
 
 def build_mlflow_command(places: Places, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The MLflow server. Files of runs are files of this machine, unless it is told where to send
-    them.
+    """Return the command of the MLflow server. Artifacts are files on this machine, unless
+    MLFLOW_ARTIFACTS_DESTINATION is set.
 
-    Runs of this machine write them where `dvc repro` does without a server; those of others send
-    them to it.
+    Runs on this machine write them directly, like `dvc repro` without a server; runs on other
+    machines send them to the server.
     """
     command = [
         sys.executable,
@@ -83,47 +82,46 @@ def build_mlflow_command(places: Places, environ: Mapping[str, str] = os.environ
 
 
 def start(places: Places, pools: Sequence[str] = POOLS) -> None:
-    """Bring everything up that is not up, servers first, and wait until each answers.
+    """Start everything that does not run, servers first, and wait until each answers.
 
     Raises:
-        ServiceError: a port is taken, or something does not start; then all is stopped, unless
-            something ran before.
+        ServiceError: a port is in use, or a service does not start; then all services are stopped,
+            unless some ran before.
     """
-    found = list_working()
-    for name in dict(daemons.list_marked(FOLDER)).keys() - found.keys():
-        say(
-            f"{name:<14} {clear(name)} processes of one that has ended, or is of no use, were ended"
-        )
+    running = list_working()
+    for name in dict(daemons.list_marked(FOLDER)).keys() - running.keys():
+        say(f"{name:<14} ended {clear(name)} processes left by an ended or unusable service")
     for name, port in (("prefect", places.prefect_port), ("mlflow", places.mlflow_port)):
-        if name not in found and not is_free(places.host, port):
+        if name not in running and not is_free(places.host, port):
             raise ServiceError(
-                f"port {port} is in use by {describe_holder(port)}: choose one by --{name}-port"
+                f"port {port} is in use by {describe_holder(port)}; choose another with "
+                f"--{name}-port"
             )
     try:
-        start_servers(places, found)
+        start_servers(places, running)
         heal(places.prefect)
-        start_workers(places, pools, found)
+        start_workers(places, pools, running)
     except BaseException:
-        if not found:
+        if not running:
             end()
         raise
 
 
 def list_working() -> dict[str, Daemon]:
-    """The daemons that run and are of use: servers that listen, and none that was started before
-    the checkout was moved: its database is elsewhere now.
+    """Return the usable running daemons: servers must listen, and none may have been started before
+    the checkout was moved, because its database is elsewhere now.
     """
-    found, ports = daemons.list_running(FOLDER), list_listening(FOLDER)
+    running, ports = daemons.list_running(FOLDER), list_listening(FOLDER)
     return {
         name: daemon
-        for name, daemon in found.items()
+        for name, daemon in running.items()
         if daemon.folder == str(FOLDER) and (not daemon.url or httpx.URL(daemon.url).port in ports)
     }
 
 
 def clear(name: str) -> int:
-    """End all that came of the daemon of that name: what it left holds its port, or works on; how
-    many there were.
+    """End all processes that a daemon left, which occupy its port or still work; return their
+    number.
     """
     return daemons.end(
         lambda: [process for of, process in daemons.list_marked(FOLDER) if of == name], 10.0
@@ -131,8 +129,7 @@ def clear(name: str) -> int:
 
 
 def heal(server: str) -> None:
-    """Set runs that this checkout has lost to Crashed, so that their places in the pools are
-    free."""
+    """Set lost runs of this checkout to Crashed, which frees their slots in the work pools."""
     host = httpx.URL(server).host
     ours = runs.Workers(
         read_identity(FOLDER), [*daemons.list_running(FOLDER)], alone=host in LOOPBACK
@@ -142,13 +139,13 @@ def heal(server: str) -> None:
             say(line)
     except httpx.HTTPError as error:
         say(
-            f"Prefect does not answer ({type(error).__name__}): the next start sets runs that are "
-            "lost to Crashed"
+            f"Prefect does not answer ({type(error).__name__}); the next start sets lost runs to "
+            "Crashed"
         )
 
 
-def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
-    """Both servers, at once, until both answer."""
+def start_servers(places: Places, running: Mapping[str, Daemon]) -> None:
+    """Start both servers at once and wait until both answer."""
     env = build_environment(places)
     prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", places.host, "--port"]
     servers = {
@@ -156,7 +153,7 @@ def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
         "mlflow": (build_mlflow_command(places), places.mlflow, "/health"),
     }
     made = {
-        name: found.get(name)
+        name: running.get(name)
         or daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env=env, url=url)
         for name, (command, url, _) in servers.items()
     }
@@ -164,23 +161,23 @@ def start_servers(places: Places, found: Mapping[str, Daemon]) -> None:
         wait(daemon, daemon.url + servers[name][2])
 
 
-def start_workers(places: Places, pools: Sequence[str], found: Mapping[str, Daemon]) -> None:
-    """Work pools, deployments, and the workers that are not there."""
+def start_workers(places: Places, pools: Sequence[str], running: Mapping[str, Daemon]) -> None:
+    """Create work pools and deployments, and start the missing workers."""
     env = build_environment(places)
     deploy(env)
     for pool in pools:
         for name, (command, more) in list_workers(pool).items():
-            if name not in found:
+            if name not in running:
                 daemon = daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env={**env, **more})
                 say(f"{name:<14} log {daemon.log}")
 
 
 def list_workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Name -> command and environment of the workers of a pool here: for `gpu` one a GPU, which
-    sees no other one.
+    """Return name -> command and environment of a pool's workers on this machine; for `gpu` one per
+    GPU, which sees only its GPU.
 
-    Without any GPU one worker serves `gpu` all the same: its stages run on the CPU instead of
-    waiting for ever.
+    Without a GPU one worker still serves `gpu`: its stages run on the CPU instead of waiting
+    forever.
     """
     host, count = socket.gethostname(), count_gpus() if pool == "gpu" else 0
     suffix = read_identity(FOLDER)
@@ -213,10 +210,10 @@ def list_workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
 
 
 def deploy(env: Mapping[str, str]) -> None:
-    """The work pools and the deployments of prefect.yaml, as they stand there.
+    """Create or update the work pools and the deployments of prefect.yaml.
 
     Raises:
-        ServiceError: the server refuses.
+        ServiceError: a command fails.
     """
     for command in (
         [sys.executable, "-m", "flows.pools"],
@@ -230,7 +227,7 @@ def deploy(env: Mapping[str, str]) -> None:
 
 
 def wait(daemon: Daemon, health: str) -> None:
-    """Until a service answers.
+    """Wait until a service answers.
 
     Raises:
         ServiceError: it ended, or does not answer in time.
@@ -248,18 +245,18 @@ def wait(daemon: Daemon, health: str) -> None:
         if sys.stderr.isatty():
             print(f"{daemon.name:<14} {time.monotonic() - begun:.0f} s", end="\r", file=sys.stderr)
         time.sleep(0.2)
-    raise ServiceError(f"{daemon.name} does not answer after {PATIENCE:.0f} s, see {daemon.log}")
+    raise ServiceError(f"{daemon.name} did not answer within {PATIENCE:.0f} s, see {daemon.log}")
 
 
 def end() -> int:
-    """End all services and what they run; how many processes there were.
+    """End all services and their runs; return the number of processes.
 
-    First the runs, while workers are held so that none takes another one, and the server is told
-    what became of them.
+    Runs end first, while workers are suspended so that they start no others, and the server still
+    records how the runs ended.
     """
-    found = daemons.list_running(FOLDER)
+    running = daemons.list_running(FOLDER)
     of_runs = {p.pid for those in runs.list_processes(FOLDER).values() for p in those}
-    for name, process in daemons.list_marked(FOLDER):  # also those that no file speaks of
+    for name, process in daemons.list_marked(FOLDER):  # including those without a file
         if name.startswith("worker-") and process.pid not in of_runs:
             with contextlib.suppress(psutil.Error):
                 process.suspend()
@@ -267,113 +264,126 @@ def end() -> int:
     count += daemons.end(
         lambda: [p for name, p in daemons.list_marked(FOLDER) if name.startswith("worker-")], 5.0
     )
-    if "prefect" in found:
-        heal(found["prefect"].url)
+    if "prefect" in running:
+        heal(running["prefect"].url)
     return count + daemons.stop(FOLDER, last=lambda name: not name.startswith("worker-"))
 
 
 @contextlib.contextmanager
 def lock_services(what: str) -> Iterator[None]:
-    """Only one start or stop of this checkout at a time; the others wait, and say for whom."""
+    """Allow only one start or stop of this checkout at a time; others wait and print for whom."""
     with hold_lock(FOLDER / "services.lock", what, say, what=str(FOLDER)):
         yield
 
 
 def say(line: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print(line, flush=True)
 
 
 def status() -> int:
-    """Say what runs; 0 if anything does, else 1."""
-    found, use = daemons.list_running(FOLDER), list_working()
-    for name, daemon in {**daemons.list_known(FOLDER), **found}.items():
+    """Print which services run; 0 if any does, otherwise 1."""
+    running, use = daemons.list_running(FOLDER), list_working()
+    for name, daemon in {**daemons.list_known(FOLDER), **running}.items():
         state = (
             f"pid {daemon.pid:<8} {daemon.url}"
-            if name in found
-            else "ended: make services starts it again"
+            if name in running
+            else "ended; `make services` restarts it"
         )
-        if name in found and name not in use:
-            state += " does not listen: make services starts it again"
+        if name in running and name not in use:
+            state += " does not listen; `make services` restarts it"
         say(f"{name:<14} {state}   log {daemon.log}")
-    if not found:
-        say("no services run here: make services")
-    return 0 if found else 1
+    if not running:
+        say("no services are running; start them with `make services`")
+    return 0 if running else 1
 
 
-def begin(given: argparse.Namespace) -> int:
-    """`start`, or `status` where all that is asked for works."""
-    if "?" in str(ROOT):  # the rest would be taken for options, and the database be another file
-        raise ServiceError(f"{ROOT}: addresses of databases cannot have a `?`; rename the folder")
-    found = list_working()
+def begin(arguments: argparse.Namespace) -> int:
+    """Run `start`, or only `status` if everything requested already works."""
+    if "?" in str(ROOT):  # the rest would be parsed as options
+        raise ServiceError(f"{ROOT}: a database address cannot contain `?`; rename the folder")
+    running = list_working()
     options = {
-        "host": given.host,
-        "prefect_port": given.prefect_port,
-        "mlflow_port": given.mlflow_port,
+        "host": arguments.host,
+        "prefect_port": arguments.prefect_port,
+        "mlflow_port": arguments.mlflow_port,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    places = Places(**options).follow_daemons(found)
+    places = Places(**options).follow_daemons(running)
     for name, value in options.items():
         if (stays := getattr(places, name)) != value:
             say(
-                f"--{name.replace('_', '-')} {value}: it is {stays} while services run; make "
-                "services-stop first"
+                f"--{name.replace('_', '-')} {value} is ignored: it stays {stays} while services "
+                "run; run `make services-stop` first"
             )
-    if found.keys() >= {"prefect", "mlflow", *name_workers(given.pools)}:
+    if running.keys() >= {"prefect", "mlflow", *name_workers(arguments.pools)}:
         return status()
-    start(places, given.pools)
+    start(places, arguments.pools)
     say(
-        f"for runs by hand: export PREFECT_API_URL={places.prefect}/api "
+        f"to run by hand: export PREFECT_API_URL={places.prefect}/api "
         f"MLFLOW_TRACKING_URI={places.mlflow}"
     )
     return 0
 
 
 def print_variables() -> int:
-    """Print what a shell needs for runs by hand; 1 where no server runs."""
-    found = list_working()
-    if not found.keys() >= {"prefect", "mlflow"}:
-        print("error: no services run here: make services", file=sys.stderr)
+    """Print the variables that a shell needs for runs by hand; 1 if no server runs."""
+    running = list_working()
+    if not running.keys() >= {"prefect", "mlflow"}:
+        print("error: no services are running; start them with `make services`", file=sys.stderr)
         return 1
     for name, value in (
-        ("PREFECT_API_URL", f"{found['prefect'].url}/api"),
-        ("MLFLOW_TRACKING_URI", found["mlflow"].url),
+        ("PREFECT_API_URL", f"{running['prefect'].url}/api"),
+        ("MLFLOW_TRACKING_URI", running["mlflow"].url),
     ):
         say(f"export {name}={shlex.quote(value)}")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 after one line on stderr."""
+    """Run the command; 0, or 1 after one line on stderr."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.services", description="Services of this repository."
+        prog="python -m flows.services",
+        description="Manage the Prefect and MLflow servers and workers of this checkout.",
     )
-    parser.add_argument("command", choices=["start", "stop", "status", "env"])
-    parser.add_argument("--host", help=f"address to listen on (default: {Places.host})")
-    parser.add_argument("--prefect-port", type=int, help=f"default: {Places.prefect_port}")
-    parser.add_argument("--mlflow-port", type=int, help=f"default: {Places.mlflow_port}")
     parser.add_argument(
-        "--pools", nargs="*", default=list(POOLS), choices=POOLS, help="pools served here, or none"
+        "command",
+        choices=["start", "stop", "status", "env"],
+        help="env prints the variables for runs by hand",
     )
-    given = parser.parse_args(argv)
-    if given.command in ("status", "env"):
-        return status() if given.command == "status" else print_variables()
+    parser.add_argument("--host", help=f"address to listen on (default: {Places.host})")
+    parser.add_argument(
+        "--prefect-port", type=int, help=f"port of Prefect (default: {Places.prefect_port})"
+    )
+    parser.add_argument(
+        "--mlflow-port", type=int, help=f"port of MLflow (default: {Places.mlflow_port})"
+    )
+    parser.add_argument(
+        "--pools",
+        nargs="*",
+        default=list(POOLS),
+        choices=POOLS,
+        help="work pools to start workers for; may be empty (default: all)",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.command in ("status", "env"):
+        return status() if arguments.command == "status" else print_variables()
     try:
-        with lock_services(given.command):
-            if given.command == "start":
-                return begin(given)
-            say(f"{end()} processes ended")
+        with lock_services(arguments.command):
+            if arguments.command == "start":
+                return begin(arguments)
+            say(f"ended {end()} processes")
             if left := daemons.list_running(FOLDER):
                 names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())
-                raise ServiceError(f"not ended, since another user started them: {names}")
+                raise ServiceError(f"not ended, because another user started them: {names}")
             return 0
-    except (ServiceError, OSError) as error:  # a file of another user's, a disk that is full
+    except (ServiceError, OSError) as error:  # another user's file, a full disk
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 def name_workers(pools: Sequence[str]) -> list[str]:
-    """Of the workers of these pools."""
+    """Return the names of the workers of these pools."""
     return [name for pool in pools for name in list_workers(pool)]
 
 

@@ -1,10 +1,10 @@
-"""A program for workspace.py: which reports here are of another run than params, code and data say.
+"""A program for workspace.py: lists reports that do not match the current params, code and data.
 
     python flows/stale.py
 
-A run of some stages leaves the reports of the others as they were committed; in an experiment they
-would pass for its own. Prints as JSON what stages wrote that git holds, of each stage that DVC
-would run again or that stands after one.
+A run of some stages leaves the committed reports of the others, which an experiment would show as
+its own. Prints as JSON the outputs in git of each stage that DVC would run again, or that depends
+on one.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def main() -> int:
 
     try:
         with Repo() as repo:
-            graph = repo.index.graph  # from a stage to what it needs
+            graph = repo.index.graph  # edges lead from a stage to its dependencies
             changed = [
                 s for s in repo.index.stages if isinstance(s, PipelineStage) and is_changed(s)
             ]
-            found = {
+            stale = {
                 other for stage in changed for other in (stage, *networkx.ancestors(graph, stage))
             }
             paths = sorted(
-                out.def_path for stage in found for out in stage.outs if not out.use_cache
+                out.def_path for stage in stale for out in stage.outs if not out.use_cache
             )
     except DvcException as error:
         print(" ".join(str(error).split()), file=sys.stderr)
@@ -41,12 +41,14 @@ def main() -> int:
 
 
 def is_changed(stage: Any) -> bool:
-    """Whether a stage ran with other params or on other files than those that are here.
+    """Return whether a stage ran with other params or files than the current ones.
 
-    Files that are not here at all (data that nobody fetched) say nothing of it.
+    Missing files (data that was not fetched) do not count.
     """
-    found = [how for item in (*stage.deps, *stage.outs) for how in item.workspace_status().values()]
-    return stage.changed_stage() or any(how != "deleted" for how in found)
+    changes = [
+        how for item in (*stage.deps, *stage.outs) for how in item.workspace_status().values()
+    ]
+    return stage.changed_stage() or any(how != "deleted" for how in changes)
 
 
 if __name__ == "__main__":

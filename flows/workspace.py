@@ -1,9 +1,9 @@
-"""Where a run works: in the repository, one run at a time, or in a copy of its own that ends as an
-experiment of DVC.
+"""The workspace of a run: the repository, for one run at a time, or a copy that becomes a DVC
+experiment.
 
-A run that changes nothing in params.yaml brings the repository itself up to date; others that want
-the same wait for it. A run with overrides works in a copy below .dvc/tmp/exps, as `dvc exp run
---temp` does, on the same cache.
+A run without overrides brings the repository itself up to date; others without overrides wait for
+it. A run with overrides works in a copy in .dvc/tmp/exps, like `dvc exp run --temp`, with the same
+cache.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-KEEP_DAYS = 3.0  # a copy whose run did not end well waits so long for a retry of that run
+KEEP_DAYS = 3.0  # how long the copy of a failed run is kept for a retry
 LOCK = Path(".dvc", "tmp", "workspace.lock")
 COPIES = Path(".dvc", "tmp", "exps")
 
 
-# Whatever the user's own configuration makes of a diff: `git apply` must understand it.
+# Overrides the user's configuration of diffs, so that `git apply` understands them.
 DIFF = (
     "diff",
     "--binary",
@@ -41,7 +41,7 @@ DIFF = (
     "--src-prefix=a/",
     "--dst-prefix=b/",
 )
-# Nor hooks, nor what runs on behind our back, in a copy that is deleted soon.
+# No hooks and no background tasks, because the copy is deleted soon.
 PLAIN = [
     word
     for setting in (
@@ -55,7 +55,7 @@ PLAIN = [
     )
     for word in ("-c", setting)
 ]
-# What a hook, or a shell within one, would lead git elsewhere by.
+# Set in hooks; they would make git use another repository.
 LEADS = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -71,17 +71,16 @@ LEADS = (
 
 
 class WorkspaceError(Exception):
-    """There is no place to work in: no commit, an override that DVC does not understand. One
-    line."""
+    """The workspace cannot be made, for example without a commit; one line."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Which run works there.
+    """The run that works there.
 
     Args:
-        key: id of the flow run: a retry has the same, and goes on in the same copy.
-        name: how people see it; the experiment is called so.
+        key: id of the flow run; a retry has the same id and continues in the same copy.
+        name: its name in the UI, also used for the experiment.
         overrides: changes of params.yaml in the syntax of `dvc exp run -S`.
     """
 
@@ -91,14 +90,14 @@ class Job:
 
     @property
     def experiment(self) -> str:
-        """Name of the experiment: the run's, as git allows it, and the start of its id."""
+        """Name of the experiment: the run's name in git's alphabet, and the start of its id."""
         words = re.sub(r"[^A-Za-z0-9_-]+", "-", self.name).strip("-") or "flow"
         return f"{words}-{self.key[:8]}"
 
 
 def enter() -> dict[str, str]:
-    """Step `pull` of prefect.yaml: a worker goes to the checkout that its own `flows` is in; no
-    path is named.
+    """Step `pull` of prefect.yaml: a worker changes to the checkout that contains its own
+    `flows`.
     """
     folder = Path(__file__).resolve().parents[1]
     os.chdir(folder)
@@ -107,14 +106,14 @@ def enter() -> dict[str, str]:
 
 @contextlib.contextmanager
 def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path]:
-    """The folder that a run works in, to itself until it ends.
+    """Provide the folder that a run works in, locked until the run ends.
 
-    With overrides the folder is a copy. A run that ends well leaves it as an experiment of `root`
-    (`dvc exp show`) and the copy is deleted. After a failure it stays for a retry of the same run,
-    and is deleted by the first run with overrides that starts KEEP_DAYS later.
+    With overrides the folder is a copy. If the run succeeds, it becomes an experiment of `root`
+    (`dvc exp show`) and the copy is deleted. After a failure the copy stays for a retry of the same
+    run; the first run with overrides after KEEP_DAYS deletes it.
 
     Raises:
-        WorkspaceError: the copy cannot be made, or the experiment not be kept.
+        WorkspaceError: the copy cannot be made, or the experiment cannot be kept.
     """
     if not root.is_dir():
         raise WorkspaceError(f"{root}: no such folder")
@@ -128,20 +127,21 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
     with hold_lock(copy.with_suffix(".lock"), job.name, say):
         if (mark := copy / ".git" / "prepared").exists():
             mark.touch()
-            say(f"going on in {copy}")
+            say(f"continuing in {copy}")
         else:
             make(root, copy, job.overrides)
             say(
-                f"working in {copy}: commit and changes of tracked files of {root}, with "
+                f"working in {copy}, a copy of {root} with its uncommitted changes and with "
                 f"{' '.join(job.overrides)}"
             )
         yield inside
         if others := discard(inside):
             names = ", ".join(others)
-            say(f"left out of the experiment, since this run did not make them: {names}")
+            say(f"not in the experiment, because this run did not update them: {names}")
         keep(root, copy, job.experiment)
         say(
-            f"kept as experiment {job.experiment}: `dvc exp show`, `dvc exp apply {job.experiment}`"
+            f"kept as experiment {job.experiment}; see `dvc exp show` and `dvc exp apply "
+            f"{job.experiment}`"
         )
         shutil.rmtree(copy)
     copy.with_suffix(".lock").unlink(missing_ok=True)
@@ -151,14 +151,14 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
 def hold_lock(
     path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = ""
 ) -> Iterator[None]:
-    """A lock that at most one process has, and no dead one; waits for it, and says who has it.
+    """Hold a lock, which is released if its owner dies; wait for it, and print who has it.
 
     Args:
-        path: the lock's file; who has it stands beside it.
-        who: what others are told.
-        say: told once for each holder that is waited for.
-        patience: seconds between two looks at who has it.
-        what: that is locked; by default the repository.
+        path: file of the lock; a file next to it names the holder.
+        who: description of this process for others.
+        say: called once per holder that is waited for.
+        patience: seconds between checks of the holder.
+        what: what is locked; by default the repository.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock, note, announced = FileLock(path), path.with_suffix(".holder"), ""
@@ -189,11 +189,11 @@ def _read(note: Path) -> str:
 
 
 def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
-    """`root` once more: its commit, the uncommitted changes of tracked files, its cache, its data,
-    and overrides.
+    """Copy `root` with its commit, uncommitted changes of tracked files, cache and data, and apply
+    overrides.
 
     Raises:
-        WorkspaceError: no commit, or an override that is wrong.
+        WorkspaceError: there is no commit, or an override is invalid.
     """
     shutil.rmtree(copy, ignore_errors=True)
     inside = copy / find_prefix(root)
@@ -210,7 +210,7 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
     if not (inside / ".dvc").is_dir():
         shutil.rmtree(copy, ignore_errors=True)
         raise WorkspaceError(
-            f"{root} is no part of the repository {top}: commit it, then start the run again"
+            f"{root} is not committed in the repository {top}; commit it and start the run again"
         )
     done = run_program("override.py", str(root), *overrides, cwd=inside)
     if done.returncode:
@@ -221,15 +221,15 @@ def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
 
 
 def keep(root: Path, copy: Path, name: str) -> None:
-    """What was made in `copy` as an experiment of `root`, beside the commit that it began at; its
-    data is in the cache.
+    """Save the result in `copy` as an experiment of `root`, based on the commit that it started
+    from; its data is in the cache.
 
-    A commit of all that git does not ignore, where DVC looks for experiments. Not `dvc exp save`:
-    that enters the files of stages which did not run in dvc.lock, as if they had, and leaves new
-    reports out.
+    Commits all files that git does not ignore to the ref where DVC looks for experiments.
+    `dvc exp save` is not used: it adds files of stages that did not run to dvc.lock, and leaves out
+    new reports.
 
     Raises:
-        WorkspaceError: git would not.
+        WorkspaceError: git fails.
     """
     commit = run_git(copy, "rev-parse", "HEAD").decode().strip()
     ref = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
@@ -254,33 +254,35 @@ def keep(root: Path, copy: Path, name: str) -> None:
 
 
 def discard(copy: Path) -> list[str]:
-    """Delete reports of stages that are not up to date; their paths.
+    """Delete reports of stages that are not up to date; return their paths.
 
-    They came with the commit: kept, main's numbers would be this experiment's in `dvc exp show`.
+    They came with the commit, and `dvc exp show` would show its numbers as the experiment's.
 
     Raises:
-        WorkspaceError: DVC cannot tell which.
+        WorkspaceError: DVC fails.
     """
     done = run_program("stale.py", cwd=copy)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["DVC failed"]
         raise WorkspaceError(f"reports in {copy}: {lines[-1]}")
-    found = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
-    stale = [path for path in found if path.exists()]
+    paths = [copy / path for path in json.loads(done.stdout.splitlines()[-1])]
+    stale = [path for path in paths if path.exists()]
     for path in stale:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return [path.relative_to(copy).as_posix() for path in stale]
 
 
 def run_program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a file of this folder as a program of its own: DVC warns, locks and changes folders."""
-    # -P: this folder stays off the path, where modules would have the names of others.
+    """Run a file of this folder as a program, because DVC prints warnings, locks and changes the
+    working directory.
+    """
+    # -P keeps this folder off the path, where its modules could shadow others.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name(name)), *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=clean_environment())
 
 
 def sweep(root: Path, days: float = KEEP_DAYS) -> None:
-    """Delete copies that nobody works in and nobody has for `days`."""
+    """Delete copies that have not been used for `days`."""
     for copy in (root / COPIES).glob("flow-*/"):
         lock = FileLock(copy.with_suffix(".lock"))
         with contextlib.suppress(Timeout, OSError), lock.acquire(timeout=0):
@@ -291,10 +293,10 @@ def sweep(root: Path, days: float = KEEP_DAYS) -> None:
 
 
 def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
-    """What a git command prints.
+    """Run a git command and return its output.
 
     Raises:
-        WorkspaceError: it failed; with the last line that it said.
+        WorkspaceError: it failed; with its error message.
     """
     try:
         done = subprocess.run(
@@ -307,19 +309,20 @@ def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
     except OSError as error:
         raise WorkspaceError(f"git {words[0]} in {folder}: {error.strerror}") from None
     if done.returncode:
-        said = (
+        reason = (
             " ".join(done.stderr.decode(errors="replace").split())[-400:]
             or f"exit code {done.returncode}"
         )
-        raise WorkspaceError(f"git {words[0]} in {folder}: {said}")
+        raise WorkspaceError(f"git {words[0]} in {folder}: {reason}")
     return done.stdout
 
 
 def find_prefix(root: Path) -> Path:
-    """Where `root` is within its git repository, which may hold more than this project.
+    """Return the path of `root` within its git repository, which may contain more than this
+    project.
 
     Raises:
-        WorkspaceError: it is in none.
+        WorkspaceError: it is in no repository.
     """
     try:
         return Path(
@@ -329,11 +332,11 @@ def find_prefix(root: Path) -> Path:
         )
     except WorkspaceError as error:
         raise WorkspaceError(
-            f"{error}; a run with overrides works in a copy that git makes: `git init && git add "
-            "-A && git commit -m start`, or change params.yaml and run without overrides"
+            f"{error}; a run with overrides needs git to copy the checkout: run `git init && git "
+            "add -A && git commit -m start`, or change params.yaml and run without overrides"
         ) from None
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours, less what would lead git elsewhere."""
+    """Return our environment without variables that make git use another repository."""
     return {**{k: v for k, v in os.environ.items() if k not in LEADS}, "DVC_NO_ANALYTICS": "1"}

@@ -1,8 +1,7 @@
-"""Stages, each a file. What is said here comes before any of them imports numpy or torch.
+"""The stages, one file each. This module runs before any of them imports numpy or torch.
 
-Threads of OpenMP that wait for one another give up their cores: on a machine that has other work to
-do they would spin, and a step of training take three times as long. Workers and further ranks
-inherit it.
+OpenMP threads must yield their cores while they wait: on a busy machine spinning threads make a
+training step three times as slow. Workers and other ranks inherit the setting.
 """
 
 import os

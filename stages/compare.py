@@ -1,5 +1,5 @@
-"""compare: every recipe on every benchmark beside the tables of the papers, out of what report and
-experiments left.
+"""compare: every recipe on every benchmark next to the papers' tables, from the reports of this run
+and of kept experiments.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     charts: Out,
     tracker: Tracker,
 ) -> dict[str, float]:
-    """Write the comparison; its numbers and files are those of the whole reproduction."""
+    """Write the comparison, and record its numbers and files for the whole reproduction."""
     folders = Folders(metrics, recipes, plots, pictures, experiments, benchmarks)
     numbers = write(folders, Outputs(markdown, page, charts), recipes=params.recipes_with_about)
     tracker.summary({"comparison": numbers}, [markdown, page, charts])

@@ -1,4 +1,4 @@
-"""curate: which concepts each training image shows, by every rule of the params.
+"""curate: the concepts of each training picture, by every rule of the params.
 
 Reads data/index, data/features, the columns of data/pairs that markers look at and, for measuring
 alone, its held-out captions and data/truth; writes data/supervision and reports/curation.json.

@@ -1,9 +1,8 @@
-"""Which code each stage of dvc.yaml depends on, from what it imports: DVC sees only what is
-declared.
+"""Writes the code dependencies of each stage to dvc.yaml, from the stage's imports.
 
-    python -m stages.deps          # write the deps of code in dvc.yaml (`make deps`)
+    python -m stages.deps          # or `make deps`
 
-Every other line of dvc.yaml stays as it is.
+All other lines of dvc.yaml stay unchanged.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ CODE = ("captionseg", "stages")
 PARAMS = "captionseg/params.py"
 UNHASHED = {
     "captionseg/__init__.py": "the version",
-    PARAMS: "DVC hashes the params themselves; their defaults live beside what uses them",
-    "captionseg/typed.py": "makes dataclasses of the params, likewise",
-    "captionseg/tracking": "tells of a run, changes nothing in it",
-    "stages/__init__.py": "how threads wait",
-    "stages/kinds.py": "names of annotations",
-    "stages/run.py": "how any stage is run",
+    PARAMS: "DVC hashes the params; defaults are defined in the modules that use them",
+    "captionseg/typed.py": "only converts the params to dataclasses",
+    "captionseg/tracking": "records a run without changing it",
+    "stages/__init__.py": "only sets how threads wait",
+    "stages/kinds.py": "only annotations",
+    "stages/run.py": "runs all stages alike",
 }
-"""What every stage imports and no output depends on, and why."""
+"""Code that every stage imports but no output depends on -> the reason."""
 
 FAMILIES = (
     "captionseg/captioners/captioners.py",
@@ -42,15 +41,16 @@ FAMILIES = (
     "captionseg/segmenters/region_makers.py",
     "captionseg/segmenters/segmenters.py",
 )
-"""Modules that list the members of a family. A stage that imports none of a package's own depends
-on single files of that package, so that a new member is nothing to it."""
+"""Modules that list the members of a family. A stage that does not import such a module depends on
+single files of its package, so that a new member does not make it stale.
+"""
 
 
 class Repository:
-    """Files of a working tree that are tracked or would be, and the imports between its modules.
+    """The tracked and trackable files of a working tree, and the imports between its modules.
 
     Args:
-        root: of the repository.
+        root: root of the repository.
     """
 
     def __init__(self, root: Path = Path(__file__).parents[1]) -> None:
@@ -64,7 +64,7 @@ class Repository:
             listed = subprocess.run(
                 command, cwd=self.root, capture_output=True, text=True, check=True
             ).stdout.splitlines()
-        # an unpacked archive: all but what is made
+        # an unpacked archive: all files that are not generated
         except (OSError, subprocess.CalledProcessError):
             made = {"data", "models", "reports", "build", "mlruns"}
             paths = (p.relative_to(self.root) for p in self.root.rglob("*") if p.is_file())
@@ -78,24 +78,24 @@ class Repository:
         )
 
     def modules(self, *tops: str) -> list[str]:
-        """The Python files below some folders."""
+        """Return the Python files in some top-level folders."""
         return [f for f in self.files if f.endswith(".py") and f.split("/")[0] in tops]
 
     @functools.cached_property
     def packages(self) -> set[str]:
-        """Folders that hold Python files."""
+        """Folders with Python files."""
         return {f.rpartition("/")[0] for f in self.files if f.endswith(".py")}
 
     def package_of(self, file: str) -> str:
-        """The nearest folder above a file that holds Python files: a data file is its module's."""
+        """Return the nearest parent folder with Python files; it owns the data files inside."""
         folder = file.rpartition("/")[0]
         while folder and folder not in self.packages:
             folder = folder.rpartition("/")[0]
         return folder
 
     def module_file(self, dotted: str) -> str | None:
-        """captionseg.curation.cocu -> captionseg/curation/cocu.py; None for what is no module of
-        ours.
+        """Return captionseg/curation/cocu.py for captionseg.curation.cocu; None for other
+        modules.
         """
         path = dotted.replace(".", "/")
         names = (f"{path}.py", f"{path}/__init__.py")
@@ -120,7 +120,7 @@ class Repository:
         """(file of ours, name of the function around the import or "") for each import of a file
         that runs.
         """
-        found = []
+        files = []
         for function, node in runtime_imports(self.tree(file), ""):
             names = [a.name for a in node.names]
             if isinstance(node, ast.ImportFrom):
@@ -132,11 +132,11 @@ class Repository:
                     chain = (
                         self.module_file(".".join(parts[:n])) for n in range(1, len(parts) + 1)
                     )
-                    found += [(f, function) for f in chain if f]
-        return tuple(dict.fromkeys(found))
+                    files += [(f, function) for f in chain if f]
+        return tuple(dict.fromkeys(files))
 
     def is_docstring(self, file: str) -> bool:
-        """Is a module nothing but its docstring? No output depends on that."""
+        """Return whether a module has only a docstring, so that no output depends on it."""
         return file.endswith(".py") and all(
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             for node in self.tree(file).body
@@ -146,7 +146,7 @@ class Repository:
 def runtime_imports(
     node: ast.AST, function: str
 ) -> Iterator[tuple[str, ast.Import | ast.ImportFrom]]:
-    """Imports below a node, but for those under `if TYPE_CHECKING`."""
+    """Yield the imports below a node, except those under `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield function, child
@@ -159,7 +159,7 @@ def runtime_imports(
 
 
 def list_attributes(node: ast.AST, name: str) -> set[str]:
-    """Attributes of a variable that some code reads."""
+    """Return the attributes of a variable that some code reads."""
     return {
         n.attr
         for n in ast.walk(node)
@@ -168,25 +168,25 @@ def list_attributes(node: ast.AST, name: str) -> set[str]:
 
 
 def list_sections(repository: Repository, stage: str) -> set[str]:
-    """Methods of Params that a stage calls, however indirectly: each imports what its section is
-    made of.
+    """Return the methods of Params that a stage calls, directly or not; each imports the code of
+    its section.
     """
     methods = {
         node.name: list_attributes(node, "self")
         for node in ast.walk(repository.tree(PARAMS))
         if isinstance(node, ast.FunctionDef)
     }
-    found: set[str] = set()
+    sections: set[str] = set()
     todo = list_attributes(repository.tree(f"stages/{stage}.py"), "params")
     while todo:
-        found |= todo
-        todo = {other for name in todo for other in methods.get(name, ())} - found
-    return found
+        sections |= todo
+        todo = {other for name in todo for other in methods.get(name, ())} - sections
+    return sections
 
 
 def find_needed(repository: Repository, stage: str) -> set[str]:
-    """Files of the library that the stage imports, however indirectly, and the data files beside
-    them.
+    """Return the library files that a stage imports, directly or not, and the data files that they
+    read.
     """
     sections = list_sections(repository, stage)
     seen: set[str] = set()
@@ -206,10 +206,10 @@ def find_needed(repository: Repository, stage: str) -> set[str]:
 
 
 def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
-    """Files of packages that these modules read: those that one of them names, and those that no
-    module of the package names, which are read by a name that is made up when the code runs.
+    """Return the data files that these modules read: those that one of them names, and those that
+    no module of their package names, because their names are built at run time.
     """
-    found = set()
+    data_files = set()
     for file in repository.files:
         package = repository.package_of(file)
         modules_beside = {f for f in modules if f.rpartition("/")[0] == package}
@@ -220,18 +220,18 @@ def list_data_files(repository: Repository, modules: set[str]) -> set[str]:
         if naming & modules_beside or (
             not naming and not all(map(repository.is_docstring, modules_beside))
         ):
-            found.add(file)
-    return found
+            data_files.add(file)
+    return data_files
 
 
 def is_covered(file: str, deps: Iterable[str]) -> bool:
-    """Is a file one of the deps, or in one of them?"""
+    """Return whether a file is one of the deps, or inside one."""
     return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
 
 
 def list_deps(repository: Repository, files: set[str]) -> list[str]:
-    """The list for dvc.yaml: packages, and files of a family whose members the stage does not
-    read.
+    """Return the list for dvc.yaml: packages, or single files of a family whose list of members the
+    stage does not import.
     """
     families = {f.rpartition("/")[0]: False for f in FAMILIES}
     for file in FAMILIES:
@@ -240,22 +240,22 @@ def list_deps(repository: Repository, files: set[str]) -> list[str]:
     for file in files:
         parts = file.split("/")
         package = "/".join(parts[:2])
-        whole = len(parts) > 2 and families.get(package, True)
-        out.add(package if whole else file)
+        is_package = len(parts) > 2 and families.get(package, True)
+        out.add(package if is_package else file)
     return sorted(out)
 
 
 def list_code_deps(repository: Repository) -> dict[str, list[str]]:
-    """Stage -> its deps of code."""
+    """Return stage -> its code dependencies."""
     return {name: list_deps(repository, find_needed(repository, name)) for name in STAGES}
 
 
 def rewrite(text: str, deps: Mapping[str, Iterable[str]]) -> str:
-    """dvc.yaml with other deps of code; deps of data, comments and all else stay as they are.
+    """Replace the code dependencies in dvc.yaml; data dependencies, comments and the rest stay.
 
     Args:
-        text: of dvc.yaml.
-        deps: stage -> its deps of code.
+        text: text of dvc.yaml.
+        deps: stage -> its code dependencies.
     """
     out: list[str] = []
     stage, margin = "", None
@@ -275,7 +275,7 @@ def rewrite(text: str, deps: Mapping[str, Iterable[str]]) -> str:
 
 
 def main() -> None:
-    """Write dvc.yaml."""
+    """Update dvc.yaml."""
     repository = Repository()
     path = repository.root / "dvc.yaml"
     text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""download: captioned images as img2dataset shards; what is really in them, where known, apart.
+"""download: captioned pictures as img2dataset shards, and their truth, if known, in another folder.
 
 Writes data/pairs and data/truth; with download.retry what lies there is taken over in part.
 """

@@ -1,8 +1,8 @@
 """evaluate: zero-shot scores of one recipe on the test split.
 
 Reads models/RECIPE, data/index, data/regions, data/truth and the encoder; writes
-reports/recipes/RECIPE.json, the scores in it once more as DVC's metrics of this recipe, and the
-areas of every picture, which recipes are compared by.
+reports/recipes/RECIPE.json, its scores again as DVC metrics of this recipe, and the areas of every
+picture, which are needed to compare recipes.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     areas: Out,
     tracker: Tracker,
 ) -> dict[str, float]:
-    """Score one recipe; its numbers are true whatever becomes of the rest of the reproduction."""
+    """Score one recipe; its numbers are recorded even if the rest of the reproduction fails."""
     folders = Folders(PreparedFolders(pairs, index, regions, features), truth)
-    found = evaluate(model, folders, params.evaluate, seed=params.seed, recipe=recipe)
-    write_json({"recipe": recipe, "benchmark": params.evaluate.name, **found.result}, scores)
-    table.write(found.areas, found.uids, found.seeds, areas)
+    evaluation = evaluate(model, folders, params.evaluate, seed=params.seed, recipe=recipe)
+    result = evaluation.result
+    write_json({"recipe": recipe, "benchmark": params.evaluate.name, **result}, scores)
+    table.write(evaluation.areas, evaluation.uids, evaluation.seeds, areas)
     name = params.evaluate.name
-    also = {f"{name}@{by}": other["scores"] for by, other in found.result.get("also", {}).items()}
-    mine = {recipe: {name: found.result["scores"], **also} if found.result["scores"] else {}}
+    also = {f"{name}@{by}": other["scores"] for by, other in result.get("also", {}).items()}
+    mine = {recipe: {name: result["scores"], **also} if result["scores"] else {}}
     write_json(mine, metrics)
     tracker.summary({"recipes": mine})
     tracker.recipes(
@@ -51,4 +52,4 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         benchmark=name,
         folders={"models": model.parent, "areas": areas, "pairs": pairs},
     )
-    return {**found.result["scores"], "images_per_second": found.images_per_second}
+    return {**result["scores"], "images_per_second": evaluation.images_per_second}

@@ -1,8 +1,8 @@
-"""experiment: run experiments/NAME.yaml by DVC and keep its scores in reports/experiments/NAME.
+"""experiment: run experiments/NAME.yaml with DVC and keep its scores in reports/experiments/NAME.
 
 python -m stages.experiment [NAME]
 
-Without a name it lists the experiments: what each is about, costs, and came to.
+Without a name, lists the experiments: the purpose, cost and expected scores of each.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ def main(
     root: Path = Path(),
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> int:
-    """Entry point: 0, the exit code of DVC, or 1 after one line on stderr."""
+    """Run the command; 0, the exit code of DVC, or 1 after one line on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m stages.experiment", description="Run an experiment and keep its scores."
     )
-    parser.add_argument("name", nargs="?", help="of a file in experiments/; by default list them")
+    parser.add_argument(
+        "name", nargs="?", help="experiment in experiments/ to run; without it, list all"
+    )
     name = parser.parse_args(argv).name
     folder = root / FOLDER
     try:
@@ -40,7 +42,7 @@ def main(
                 print(*describe(path.stem, read_experiment(path)), sep="\n")
             return 0
         if Path(name).name != name:
-            raise UserError(f"{name!r} is no name of a file in {FOLDER}/")
+            raise UserError(f"{name!r} is not the name of a file in {FOLDER}/")
         experiment = read_experiment(folder / f"{name}.yaml")
         print(*describe(name, experiment), sep="\n", flush=True)
         environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
@@ -55,18 +57,18 @@ def main(
 
 
 def describe(name: str, experiment: Experiment) -> list[str]:
-    """What is known of an experiment before it runs, as lines for a terminal."""
+    """Describe an experiment before it runs, as lines for a terminal."""
     cost = experiment.minutes if isinstance(experiment.minutes, str) else f"{experiment.minutes:g}"
     scores = ", ".join(f"{recipe} {miou:.1f}" for recipe, miou in experiment.expected.items())
     return [
         f"{name}: {experiment.about}",
         f"  minutes on two cores: {cost}",
-        f"  mIoU to expect: {scores or 'not measured'}",
+        f"  expected mIoU: {scores or 'not measured'}",
     ]
 
 
 def list_command(experiment: Experiment) -> list[str]:
-    """`dvc exp run` with the experiment's params, word by word: no shell reads it."""
+    """Return the command `dvc exp run` with the experiment's params, as a list of words."""
     command = [sys.executable, "-m", "dvc", "exp", "run"]
     for override in list_overrides(experiment.params):
         command += ["--set-param", override]

@@ -1,9 +1,8 @@
-"""gate: may this run be merged? Thresholds, no regression against the base, dvc.lock of this code.
+"""gate: may this run be merged? Checks thresholds, regressions against the base, and dvc.lock.
 
 python -m stages.gate [--base REF] [--only thresholds regression lock] [--markdown FILE]
 
-Needs git and the files that it holds, no data. Exits with 0 if all holds, 1 on a miss, 2 if it
-cannot be judged.
+Needs a git checkout, but no data. Exit code: 0 passed, 1 failed, 2 could not run.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ LINKED = ("reports/metrics.json", "reports/comparison.md")
 
 
 def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
-    """Entry point: 0 if everything holds, 1 on a miss, 2 after one line if it cannot be judged."""
+    """Run the gate; 0 if it passes, 1 if it fails, 2 after one line on stderr if it cannot run."""
     options = parse_arguments(argv)
     try:
         sections, extra = check(options, root)
@@ -49,43 +48,51 @@ def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The options of the command."""
+    """Parse the options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m stages.gate", description="Is this run fit to be merged?"
+        prog="python -m stages.gate", description="Check whether this run may be merged."
     )
     parser.add_argument(
         "--metrics",
         default=LINKED[0],
-        help="from the root of the repository (default: %(default)s)",
+        help="path from the root of the repository (default: %(default)s)",
     )
-    parser.add_argument("--params", default="params.yaml", help="likewise (default: %(default)s)")
+    parser.add_argument(
+        "--params",
+        default="params.yaml",
+        help="path from the root of the repository (default: %(default)s)",
+    )
     parser.add_argument(
         "--base",
         default=os.environ.get("GATE_BASE") or None,
         metavar="REF",
-        help="branch or commit to compare with (default: $GATE_BASE, else where this left main)",
+        help="branch or commit to compare with (default: $GATE_BASE, otherwise the commit where "
+        "this branch left main)",
     )
     parser.add_argument(
-        "--only", nargs="+", choices=CHECKS, default=CHECKS, help="leave out the others"
+        "--only", nargs="+", choices=CHECKS, default=CHECKS, help="run only these checks"
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write it as a comment on a pull request, too"
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="also write the result as Markdown, for a comment on a pull request",
     )
     parser.add_argument(
-        "--links", default="", metavar="PREFIX", help="what stands before the comment's links"
+        "--links", default="", metavar="PREFIX", help="prefix of the links in the comment"
     )
     return parser.parse_args(argv)
 
 
 def write_comment(path: Path | None, text: str) -> None:
-    """Write the comment, if there is to be one."""
+    """Write the comment, if a path is given."""
     if path is not None:
         with atomic_path(path) as part:
             part.write_text(text, encoding="utf-8")
 
 
 def check(options: argparse.Namespace, root: Path) -> tuple[list[Section], list[Section]]:
-    """The checks that were asked for, and the tables that only explain them."""
+    """Run the chosen checks; return their sections and tables that explain them."""
     params, path = Params(root / options.params), root / options.metrics
     if not path.exists():
         raise UserError(f"{path}: no such file; run `dvc repro` first")
@@ -106,19 +113,19 @@ def check(options: argparse.Namespace, root: Path) -> tuple[list[Section], list[
 def compare(
     params: Params, metrics: dict[str, Any], options: argparse.Namespace, root: Path
 ) -> tuple[Section, list[Section]]:
-    """The comparison with the base, and what explains it; an empty section where there is nothing
-    to compare with.
+    """Compare with the base; return the section and tables that explain it. The section is empty if
+    there is nothing to compare with.
     """
     base = repository.find_base(root, options.base, (options.metrics, options.params))
     if base is None:
-        return Section("Regression", "there is no earlier commit to compare with", HEAD, ()), []
+        return Section("Regression", "no earlier commit to compare with", HEAD, ()), []
     about = f"against {base.commit[:9]}, {base.about}"
     earlier = repository.read_committed(root, base.commit, options.metrics)
     if earlier is None:
         about += f", has no {options.metrics}: nothing to compare with"
         return Section("Regression", about, HEAD, ()), []
     if not params.regression:
-        about += f": {options.params} has no section regression, so nothing is compared"
+        about += f": nothing is compared, {options.params} has no section regression"
         return Section("Regression", about, HEAD, ()), []
     before = Run(
         repository.parse_metrics(earlier, f"{base.about}:{options.metrics}"),

@@ -1,10 +1,10 @@
-"""keep: copy the scores of the experiment in this workspace to reports/experiments/NAME, where no
-later run touches them.
+"""keep: copy the scores of the experiment in this workspace to reports/experiments/NAME, where
+later runs do not overwrite them.
 
 python -m stages.keep NAME --about "..." [--recipes RECIPE ...]
 
-By default the recipes that params.yaml has and the committed params.yaml has not; --recipes names
-others to stand beside them, such as a baseline. `python -m stages.experiment` ends with it.
+Keeps the recipes that params.yaml adds to the committed params.yaml; --recipes names more, such as
+a baseline to compare with. `python -m stages.experiment` calls this at its end.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ RESTORE = (
 
 
 def main(argv: list[str] | None = None, *, root: Path = Path()) -> int:
-    """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
+    """Run the command; 0, or 1 after one line on stderr for a user error."""
     parser = argparse.ArgumentParser(
-        prog="python -m stages.keep", description="Keep the experiment of this workspace."
+        prog="python -m stages.keep", description="Keep the experiment in this workspace."
     )
-    parser.add_argument("name", help="of the experiment")
-    parser.add_argument("--about", required=True, help="what the experiment is to show")
+    parser.add_argument("name", help="name of the experiment")
+    parser.add_argument("--about", required=True, help="what the experiment shows")
     parser.add_argument(
-        "--recipes", nargs="+", default=[], help="further recipes, shown first, in this order"
+        "--recipes", nargs="+", default=[], help="more recipes to keep; shown first, in this order"
     )
     arguments = parser.parse_args(argv)
     try:
@@ -58,15 +58,15 @@ def keep(root: Path, name: str, about: str, recipes: Sequence[str]) -> list[str]
 
     Args:
         root: the workspace.
-        name: of the experiment.
-        about: what it is to show.
-        recipes: further recipes, shown first, in this order.
+        name: name of the experiment.
+        about: what it shows.
+        recipes: more recipes to keep, shown first, in this order.
 
     Returns:
-        its scores and the way back to the committed run, as lines for a terminal.
+        lines for a terminal: its scores, and how to restore the committed run.
 
     Raises:
-        UserError: the reports are not those of params.yaml, or there is no such recipe.
+        UserError: the reports do not match params.yaml, or a recipe does not exist.
     """
     params = Params(root / "params.yaml").raw
     chosen = select_recipes(params.get("recipes", {}), read_committed_recipes(root), recipes)
@@ -76,14 +76,14 @@ def keep(root: Path, name: str, about: str, recipes: Sequence[str]) -> list[str]
     metrics = archive_experiment(space, name, about, chosen, folder=folder)
     return [
         *format_scores(metrics),
-        f"kept: {Path('reports') / 'experiments' / name}    the workspace holds the experiment; "
-        "back to the committed run with:",
+        f"kept in {Path('reports') / 'experiments' / name}. The workspace still has the "
+        "experiment; to restore the committed run:",
         f"  {RESTORE}",
     ]
 
 
 def read_committed_recipes(root: Path) -> dict[str, Any]:
-    """The recipes of the params.yaml that is committed; none where there is no commit."""
+    """Return the recipes of the committed params.yaml; none without a commit."""
     done = subprocess.run(
         ["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, text=True, check=False
     )

@@ -1,5 +1,4 @@
-"""What the keyword arguments of a stage's main are annotated with, beside str: paths that it reads
-or writes.
+"""Annotations for the path arguments of a stage's main; other arguments are str.
 
 Out is written in the work folder and moved into place at the end. Persistent is written in place
 and never emptied (`persist` in dvc.yaml): for what is too dear to make twice, by stages that say

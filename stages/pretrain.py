@@ -1,8 +1,8 @@
-"""pretrain: one recipe, all its seeds.
+"""pretrain: trains all seeds of one recipe.
 
-Reads data/index, features, regions, supervision, truth (tune split only, to keep the best epoch),
-verdict.json (failed tables train nothing), and what a model asks for of pairs and segments; writes
-models/RECIPE, and reports/timings.
+Reads data/index, features, regions, supervision, truth (only the tune split, to keep the best
+epoch), verdict.json (nothing is trained on invalid tables), and pairs and segments if the model
+needs them; writes models/RECIPE and reports/timings.
 """
 
 from __future__ import annotations
@@ -38,13 +38,11 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     timing: Note,
     tracker: Tracker,
 ) -> dict[str, float]:
-    """Train one recipe; in each of several processes, of which the first writes."""
+    """Train one recipe; every rank calls this, and the first one writes."""
     if recipe not in params.recipes:
         raise UserError(f"recipes.{recipe}: no such recipe (valid: {', '.join(params.recipes)})")
     if read_json(validation, todo="run `dvc repro validate`").get("success") is not True:
-        raise UserError(
-            f"{validation}: the tables failed their validation; run `dvc repro validate`"
-        )
+        raise UserError(f"{validation}: validation of the tables failed; run `dvc repro validate`")
     context = {
         "regions": asdict(params.regions),
         "prompts": params.pretrain.prompts,
@@ -53,7 +51,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     folders = Folders(
         PreparedFolders(pairs, index, regions, features), supervision, truth, segments
     )
-    found = pretrain(
+    measures = pretrain(
         params.recipes[recipe],
         params.pretrain,
         folders,
@@ -63,7 +61,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         tell=tracker.metrics,
         runtime=params.runtime,
     )
-    if found:
-        write_json({key: found[key] for key in ("images_per_second", "seconds")}, timing)
+    if measures:
+        write_json({key: measures[key] for key in ("images_per_second", "seconds")}, timing)
         tracker.model(model, recipe)
-    return found
+    return measures

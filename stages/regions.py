@@ -1,4 +1,4 @@
-"""regions: class-agnostic regions of every picture, and the frozen features pooled over them."""
+"""regions: class-agnostic regions of every picture, with frozen features pooled over them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PARAMS = ("seed", "regions")
 
 
 def main(params: Params, *, pairs: In, features: In, regions: Out) -> dict[str, float]:
-    """Regions of every picture, and the frozen features pooled over them."""
+    """Make regions of every picture and pool the frozen features over them."""
     return write_regions(
         pairs, features, regions, maker=params.regions.build(), runtime=params.runtime
     )

@@ -1,7 +1,7 @@
-"""report: metrics.json, plots, pictures and the page of a run, out of everything that the stages
-before it left.
+"""report: metrics.json, plots, pictures and the page of a run, from the outputs of all stages
+before it.
 
-All of it is the same for the same seed.
+Equal seeds give equal reports.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     data: Out,
     tracker: Tracker,
 ) -> dict[str, float]:
-    """Write the report; its numbers and files are those of the whole reproduction."""
+    """Write the report, and record its numbers and files for the whole reproduction."""
     folders = Folders(
         PreparedFolders(pairs, index, regions, features),
         truth,

@@ -1,5 +1,4 @@
-"""How every stage is run: params -> seed -> work folder -> tracker -> main() -> outputs moved into
-place.
+"""Runs a stage: params -> seed -> work folder -> tracker -> main() -> outputs moved into place.
 
     python -m stages.run download --pairs data/pairs --truth data/truth
 
@@ -9,14 +8,13 @@ params, inputs and code. A stage that was killed finds that folder again and goe
 it; a stage that ends well renames it into place. DVC empties `outs` before it runs a stage, so
 unfinished work must live elsewhere.
 
-One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A
-stage ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows
-nobody: under nohup or in a session of its own it outlives the shell that it came from. Told to end
-(SIGTERM, SIGHUP, SIGINT) it takes its workers along, and says so in its code alone: 128 and the
-signal's number; a second Ctrl-C ends it at once.
+Only one run at a time writes the same outputs; others wait, see captionseg.runtime.outputs. A stage
+ends when the DVC that runs it ends, however that happens. A stage started by hand does not: under
+nohup or in another session it outlives its shell. On SIGTERM, SIGHUP or SIGINT it stops its workers
+and exits with 128 plus the signal's number; a second Ctrl-C ends it immediately.
 
-A stage of SEVERAL runs in as many processes as section `runtime` says, see
-captionseg.runtime.launch: all of them call its main, and the first alone has a tracker and a work
+A stage in SEVERAL runs in several processes, as section `runtime` says, see
+captionseg.runtime.launch: all of them call its main, but only the first has a tracker and a work
 folder, and moves outputs.
 """
 
@@ -70,14 +68,14 @@ STAGES = (
 MOVED = (Out, Renewed)
 SEVERAL = ("pretrain",)
 AFRESH = ("curate", "validate", "evaluate", "report", "compare")
-"""They take up nothing of a run that was killed, so nothing of it may stay among their files."""
+"""Stages that do not resume, so their work folder must be empty when they start."""
 
 
 def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
-    """Run one stage; returns its metrics, as they went to the tracker.
+    """Run one stage and return its metrics.
 
     Raises:
-        UserError: a mistake of the user's, in one line.
+        UserError: a user error, in one line.
     """
     stage = importlib.import_module(f"stages.{name}")
     arguments, kinds = parse(stage.main, name, insert_recipe(argv))
@@ -91,7 +89,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     with lock_outputs(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
-        # another run may have changed them while this one waited
+        # another run may have changed the inputs while this one waited
         check_inputs(name, arguments, kinds)
         work, outputs = plan_places(name, params, stage, arguments, kinds, root=root)
         if name in AFRESH:
@@ -106,7 +104,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
             metrics = call(stage.main, params, given, tracker=deferred, earlier=earlier)
             sure()
             for source in moves:
-                remove_parts(source)  # of earlier runs of this work that were killed
+                remove_parts(source)  # left by killed runs of this work folder
             move_all(moves)
             deferred.send()
             tracker.metrics(metrics)
@@ -117,19 +115,19 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
 def plan_places(
     name: str, params: Params, stage: typing.Any, arguments: dict, kinds: dict, *, root: Path
 ) -> tuple[Path, dict[str, Path]]:
-    """The work folder of a run, and in it the places of its outputs, by argument.
+    """Return the work folder of a run, and the paths of its outputs inside, by argument.
 
     Raises:
-        UserError: if two outputs would have the same.
+        UserError: if two outputs would have the same path.
     """
     work = root / ".work" / name / hash_work(params, stage.PARAMS, arguments, kinds)
-    found = {key: work / arguments[key].name for key, kind in kinds.items() if kind in MOVED}
-    if len(set(found.values())) < len(found):
+    parts = {key: work / arguments[key].name for key, kind in kinds.items() if kind in MOVED}
+    if len(set(parts.values())) < len(parts):
         raise UserError(
-            f"{name}: outputs need different names, found "
-            f"{', '.join(p.name for p in found.values())}"
+            f"{name}: outputs must have different names, found "
+            f"{', '.join(p.name for p in parts.values())}"
         )
-    return work, found
+    return work, parts
 
 
 def call(
@@ -151,8 +149,9 @@ def announce(
     arguments: Mapping[str, typing.Any],
     kinds: Mapping[str, object],
 ) -> None:
-    """What is known of a run before it begins: what it reads, whose recipe it is, what was
-    chosen."""
+    """Record what is known before a run starts: its inputs, the labels of its recipe, its
+    params.
+    """
     words = {k: str(v) for k, v in arguments.items() if kinds[k] is str}
     recipe = words.get("recipe")
     tracker.inputs({key: arguments[key] for key, kind in kinds.items() if kind is In})
@@ -165,15 +164,15 @@ def announce(
 def check_once(name: str, *, root: Path = Path()) -> None:
     """Check the whole of params.yaml before the first stage of a run, whichever that is.
 
-    What was checked is not checked again, for that imports the library. Files that only earlier
-    stages read may be gone; outside of DVC, which runs them all, sections of others may be missing.
+    The result is remembered, because a check imports the library. Files that only earlier stages
+    read need not exist; outside of DVC, sections of other stages may be missing.
 
     Raises:
-        UserError: a line for each mistake.
+        UserError: one line per mistake.
     """
     params, mark = Params(root / "params.yaml"), root / ".work" / "checked"
     if "DVC_STAGE" not in os.environ and not params.raw.keys() >= set(Params.SECTIONS):
-        return params.check(whole=False)
+        return params.check(all_sections=False)
     code = [
         f"{file}:{file.stat().st_mtime_ns}"
         for file in sorted(Path(captionseg.__file__).parent.rglob("*.py"))
@@ -181,7 +180,7 @@ def check_once(name: str, *, root: Path = Path()) -> None:
     state = json.dumps([params.raw, code], sort_keys=True, default=str)
     key = hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
     if not mark.is_file() or mark.read_text() != key:
-        from captionseg.checks import check  # seconds: it knows all models
+        from captionseg.checks import check  # takes seconds: it imports all models
 
         check(params, done=STAGES[: STAGES.index(name)])
         mark.parent.mkdir(exist_ok=True)
@@ -189,28 +188,28 @@ def check_once(name: str, *, root: Path = Path()) -> None:
 
 
 def insert_recipe(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
-    """The words of a command, `@recipe` in them replaced by the recipe's name.
+    """Replace `@recipe` in the words of a command by the recipe's name.
 
-    It is that of --recipe, or of the stage as DVC calls it (pretrain@NAME): a shell runs the
-    commands of dvc.yaml, so nothing of params.yaml may stand in them.
+    The name comes from --recipe, or from DVC's name of the stage (pretrain@NAME): a shell runs the
+    commands of dvc.yaml, so they must not contain anything from params.yaml.
 
     Raises:
-        UserError: if neither says it.
+        UserError: if neither names a recipe.
     """
     if not any("@recipe" in word for word in argv):
         return argv
-    given = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
-    name = environ.get("DVC_STAGE", "").partition("@")[2] if given == "@recipe" else given
+    recipe = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
+    name = environ.get("DVC_STAGE", "").partition("@")[2] if recipe == "@recipe" else recipe
     if not name:
         raise UserError(
-            "--recipe @recipe is the recipe that DVC_STAGE names, and it names none; give "
+            "--recipe @recipe needs a stage name with a recipe in DVC_STAGE; outside of DVC use "
             "--recipe NAME"
         )
     return [word.replace("@recipe", name) for word in argv]
 
 
 def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tuple[dict, dict]:
-    """Command-line arguments from the keyword arguments of a stage's main; their values and their
+    """Parse the command line by the keyword arguments of a stage's main; return values and
     kinds.
     """
     hints = typing.get_type_hints(main)
@@ -232,32 +231,29 @@ def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tup
 
 
 def check_inputs(name: str, arguments: dict, kinds: dict) -> None:
-    """Refuse inputs that are not there."""
+    """Refuse missing inputs."""
     for key, kind in kinds.items():
         if kind is In and not arguments[key].exists():
             raise UserError(
-                f"{name}: input {arguments[key]} does not exist; run the stage that writes it: "
-                "`dvc repro`"
+                f"{name}: input {arguments[key]} does not exist; run `dvc repro` to create it"
             )
 
 
 def select_params(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
-    """The values of a stage's PARAMS: sections, or dotted names inside them, where {word} stands
-    for an argument.
+    """Return the values of a stage's PARAMS: sections or dotted names, in which {word} is replaced
+    by an argument.
     """
-    found = {}
+    values = {}
     for name in names:
         parts, value = [part.format(**words) for part in name.split(".")], params.raw
         for part in parts:
             value = value.get(part) if isinstance(value, dict) else None
-        found[".".join(parts)] = value
-    return found
+        values[".".join(parts)] = value
+    return values
 
 
 def hash_work(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
-    """Hash of everything that decides a stage's outputs: its params, its inputs' state and the
-    code.
-    """
+    """Hash everything that determines a stage's outputs: params, state of the inputs, and code."""
     state = [json.dumps(select_params(params, names, arguments), sort_keys=True)]
     state += [f"{k}={v}" for k, v in sorted(arguments.items())]
     roots = [arguments[k] for k, kind in kinds.items() if kind is In]
@@ -268,14 +264,14 @@ def hash_work(params: Params, names: tuple[str, ...], arguments: dict, kinds: di
             if top.is_file()
             else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
         )
-        # wherever the checkout is moved to
-        for found, path in ((p.stat(), p.relative_to(top)) for p in files):
-            state.append(f"{top.name}/{path}:{found.st_size}:{found.st_mtime_ns}")
+        # relative paths, so that a checkout can be moved
+        for status, path in ((p.stat(), p.relative_to(top)) for p in files):
+            state.append(f"{top.name}/{path}:{status.st_size}:{status.st_mtime_ns}")
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 after one line on stderr for a mistake of the user's."""
+    """Run the command; 0, or 1 after one line on stderr for a user error."""
     argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[Handler()]
@@ -302,20 +298,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def end_stage(number: int, _: object) -> None:
-    """A stage that gets a signal says in its code that it did not end well, once it has taken its
-    workers along.
-    """
-    # whoever ends a group of processes ends DVC too, which we follow
+    """Handle a signal: exit with 128 plus its number, after the workers have stopped."""
+    # a signal to a process group also ends DVC, whose end would end us
     for other in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if number == signal.SIGINT:
         if multiprocessing.parent_process() is not None:
-            # a terminal's goes to all processes; those that load batches know it
+            # a terminal sends Ctrl-C to all processes; loaders of batches handle it
             raise KeyboardInterrupt
         if os.environ.get("RANK", "0") == "0":
             print(
-                "interrupted: the next run goes on from what is finished",
+                "interrupted; the next run resumes from the finished parts",
                 file=sys.stderr,
                 flush=True,
             )
@@ -324,7 +318,7 @@ def end_stage(number: int, _: object) -> None:
 
 if __name__ == "__main__":
     for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # as nohup does, and a shell for what runs in the background
+        # nohup ignores SIGHUP, and shells ignore SIGINT for background jobs
         if signal.getsignal(told) is not signal.SIG_IGN:
             signal.signal(told, end_stage)
     follow_dvc()

@@ -1,4 +1,4 @@
-"""segment_text: segments of the training images, each with all texts that name it.
+"""segment_text: segments of the training pictures, each with all texts that name it.
 
 Reads data/pairs, data/captions, the encoder and dense features of data/features, data/regions and
 data/supervision; writes data/segments and reports/segments.json.
@@ -28,7 +28,7 @@ def main(
     segments: Out,
     measures: Out,
 ) -> dict[str, float]:
-    """Make segments with texts out of captions and curated concepts."""
+    """Make segments with texts from captions and curated concepts."""
     inputs = Inputs(
         pairs, captions=captions, supervision=supervision, features=features, regions=regions
     )

@@ -1,8 +1,6 @@
-"""validate: pairs, supervision and segments against their expectations; nothing is trained on data
-that fail.
+"""validate: checks the expectations of pairs, supervision and segments; a failure stops the run.
 
-Index, features, regions and truth are read as well, as far as it takes to see that no row was lost
-on the way.
+Index, features, regions and truth are only read to check that no row was lost.
 """
 
 from __future__ import annotations
@@ -33,11 +31,10 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     summary: Out,
     verdict: Out,
 ) -> dict[str, float]:
-    """Check the data; Data Docs and a report say how, and the verdict alone is what training waits
-    for.
+    """Validate the data; write Data Docs, a report and the verdict, on which training depends.
 
-    The report holds observed values. A stage that depended on it would run again whenever one of
-    them moved.
+    Training does not depend on the report: it contains observed values, and training would run
+    again whenever one of them changes.
     """
     folders = Folders(pairs, truth, index, features, regions, supervision, segments, curation)
     coverage_params = CoverageParams(

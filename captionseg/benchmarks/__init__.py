@@ -1,1 +1,1 @@
-"""Benchmarks: what a model is scored on, and the one loop that does it."""
+"""Benchmarks, and the loop that scores models on them."""

@@ -1,4 +1,4 @@
-"""Any folder of one's own: pictures, masks and a list of classes."""
+"""A user's folder as a benchmark: pictures, masks and a list of classes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Areas of every picture, seed and class as a table: what is compared picture by picture once
-models are gone.
+"""Areas of every picture, seed and class as a table, for comparing recipes picture by picture
+without their models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a benchmark is: pictures with exact masks, and the names of their classes."""
+"""The interface of benchmarks: pictures with exact masks, and the names of their classes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Benchmark(Protocol):
 
     @property
     def ignore(self) -> int:
-        """Label that counts nowhere."""
+        """Label of ignored pixels."""
         ...
 
     def __len__(self) -> int: ...

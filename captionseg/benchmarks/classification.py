@@ -76,7 +76,8 @@ def crop_centre(image: np.ndarray, side: int) -> np.ndarray:
 
 def rank_of_class(scores: np.ndarray, label: int) -> int:
     """Place of a class among scores [C], from 1; of equal scores the first stands first, so that
-    the second of two classes of one name is never found."""
+    the second of two classes of one name is never found.
+    """
     own = scores[label]
     return 1 + int((scores > own).sum() + (scores[:label] == own).sum())
 
@@ -92,14 +93,14 @@ def rank_pictures(
     places = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
         image = crop_centre(read_image(item.image), model.reads.picture)
-        whole = None if own else embed_picture(loaded.model, loaded.frozen(), image)
+        picture_embedding = None if own else embed_picture(loaded.model, loaded.frozen(), image)
         inputs = (
             without_regions(1, COARSE)
-            if whole is not None
+            if picture_embedding is not None
             else replace(prepare(image), size=COARSE)
         )
         with torch.inference_mode():
-            moved = None if whole is None else whole.to(loaded.device)
+            moved = None if picture_embedding is None else picture_embedding.to(loaded.device)
             scores = classify(loaded.model, loaded.on_device(inputs), classes, moved)
         places.append(rank_of_class(scores[0].float().cpu().numpy(), item.label))
     return np.array(places, np.int64)

@@ -1,5 +1,5 @@
-"""Masks of things as COCO's JSON has them: run lengths, compressed or not, and polygons. Nothing in
-it is trusted.
+"""Masks of things in COCO's JSON: run lengths, compressed or not, and polygons. All input is
+validated.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture,
         OverflowError,
     ) as error:
         raise UserError(
-            f"{path}: not COCO's JSON of images, annotations and categories: {one_line(error)}"
+            f"{path}: not COCO JSON with images, annotations and categories: {one_line(error)}"
         ) from None
     if not names or not pictures:
-        raise UserError(f"{path}: names no {'categories' if not names else 'images'}")
+        raise UserError(f"{path}: has no {'categories' if not names else 'images'}")
     return tuple(names.values()), pictures
 
 
@@ -105,7 +105,8 @@ def mask_of(segmentation: Any, size: Size) -> np.ndarray:
 
 def decompress_counts(text: str) -> list[int]:
     """Run lengths of COCO's string: six bits a character from 48 on, the last of them says whether
-    more follow; from the third run on differences to the run before the last."""
+    more follow; from the third run on differences to the run before the last.
+    """
     counts: list[int] = []
     value = shift = 0
     for byte in text.encode("ascii"):

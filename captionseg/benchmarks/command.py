@@ -1,4 +1,4 @@
-"""What the command `captionseg evaluate` is asked, as a benchmark and its models take it."""
+"""Converts the arguments of `captionseg evaluate` to options of benchmarks and models."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from captionseg.segmenters.mask_makers import MasksParams
 
 
 def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
-    """Where the result of `evaluate` is written, if anywhere.
+    """Return the path for the result of `evaluate`, or None.
 
     Args:
-        arguments: of the command.
-        folder: of the results of recipes; neither a part of a benchmark nor what was scored in a
-            way of one's own takes the place of the whole there.
+        arguments: arguments of the command.
+        folder: folder for results of recipes; partial results and those with custom options are
+            not written there.
 
     Raises:
-        UserError: for arguments that mean nothing, and a file that cannot be.
+        UserError: for invalid arguments, or a path that cannot be written.
     """
     if arguments.limit < 0 or arguments.bootstrap < 1:
-        raise UserError("--limit must not be below 0, and --bootstrap not below 1")
+        raise UserError("--limit must not be negative, and --bootstrap must be at least 1")
     out = arguments.out
     if out and (out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK)):
-        raise UserError(f"{out}: no file can be written there; name one in a folder that exists")
+        raise UserError(f"{out}: cannot be written; give a file in an existing folder")
     own = any(
         getattr(arguments, name) is not None
         for name in ("prompts", "background", "windows", "refine", "masks")
@@ -41,10 +41,10 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
 
 
 def scoring_options(arguments: argparse.Namespace, spec: Spec) -> ScoringOptions:
-    """How models are scored on a benchmark.
+    """Return how models are scored on a benchmark.
 
     Raises:
-        UserError: for what the benchmark does not have.
+        UserError: for options that the benchmark does not support.
     """
     name = arguments.protocol
     protocol = Protocol(

@@ -21,7 +21,8 @@ def count(
     benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None
 ) -> np.ndarray:
     """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is
-    shown every picture as well."""
+    shown every picture as well.
+    """
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
     classes, counts = len(benchmark.names), []
     for sample in bar:

@@ -1,6 +1,4 @@
-"""Benchmarks over folders: pictures and masks as they come, inputs made from pixels for whichever
-model.
-"""
+"""Benchmarks on folders of pictures and masks; inputs are made from pixels for any model."""
 
 from __future__ import annotations
 
@@ -67,7 +65,7 @@ class FolderBenchmark:
             root: folder that its archives were unpacked in, or one inside.
             limit: at most so many pictures, spread evenly over the list; 0 takes all, and wants all
                 there are.
-            ignore: of a folder of one's own, the values of masks that count nowhere, in place of
+            ignore: of a folder of one's own, the values of masks to ignore, in place of
                 those that its list of classes names, or else the layout's; a class of such a number
                 is left out.
 
@@ -82,8 +80,8 @@ class FolderBenchmark:
             raise UserError(
                 layout.advice(
                     root,
-                    f"{len(items)} pictures with masks where the split has {layout.count}, "
-                    "which --limit may be given for",
+                    f"expected {layout.count} pictures with masks, found {len(items)}; use --limit "
+                    "to score fewer",
                 )
             )
         selected = tuple(items[number] for number in spread(len(items), limit))
@@ -140,7 +138,7 @@ class FolderBenchmark:
             image, (_, truth) = read_image(item.image), self.truth_of(item, labels)
             if truth.shape != image.shape[:2]:
                 raise UserError(
-                    f"{item.mask}: {truth.shape[1]} x {truth.shape[0]} pixels, but its picture has "
+                    f"{item.mask}: {truth.shape[1]} x {truth.shape[0]} pixels, but its picture is "
                     f"{image.shape[1]} x {image.shape[0]}"
                 )
             yield Sample(item.uid, self.prepare(image), truth)
@@ -151,17 +149,17 @@ class FolderBenchmark:
         truth = labels[raw]
         if truth.size and truth.min() < 0:
             raise UserError(
-                f"{item.mask}: holds the value {raw[truth < 0][0]}, which is none of "
-                f"{self.layout.title}'s {len(self.names)} classes"
-                + ("; --ignore names values that count nowhere" if self.layout.own else "")
+                f"{item.mask}: value {raw[truth < 0][0]} is not one of {self.layout.title}'s "
+                f"{len(self.names)} classes"
+                + ("; use --ignore for values to ignore" if self.layout.own else "")
             )
         return raw, truth
 
     def about_masks(self) -> list[str]:
-        """What is to be said of the masks, all of which are read for it.
+        """Read all masks and return remarks about them.
 
         Raises:
-            UserError: for a value that is no class, and where no pixel counts.
+            UserError: for a value that is not a class, or if all pixels are ignored.
         """
         labels, ignore = self.layout.labels(len(self.names)), self.layout.ignore
         raws, counts, blank = np.zeros(RAW, np.int64), np.zeros(RAW, np.int64), []
@@ -175,23 +173,23 @@ class FolderBenchmark:
         absent = [name for number, name in enumerate(self.names) if not counts[number]]
         if share == 1:
             raise UserError(
-                f"{self.items[0].mask.parent}: no pixel counts, all masks hold nothing but {void}; "
-                "--ignore names the values that are to be left out"
+                f"{self.items[0].mask.parent}: all masks contain only {void}, which is ignored; "
+                "set the values to ignore with --ignore"
             )
-        lines = [f"{100 * share:.1f} % of pixels count nowhere (value {void})"] if share else []
+        lines = [f"{100 * share:.1f} % of pixels are ignored (value {void})"] if share else []
         if blank:
             lines.append(
-                f"{len(blank)} of {len(self.items)} masks have no pixel that counts, such as "
+                f"{len(blank)} of {len(self.items)} masks have only ignored pixels, such as "
                 f"{blank[0]}"
             )
         if absent:
             lines.append(
                 f"{len(absent)} of {len(self.names)} classes are in no mask: "
-                f"{own_folder.join_names(absent)}; where one is predicted, it counts as 0 in mIoU"
+                f"{own_folder.join_names(absent)}; if one is predicted, it counts as 0 in mIoU"
             )
         if set(values) == {0, 255} and share and absent:
             lines.append(
-                "masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, "
-                "write its number"
+                "masks contain only 0 and 255, and 255 is ignored; if it means a class, use the "
+                "class number instead"
             )
         return lines

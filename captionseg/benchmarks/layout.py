@@ -49,11 +49,11 @@ class Layout:
         background: whether the background is a class, the first.
         ids: raw value in mask files of each class, the background first where it is one (-1: no
             value of its own); empty counts classes from 0.
-        void: raw values that count nowhere.
+        void: raw values that are ignored.
         rest: what any other raw value is: a mistake (`refused`), not counted (`ignored`), or
             background.
         rgb: masks are RGB with the raw value in R + 256 G.
-        ignore: label that counts nowhere, once raw values are labels.
+        ignore: label of ignored pixels.
         threshold: of the background, as published for GroupViT's scores; None where none was.
         windows: how models that read pixels see a picture.
         own: its files are a user's, not those of an archive: the list of classes may be written in
@@ -126,7 +126,7 @@ class Layout:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"{path}: cannot be read: {one_line(error)}; it should name one class a line"
+                f"{path}: cannot be read: {one_line(error)}; expected one class name per line"
             ) from None
         lines = clean_class_lines(path, lines) if self.own else lines
         self.check_numbers(path, lines)
@@ -139,7 +139,11 @@ class Layout:
         if twice or not names:
             raise UserError(
                 f"{path}: "
-                + (f"names {twice[0]!r} twice" if twice else "names no class; one a line")
+                + (
+                    f"{twice[0]!r} occurs twice"
+                    if twice
+                    else "has no class names; expected one per line"
+                )
             )
         return tuple(names)
 
@@ -153,15 +157,15 @@ class Layout:
         last = max((number for number, line in enumerate(lines) if line.strip()), default=-1)
         start = None
         for number, line in enumerate(lines[: last + 1]):
-            given = re.match(NUMBER, line)
-            start = int(given[1]) - number if given and start is None else start
+            match = re.match(NUMBER, line)
+            start = int(match[1]) - number if match and start is None else start
             if not line.strip() or (
-                given and (int(given[1]) - number != start or (not self.ids and start))
+                match and (int(match[1]) - number != start or (not self.ids and start))
             ):
                 order = "" if self.ids else ", from 0"
                 raise UserError(
-                    f"{path}: line {number + 1} is {line.strip() or 'empty'!r}; name one class a "
-                    f"line in the order of their numbers{order}"
+                    f"{path}: line {number + 1} is {line.strip() or 'empty'!r}; expected one class "
+                    f"per line in the order of their numbers{order}"
                 )
 
     def labels(self, classes: int) -> np.ndarray:
@@ -172,7 +176,7 @@ class Layout:
         """
         ids = np.array(self.ids or range(classes))
         if len(ids) != classes or classes > RAW:
-            raise UserError(f"{self.title}: {classes} classes are named, {len(ids)} are expected")
+            raise UserError(f"{self.title}: expected {len(ids)} class names, found {classes}")
         table = np.full(
             RAW, {"refused": -1, "ignored": self.ignore, "background": 0}[self.rest], np.int32
         )
@@ -211,7 +215,8 @@ class Layout:
                 raise UserError(
                     self.advice(
                         root,
-                        f"{len(missing)} of {len(masks)} {what}s missing, such as of {missing[0]}",
+                        f"{len(missing)} of {len(masks)} {what}s are missing, such as that of "
+                        f"{missing[0]}",
                     )
                 )
         return [Item(uid, images[uid], mask) for uid, mask in masks.items()]
@@ -224,7 +229,8 @@ def parent(pattern: str) -> str:
 
 def list_files(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
     """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no
-    difference, hidden files are passed over."""
+    difference, hidden files are passed over.
+    """
     folder, after = home / parent(pattern), pattern.split("{}")[1].lower()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -248,7 +254,7 @@ def unique_files(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for uid, path in pairs:
         if uid in files:
-            raise UserError(f"{path}: beside {files[uid].name}; leave one file of that name")
+            raise UserError(f"{path}: same name as {files[uid].name}; remove one of them")
         files[uid] = path
     return files
 
@@ -266,7 +272,7 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
         try:
             values = np.asarray(loadmat(path, variable_names=["LabelMap"])["LabelMap"])
         except Exception as error:  # on damaged bytes scipy's reader raises anything
-            raise UserError(f"{path}: no .mat file with LabelMap: {one_line(error)}") from None
+            raise UserError(f"{path}: not a .mat file with LabelMap: {one_line(error)}") from None
     else:
         values = _png(path, rgb=rgb)
     if (
@@ -275,7 +281,7 @@ def read_mask(path: Path, *, rgb: bool = False) -> np.ndarray:
         or (values.size and not 0 <= values.min() <= values.max() < RAW)
     ):
         raise UserError(
-            f"{path}: a mask holds one whole number from 0 to {RAW - 1} a pixel, this one does not"
+            f"{path}: not a mask; expected one whole number from 0 to {RAW - 1} per pixel"
         )
     return values
 
@@ -284,11 +290,11 @@ def _png(path: Path, *, rgb: bool) -> np.ndarray:
     try:
         mode, values = images.read_mask(images.read_contents(path))
     except images.Unreadable as error:
-        raise UserError(f"{path}: not an image that can be read: {error}") from None
-    wanted = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
-    if mode not in wanted:
+        raise UserError(f"{path}: not a readable image: {error}") from None
+    modes = ("RGB", "RGBA") if rgb else ("P", "L", "1", "I;16", "I;16B", "I")
+    if mode not in modes:
         raise UserError(
-            f"{path}: colours ({mode}) where class numbers are expected; save it as "
+            f"{path}: expected class numbers, found colours ({mode}); save it as "
             + ("RGB with the number in R + 256 G" if rgb else "index or palette PNG")
         )
     return (

@@ -19,7 +19,7 @@ from captionseg.segmenters.mask_makers import MasksParams
 IOU = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Least overlaps with a true mask that a detection is right at; the mean is over all of them."""
 Detect = Callable[[Inputs, np.ndarray], Detections]
-"""Inputs of one image and which classes are wanted [C] -> what is found of them."""
+"""Inputs of one image and which classes are is_scored [C] -> what is found of them."""
 
 
 class MaskPrecision:
@@ -39,7 +39,7 @@ class MaskPrecision:
     def __init__(self, classes: int, *, most: int = 100) -> None:
         self.classes, self.most = classes, most
         self.pictures: list[dict[str, int]] = []
-        self.found: list[dict[str, Any]] = []
+        self.detected: list[dict[str, Any]] = []
         self.true: list[dict[str, Any]] = []
 
     def add(self, detections: Detections, masks: np.ndarray, classes: np.ndarray) -> None:
@@ -53,11 +53,11 @@ class MaskPrecision:
         visible = detections.masks.any((1, 2))
         number, (height, width) = len(self.pictures), masks.shape[1:]
         rows = coco_rows(
-            detections.masks[visible], detections.classes[visible], number, len(self.found)
+            detections.masks[visible], detections.classes[visible], number, len(self.detected)
         )
         for row, score in zip(rows, detections.scores[visible].tolist(), strict=True):
             row["score"] = score
-        self.found += rows
+        self.detected += rows
         self.true += coco_rows(masks, classes, number, len(self.true))
         self.pictures.append({"id": number, "height": height, "width": width})
 
@@ -70,7 +70,7 @@ class MaskPrecision:
         if not self.true:
             return np.full((len(IOU), self.classes), np.nan)
         with contextlib.redirect_stdout(io.StringIO()):  # it tells how it gets on
-            judge = COCOeval(self._table(self.true), self._table(self.found), "segm")
+            judge = COCOeval(self._table(self.true), self._table(self.detected), "segm")
             judge.params.iouThrs, judge.params.maxDets = np.array(IOU), [self.most]
             judge.params.areaRng, judge.params.areaRngLbl = [[0, float("inf")]], ["all"]
             judge.evaluate()
@@ -97,7 +97,8 @@ def coco_rows(
     masks: np.ndarray, classes: np.ndarray, picture: int, before: int
 ) -> list[dict[str, Any]]:
     """COCO's annotations of masks [n, H, W] of one picture, of which there are `before` in
-    others."""
+    others.
+    """
     size = list(masks.shape[1:])
     return [
         {
@@ -133,7 +134,8 @@ class MaskScores:
 
     def seed(self, detect: Detect | None) -> Callable[[Sample], None] | None:
         """One seed more: what is to be shown every picture; None where the model reads no
-        segments."""
+        segments.
+        """
         if detect is None or not self.things.any():
             return None
         precision = MaskPrecision(len(self.things), most=self.most)
@@ -183,12 +185,14 @@ class MaskScores:
         }
 
 
-def true_masks(truth: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[m, H, W] bool and [m]: one mask for each wanted class of a picture.
+def true_masks(truth: np.ndarray, is_scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[m, H, W] bool and [m]: one mask for each is_scored class of a picture.
 
     Args:
         truth: [H, W] labels.
-        wanted: [C] bool.
+        is_scored: [C] bool.
     """
-    classes = np.array([c for c in np.unique(truth) if c < len(wanted) and wanted[c]], np.int64)
+    classes = np.array(
+        [c for c in np.unique(truth) if c < len(is_scored) and is_scored[c]], np.int64
+    )
     return truth == classes[:, None, None], classes

@@ -43,14 +43,13 @@ class OwnData:
         for path in needed:
             if not path.exists():
                 raise UserError(
-                    f"{path}: no such data; run `dvc repro` in {root}, or give the --root of a "
-                    "checkout"
+                    f"{path}: does not exist; run `dvc repro` in {root}, or give the root of a "
+                    "checkout as --root"
                 )
         benchmark = HeldOut.load(Folders(prepared, data / "truth"), self.split)
         if not len(benchmark):
             raise UserError(
-                f"{data / 'truth'}: holds no masks of split {self.split!r}; there is nothing to "
-                "score"
+                f"{data / 'truth'}: has no masks for split {self.split!r}, so nothing can be scored"
             )
         pictures, selected = benchmark.pictures, spread(len(benchmark), limit)
         part = LabelledPictures(

@@ -1,5 +1,6 @@
 """What a folder of one's own means: its list of classes as people write such lists, and all that
-makes a score mean something else than its reader may think, in a line each."""
+makes a score mean something else than its reader may think, in a line each.
+"""
 
 from __future__ import annotations
 
@@ -66,19 +67,19 @@ def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
         lines = [NUMBERED.sub(r"\1: ", line) if line.strip() else line for line in lines]
     elif filled and strip_quotes(filled[0]).casefold() in HEADS:
         raise UserError(
-            f"{path}: line 1 is {filled[0].strip()!r}, a heading rather than class 0; delete it, "
-            "or put # in front"
+            f"{path}: line 1 is {filled[0].strip()!r}, which looks like a heading, not class 0; "
+            "delete it, or put # in front"
         )
     names = [re.sub(r"^\s*\d+\s*:\s*", "", line) for line in lines]
     for line, name in zip(lines, names, strict=True):
         columns = any(part.strip().isdigit() for part in re.split(r"[,;\t]", name)[1:])
         if columns or "\0" in name or name.lstrip().startswith(("[", "{", "<", "- ")):
             raise UserError(
-                f"{path}: {one_line(line)!r} holds more than the name of a class; name one class a "
+                f"{path}: {one_line(line)!r} is more than a class name; expected one class per "
                 "line in the order of their numbers, from 0"
             )
     if len(filled) == 1 and len(re.split(r"[,;\t]", names[lines.index(filled[0])])) > 2:
-        raise UserError(f"{path}: all names are on one line; name one class a line, from number 0")
+        raise UserError(f"{path}: all names are on one line; expected one class per line, from 0")
     return [
         line[: len(line) - len(name)] + strip_quotes(name)
         for line, name in zip(lines, names, strict=True)
@@ -86,7 +87,7 @@ def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
 
 
 def strip_quotes(name: str) -> str:
-    """A name without quotes around it; of a background whatever its spelling, `background`."""
+    """Remove quotes around a name, and normalise the spelling of `background`."""
     name = name.strip()
     if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
         name = name[1:-1].strip()
@@ -119,7 +120,7 @@ def parse_values(text: str, what: str) -> tuple[int, ...]:
         not part.isascii() or not part.isdigit() or int(part) >= 2**16 for part in parts
     ):
         raise UserError(
-            f"{what}: {one_line(text)!r} is no list of values of masks, 0 to 65535, such as 0,255"
+            f"{what}: {one_line(text)!r} is not a list of mask values, 0 to 65535, such as 0,255"
         )
     return tuple(dict.fromkeys(map(int, parts)))
 
@@ -129,17 +130,19 @@ def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
 
     Args:
         names: that are scored.
-        left_out: whose numbers count nowhere.
+        left_out: whose pixels are ignored.
     """
     remarks = []
     if left_out:
-        remarks.append(f"{join_names(left_out)}: left out, as pixels of that number count nowhere")
+        remarks.append(
+            f"{join_names(left_out)}: not scored, because pixels with its value are ignored"
+        )
     if BACKGROUND in names[1:]:
-        remarks.append("background is not the first class: it is prompted like any other word")
+        remarks.append("background is not the first class, so it is prompted like any other word")
     if odd := [name for name in names if name.strip("_ -").casefold() in NO_CLASS]:
         remarks.append(
-            f"{join_names(odd)}: scored like any other class; --ignore leaves the pixels of a "
-            "number out"
+            f"{join_names(odd)}: scored like any other class; use --ignore to ignore pixels with "
+            "its value"
         )
     return remarks
 
@@ -178,11 +181,12 @@ def about_files(
 
 
 def join_names(names: Sequence[str], most: int = 10) -> str:
-    """Names on one line, the first ones of many."""
+    """Join names on one line; of many only the first."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def normalise_name(name: str) -> str:
-    """A name of a file as it is compared: composed, for some systems take letters with marks
-    apart."""
+    """A name of a file as it is compared: composed, for some systems take letters with
+    marks apart.
+    """
     return unicodedata.normalize("NFC", name)

@@ -51,7 +51,7 @@ class EvaluateParams:
 
     def __post_init__(self) -> None:
         if self.max_detections < 1:
-            raise ValueError(f"max_detections must be at least 1, not {self.max_detections}")
+            raise ValueError(f"max_detections must be at least 1, found {self.max_detections}")
 
     def of_source(self, source: str) -> EvaluateParams:
         """The same with the name of the data's source in place of auto.
@@ -62,8 +62,8 @@ class EvaluateParams:
         """
         if self.name in SOURCES and self.name != source:
             raise ValueError(
-                f"name: {self.name} are other data than download.source, {source}; take auto, or a "
-                "name of your own"
+                f"name: {self.name} is a data source, but download.source is {source}; use auto "
+                "or another name"
             )
         return replace(self, name=source) if self.name == "auto" else self
 

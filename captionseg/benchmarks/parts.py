@@ -34,15 +34,15 @@ class Parts:
     """Pictures with masks of things or parts, which may overlap.
 
     Attributes:
-        names: [C]; first the `wanted` ones, of which masks are known, then those that only catch
+        names: [C]; first the `scored` ones, of which masks are known, then those that only catch
             the rest.
-        wanted: how many.
+        scored: how many.
         items: the pictures.
         file: that the masks come from.
     """
 
     names: tuple[str, ...]
-    wanted: int
+    scored: int
     items: tuple[Item, ...]
     file: Path
 
@@ -72,8 +72,10 @@ class Parts:
             yield image, stack[visible], labels[visible]
 
 
-def make_finder(model: Labeller, wanted: np.ndarray, most: int) -> Callable[[Inputs], Detections]:
-    """Inputs of one picture -> what is found of the classes that are wanted, bool [C].
+def make_finder(
+    model: Labeller, is_scored: np.ndarray, most: int
+) -> Callable[[Inputs], Detections]:
+    """Inputs of one picture -> detections of the scored classes, bool [C].
 
     By a model that reads segments, its masks; by any other, connected pieces of its label map,
     `most` of a class.
@@ -81,27 +83,27 @@ def make_finder(model: Labeller, wanted: np.ndarray, most: int) -> Callable[[Inp
 
     def find(inputs: Inputs) -> Detections:
         if model.segments:
-            return model.detect(inputs, wanted)
+            return model.detect(inputs, is_scored)
         logits = model.logits(inputs)
-        return connected_components(logits.argmax(0), logits.max(0), wanted, most=most)
+        return connected_components(logits.argmax(0), logits.max(0), is_scored, most=most)
 
     return find
 
 
 def connected_components(
-    labels: np.ndarray, scores: np.ndarray, wanted: np.ndarray, *, most: int = 100
+    labels: np.ndarray, scores: np.ndarray, is_scored: np.ndarray, *, most: int = 100
 ) -> Detections:
-    """Connected pieces (4 neighbours) of the wanted classes of a label map, each with the mean of
+    """Connected pieces (4 neighbours) of the scored classes of a label map, each with the mean of
     its scores.
 
     Args:
         labels: [H, W].
         scores: [H, W], of the label of each pixel.
-        wanted: [C] bool.
+        is_scored: [C] bool.
         most: pieces of a class, those of highest score.
     """
     masks, classes, means = [], [], []
-    for c in np.unique(labels[wanted[labels]]):
+    for c in np.unique(labels[is_scored[labels]]):
         piece = np.asarray(ndimage.label(labels == c)[0])  # type: ignore[index]
         mean = np.bincount(piece.ravel(), scores.ravel())[1:] / np.bincount(piece.ravel())[1:]
         best = np.argsort(-mean, kind="stable")[:most]
@@ -115,10 +117,10 @@ def connected_components(
 def measure_precision(model: Labeller, benchmark: Parts, options: ScoringOptions) -> MaskPrecision:
     """Detections and truth of every picture."""
     prepare = model.preparation()
-    wanted = np.arange(len(benchmark.names)) < benchmark.wanted
+    is_scored = np.arange(len(benchmark.names)) < benchmark.scored
     find, precision = (
-        make_finder(model, wanted, options.most),
-        MaskPrecision(benchmark.wanted, most=options.most),
+        make_finder(model, is_scored, options.most),
+        MaskPrecision(benchmark.scored, most=options.most),
     )
     how = "masks" if model.segments else "connected pieces of the label map"
     model.description.update(detections=how, max_detections=options.most)

@@ -1,4 +1,4 @@
-"""Score a recipe: all its seeds on a benchmark."""
+"""Scores all seeds of a recipe on a benchmark."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class RecipeResult(NamedTuple):
-    """What became of a recipe.
+    """The result of scoring a recipe.
 
     Attributes:
         result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with
@@ -57,12 +57,11 @@ def evaluate(
 ) -> RecipeResult:
     """Score every seed of models/RECIPE; `recipe` is its name in params.yaml.
 
-    Nothing is scored, and all is empty, where no mask of the split is known: data of one's own
-    rarely have any.
+    The result is empty if the split has no true masks, as is common for a user's own data.
     """
     benchmark, seeds = HeldOut.load(folders, params.split), seeds_of(model)
     if not len(benchmark):
-        log.warning("%s holds no masks of split %r: nothing is scored", folders.truth, params.split)
+        log.warning("%s: no masks for split %r, so nothing is scored", folders.truth, params.split)
         return RecipeResult(
             {"scores": {}, "per_class": {}, "seeds": {}},
             np.zeros((0, len(seeds), 3, 0), np.int64),
@@ -148,7 +147,8 @@ def score_by_protocol(
 @contextlib.contextmanager
 def use_threads(number: int) -> Iterator[None]:
     """So many threads of torch on the CPU. Products of a few regions are too small for more than
-    one: they only wait for one another, and where something else runs on the cores, long."""
+    one: they only wait for one another, and where something else runs on the cores, long.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -102,7 +102,7 @@ def evaluate(
 
 
 def training_data(folders: Mapping[Any, Path]) -> dict[str, Any]:
-    """ "data", the data that the models learnt from, where they say it."""
+    """Return {"data": ...}, the data that the models were trained on, if recorded."""
     context = read_json(next(iter(folders.values())) / "config.json").get("context")
     data = context.get("data") if isinstance(context, dict) else None
     return {"data": data} if data else {}
@@ -145,7 +145,8 @@ MEASURES: dict[
     Parts: (parts.measure_precision, parts.summarise_precision, ""),
 }
 """Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main
-one), and the template set of its own, if it has one."""
+one), and the template set of its own, if it has one.
+"""
 
 
 def format_scores(rows: Sequence[tuple[str, float]]) -> str:

@@ -70,8 +70,8 @@ class Retrieval:
         pictures = self.benchmark.pictures
         captions = captions_of(read_pairs(self.folders.prepared.pairs), pictures.uid)
         picture, label = gallery(pictures.masks, ignore=self.benchmark.ignore)
-        every = iter(parse_references([caption for row in captions for caption in row]))
-        references = [[one for _ in row for one in next(every)] for row in captions]
+        parsed = iter(parse_references([caption for row in captions for caption in row]))
+        references = [[one for _ in row for one in next(parsed)] for row in captions]
         return queries_of(references, self.benchmark.names, picture, label), picture, label
 
     def seed(self, model: SegmentModel | None) -> None:
@@ -85,7 +85,8 @@ class Retrieval:
     def add_to(self, result: dict[str, Any]) -> None:
         """Put `retrieval` into the scores of a recipe: means over seeds of `measures`, and how many
         queries and segments there are; nothing where there is no query, or no model that embeds
-        segments."""
+        segments.
+        """
         if self.each:
             means = {
                 name: round(float(np.mean([one[name] for one in self.each])), 4)
@@ -105,9 +106,9 @@ def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
     captions: dict[tuple[int, str], list[str]] = {}
     place = {uid: row for row, uid in enumerate(rows["uid"])}
     mine = [(picture[place[uid]], rows["split"][place[uid]]) for uid in uids]
-    wanted = {*mine}
+    own_images = {*mine}
     for shown, split, caption in zip(picture, rows["split"], rows["caption"], strict=True):
-        if (shown, split) in wanted:
+        if (shown, split) in own_images:
             captions.setdefault((shown, split), []).append(caption or "")
     return [captions[key] for key in mine]
 

@@ -1,8 +1,7 @@
-"""Captions of a folder of pairs, generated once: what is on disk is not asked for again.
+"""Generates captions for a folder of pairs; captions on disk are not generated again.
 
-OUT/KEY/NNNNN.parquet holds the captions of a finished shard, OUT/KEY/NNNNN.parts/ those of one in
-work, a file a batch; KEY is the captioner's. Rows of an older state are overruled by those of a
-newer one.
+OUT/KEY/NNNNN.parquet has the captions of a finished shard, OUT/KEY/NNNNN.parts/ those of a shard in
+progress, one file per batch; KEY is the captioner's. Newer rows override older ones.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ HOPELESS = 50  # failures in a row that end a run
 
 @dataclass
 class _Run:
-    """What is going on: who captions into which folder, and how it went so far. `home`: uid ->
-    shard on disk.
-    """
+    """The state of a run: captioner, folder and counts. `home`: uid -> shard on disk."""
 
     captioner: Captioner
     folder: Path
@@ -51,23 +48,23 @@ def caption(
     uids: Collection[str] | None = None,
     retry_failed: bool = True,
 ) -> dict[str, float]:
-    """Caption the pictures of a folder of pairs, a batch in memory at a time; a killed run goes on
-    where it was.
+    """Caption the pictures of a folder of pairs, one batch in memory at a time; a killed run
+    resumes.
 
     Args:
         pairs: shards of pairs.
-        captioner: who is asked.
-        out: folder of captions by all captioners; to be kept between runs.
+        captioner: the captioner.
+        out: folder for the captions of all captioners; kept between runs.
         uids: only these; None for all.
-        retry_failed: ask again for what failed in an earlier run.
+        retry_failed: retry pictures that failed in an earlier run.
 
     Returns:
-        images, captioned and failed and missing (with those of earlier runs), asked (in this one),
+        images, captioned, failed and missing (including earlier runs), asked (in this run),
         words_per_caption.
 
     Raises:
-        UserError: if there is no caption in the end, if 50 pictures in a row failed, or the
-            captioner cannot work.
+        UserError: if there are no captions, if 50 pictures in a row failed, or the captioner cannot
+            work.
     """
     with tqdm(total=total(pairs, uids), desc="caption", unit="img") as bar:
         run = _Run(captioner, Path(out) / captioner.key, bar)
@@ -78,12 +75,12 @@ def caption(
                 (row["uid"], shard) for row in read_earlier_rows(run.folder, shard, spare=True)
             )
         for shard in list_shards(pairs):
-            _shard(run, pairs, shard, wanted=uids, retry=retry_failed)
+            _shard(run, pairs, shard, uids=uids, retry=retry_failed)
     return summarize(run)
 
 
 def total(pairs: Path, uids: Collection[str] | None) -> int:
-    """How many pictures there are to be done."""
+    """Count the pictures to caption."""
     if uids is not None:
         return len(set(uids))
     tables = (read_shard(pairs, shard) for shard in list_shards(pairs))
@@ -91,41 +88,44 @@ def total(pairs: Path, uids: Collection[str] | None) -> int:
 
 
 def read_earlier_rows(folder: Path, shard: str, *, spare: bool = False) -> list[dict]:
-    """Rows of a shard that earlier runs left, one a picture: the newest.
+    """Read the newest row per picture of a shard from earlier runs.
 
     Args:
-        folder: of one configuration, OUT/KEY.
-        shard: which one.
-        spare: for who asks again for what is not there: a file that is torn is put aside, and a
-            line says so.
+        folder: folder of one configuration, OUT/KEY.
+        shard: the shard.
+        spare: rename a damaged file and log a warning instead of raising an error, because its
+            captions will be generated again.
 
     Raises:
-        UserError: for a file that cannot be read.
+        UserError: for an unreadable file.
     """
     parts = sorted((folder / f"{shard}.parts").glob("[0-9]*.parquet"))
     rows = {}
-    for file in [*([whole] if (whole := folder / f"{shard}.parquet").exists() else []), *parts]:
-        todo = "delete it, its captions are made again"
+    for file in [
+        *([finished] if (finished := folder / f"{shard}.parquet").exists() else []),
+        *parts,
+    ]:
+        todo = "delete it to generate its captions again"
         try:
-            found = read_table(file, schema=CAPTIONS, todo=todo)
+            table = read_table(file, schema=CAPTIONS, todo=todo)
         except UserError as error:
             cause = error.__context__
-            # of the file, not of the disk
+            # the file is damaged, not the disk
             if spare and not (isinstance(cause, OSError) and cause.errno):
                 aside = file.rename(file.with_name(f"{file.name}.unreadable"))
                 log.warning(
-                    "%s, so its captions are made again; it is now %s",
+                    "%s, so its captions are generated again; the file was renamed to %s",
                     str(error).removesuffix(f"; {todo}"),
                     aside.name,
                 )
                 continue
             raise
-        rows.update((row["uid"], row) for row in found.to_pylist())
+        rows.update((row["uid"], row) for row in table.to_pylist())
     return list(rows.values())
 
 
 def _find_moved_rows(run: _Run, uids: Collection[str]) -> dict[str, dict]:
-    """Rows of pictures that were in other shards when they were captioned."""
+    """Find rows of pictures that were in other shards when they were captioned."""
     homes = sorted({run.home[uid] for uid in uids if uid in run.home})
     return {
         row["uid"]: row
@@ -136,23 +136,23 @@ def _find_moved_rows(run: _Run, uids: Collection[str]) -> dict[str, dict]:
 
 
 def _shard(
-    run: _Run, pairs: Path, shard: str, *, wanted: Collection[str] | None, retry: bool
+    run: _Run, pairs: Path, shard: str, *, uids: Collection[str] | None, retry: bool
 ) -> None:
-    """One shard: ask about what is not known, batch by batch, then make one file of all."""
+    """Caption the missing pictures of a shard batch by batch, then merge all rows to one file."""
     rows = read_shard(pairs, shard).select(["uid", "caption", "url", "status"])
-    asked = {
+    pairs_to_caption = {
         row["uid"]: row
         for row in rows.to_pylist()
-        if row["status"] == "success" and (wanted is None or row["uid"] in wanted)
+        if row["status"] == "success" and (uids is None or row["uid"] in uids)
     }
     known = {row["uid"]: row for row in read_earlier_rows(run.folder, shard, spare=True)}
-    moved = _find_moved_rows(run, asked.keys() - known.keys())
+    moved = _find_moved_rows(run, pairs_to_caption.keys() - known.keys())
     known |= moved
     done = {
         uid
         for uid, row in known.items()
-        if uid in asked
-        and row["caption"] == asked[uid]["caption"]
+        if uid in pairs_to_caption
+        and row["caption"] == pairs_to_caption[uid]["caption"]
         and (row["status"] == "success" or not retry)
     }
     for uid in done:
@@ -160,21 +160,25 @@ def _shard(
     parts = run.folder / f"{shard}.parts"
     number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
     new: dict[str, dict] = {}
-    images = read_images(pairs, shard, todo) if (todo := asked.keys() - done) else iter(())
+    images = (
+        read_images(pairs, shard, todo) if (todo := pairs_to_caption.keys() - done) else iter(())
+    )
     for batch in read_batches(images, max(1, run.captioner.batch)):
         batch = {uid: image for uid, image in batch.items() if uid not in new}
-        found = _ask(run, [asked[uid] for uid in batch], list(batch.values()))
-        write_table(pa.Table.from_pylist(found, schema=CAPTIONS), parts / f"{number:06d}.parquet")
-        number += 1
-        new.update((row["uid"], row) for row in found)
-    if moved or parts.exists():
-        every = {**known, **new}
+        captioned = _ask(run, [pairs_to_caption[uid] for uid in batch], list(batch.values()))
         write_table(
-            pa.Table.from_pylist(list(every.values()), schema=CAPTIONS),
+            pa.Table.from_pylist(captioned, schema=CAPTIONS), parts / f"{number:06d}.parquet"
+        )
+        number += 1
+        new.update((row["uid"], row) for row in captioned)
+    if moved or parts.exists():
+        merged = {**known, **new}
+        write_table(
+            pa.Table.from_pylist(list(merged.values()), schema=CAPTIONS),
             run.folder / f"{shard}.parquet",
         )
     if parts.exists():
-        # out of sight at once: half a deletion would leave the older rows
+        # renamed first, because a partial deletion would leave older rows
         parts_folder = run.folder / f".{shard}.parts"
         shutil.rmtree(parts_folder, ignore_errors=True)
         parts.rename(parts_folder)
@@ -184,7 +188,7 @@ def _shard(
 def read_batches(
     images: Iterator[tuple[str, np.ndarray]], size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """uid -> picture, of so many at a time."""
+    """Yield batches of uid -> picture."""
     batch: dict[str, np.ndarray] = {}
     for uid, image in images:
         batch[uid] = image
@@ -196,8 +200,8 @@ def read_batches(
 
 
 def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
-    """Rows of CAPTIONS; after a failure in a batch each of its pictures alone: one does not spoil
-    the others.
+    """Caption a batch and return rows of CAPTIONS; after a failure each picture is retried
+    alone.
     """
     try:
         answers = run.captioner.captions(
@@ -206,12 +210,16 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
             uids=[row["uid"] for row in rows],
             urls=[row["url"] for row in rows],
         )
-        found = [_row(run, row, tidy_answer(text)) for row, text in zip(rows, answers, strict=True)]
+        captioned = [
+            _row(run, row, tidy_answer(text)) for row, text in zip(rows, answers, strict=True)
+        ]
     except CaptionError as error:
         if len(rows) > 1:
             return [_ask(run, [row], [image])[0] for row, image in zip(rows, images, strict=True)]
-        found = [{**_row(run, rows[0], ""), "status": error.status, "error_message": str(error)}]
-    for row in found:
+        captioned = [
+            {**_row(run, rows[0], ""), "status": error.status, "error_message": str(error)}
+        ]
+    for row in captioned:
         run.count["asked"] += 1
         run.in_a_row = (
             0 if row["status"] == "success" else run.in_a_row + (row["status"] == "failed")
@@ -219,14 +227,15 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
         _note(run, row)
     if run.in_a_row >= HOPELESS:
         raise UserError(
-            f"captions: {run.in_a_row} pictures in a row failed, the last of them so: "
-            f"{found[-1]['error_message']}; mend the captioner, then what has failed is asked again"
+            f"captions: {run.in_a_row} pictures in a row failed, the last with: "
+            f"{captioned[-1]['error_message']}; fix the captioner and run again, which retries "
+            "the failed pictures"
         )
-    return found
+    return captioned
 
 
 def _row(run: _Run, row: dict, text: str) -> dict:
-    """One answer as a row; an empty one is a failure."""
+    """Convert an answer to a row; an empty answer is a failure."""
     return {
         "uid": row["uid"],
         "caption": row["caption"],
@@ -238,10 +247,10 @@ def _row(run: _Run, row: dict, text: str) -> dict:
 
 
 def _note(run: _Run, row: dict) -> None:
-    """Count a row that is done, now or before."""
+    """Count a finished row, from this or an earlier run."""
     run.count.update({row["status"]: 1, "words": len((row["generated"] or "").split())})
     if row["status"] != "success":
-        # where each message names its own picture, a count of messages says nothing
+        # one reason for all, because each message names its own picture
         run.reasons[
             "no caption in the file" if row["status"] == NoCaption.status else row["error_message"]
         ] += 1
@@ -249,18 +258,18 @@ def _note(run: _Run, row: dict) -> None:
 
 
 def list_reasons(reasons: Counter[str]) -> str:
-    """The commonest reasons, in one line."""
+    """List the most common reasons on one line."""
     return "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
 
 
 def summarize(run: _Run) -> dict[str, float]:
-    """See `caption`."""
+    """Return the measures of `caption`."""
     count = run.count
     images = count["success"] + count["failed"] + count["missing"]
     if not count["success"]:
         raise UserError(
-            f"captions: none of {images} pictures got one: "
-            f"{list_reasons(run.reasons) or 'no such pictures'}"
+            f"captions: no caption for any of {images} pictures: "
+            f"{list_reasons(run.reasons) or 'there are no such pictures'}"
         )
     return {
         "images": float(images),

@@ -1,4 +1,4 @@
-"""The interface of captioners, what is asked of them, and how their answers are tidied."""
+"""The interface of captioners, their prompt and decoding, and the clean-up of their answers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ PROMPT = (
     "Describe this image in detail. In your description, specifically mention ALL VISIBLE parts "
     "of each object in the image."
 )
-"""USE's, section 3.1. Its baseline is "Describe the image in detail."."""
+"""The prompt of USE, section 3.1. Its baseline is "Describe the image in detail."."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What a model is asked, and how its answer is drawn (section 3.1 of USE): captions depend on
-    all of it.
+    """Prompt and sampling parameters of a model (section 3.1 of USE); captions depend on all.
 
     Attributes:
-        prompt: the question; {caption} in it stands for the original caption.
-        temperature: of the sampling; 0 takes the likeliest word.
-        top_p: the fewest words whose probabilities reach it are drawn from.
-        top_k: at most so many; 0 is no limit.
-        max_new_tokens: at most so many an answer.
-        seed: of the sampling; each picture has a seed of its own, made of this, its pixels and the
+        prompt: the question; {caption} is replaced by the original caption.
+        temperature: sampling temperature; 0 takes the likeliest token.
+        top_p: sample from the fewest tokens whose probabilities sum to it.
+        top_k: sample from at most so many tokens; 0 is no limit.
+        max_new_tokens: maximum length of an answer.
+        seed: seed of the sampling; each picture's own seed is derived from it, its pixels and the
             question.
     """
 
@@ -45,15 +44,15 @@ class Decoding:
 
 
 class CaptionError(UserError):
-    """One picture got no caption; the others can still get theirs. Any other UserError ends the
-    run.
+    """One picture could not be captioned; the others still can. Any other UserError ends
+    the run.
     """
 
     status = "failed"
 
 
 class NoCaption(CaptionError):
-    """Nobody was asked: there is no caption for this picture where captions were made before."""
+    """A file of precomputed captions has none for this picture."""
 
     status = "missing"
 
@@ -62,9 +61,9 @@ class Captioner(Protocol):
     """Describes pictures.
 
     Attributes:
-        batch: how many images to give to `captions` at once.
-        key: of everything that a caption depends on, weights too: equal keys, equal captions. Where
-            it runs, and how many pictures at once, does not count.
+        batch: number of images per call of `captions`.
+        key: hash of everything that determines a caption, including weights: equal keys give equal
+            captions. It does not depend on the machine or the batch size.
     """
 
     @property
@@ -76,35 +75,35 @@ class Captioner(Protocol):
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
     ) -> list[str]:
-        """One generated caption for each of B pictures, untidied.
+        """Generate a raw caption for each of B pictures.
 
         Args:
             images: B uint8 [H, W, 3] of any size.
-            given: B original captions.
-            uids: B ids of their pairs, for who looks captions up.
-            urls: B places where they came from, likewise.
+            originals: B original captions.
+            uids: B ids of their pairs, for looking up captions.
+            urls: B source URLs, for looking up captions.
 
         Raises:
-            CaptionError: if one of them cannot be captioned; which, is found out by asking one by
+            CaptionError: if one of them cannot be captioned; the caller then retries them one by
                 one.
-            UserError: if none can.
+            UserError: if none can be captioned.
         """
         ...
 
 
-def fill_prompt(prompt: str, given: str) -> str:
-    """The prompt, with the original caption where it says {caption}."""
-    return prompt.replace("{caption}", " ".join(given.split()))
+def fill_prompt(prompt: str, caption: str) -> str:
+    """Replace {caption} in the prompt by the original caption."""
+    return prompt.replace("{caption}", " ".join(caption.split()))
 
 
 def derive_seed(seed: int, image: np.ndarray, question: str) -> int:
-    """63 bits of picture and question: what is drawn for a picture does not depend on those beside
-    it.
+    """Derive a 63-bit seed from picture and question, so that a caption does not depend on the
+    batch.
     """
     digest = hashlib.sha256(f"{seed} {image.shape} {question}\0".encode(errors="replace"))
     digest.update(np.ascontiguousarray(image).data)
@@ -112,7 +111,7 @@ def derive_seed(seed: int, image: np.ndarray, question: str) -> int:
 
 
 def hash_fields(kind: str, **fields: Any) -> str:
-    """64 bits of a configuration, as 16 hex digits."""
+    """Hash a configuration to 16 hex digits."""
     return hashlib.sha256(json.dumps([kind, fields], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -122,14 +121,13 @@ _MARK = re.compile(rf"^{_BULLET}+")
 
 
 def tidy_answer(text: str) -> str:
-    """An answer as running text: no markdown, single spaces, every paragraph and list item a
-    sentence with an end.
+    """Convert an answer to plain text: no Markdown, single spaces, and every paragraph and list
+    item ends like a sentence.
 
-    Sentences are what grounders separate by, and two list items are not one.
+    Grounders split text by sentences, and two list items must not be joined.
     """
-    text = text.encode(
-        "utf-8", "ignore"
-    ).decode()  # half a surrogate pair is valid JSON and no valid text
+    # half a surrogate pair is valid JSON, but not valid text
+    text = text.encode("utf-8", "ignore").decode()
     text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.replace("\r", "\n"))
     blocks = (" ".join(_MARK.sub("", block.strip()).split()) for block in _BLOCK.split(text))
     blocks = (re.sub(r"\*\*|__|`", "", block).strip() for block in blocks)

@@ -17,13 +17,12 @@ CAPTIONERS = {"chat": ChatParams, "server": ServerParams, "precomputed": Precomp
 
 @dataclass(frozen=True)
 class CaptionParams:
-    """Section `caption`: who captions pictures that have a caption already, and how.
+    """Section `caption`: the captioner that generates second captions.
 
     Attributes:
-        captioner: which of CAPTIONERS; its own section holds its parameters. none: pictures keep
-            their one caption.
-        split: whose pictures.
-        retry_failed: ask again for what failed in an earlier run.
+        captioner: member of CAPTIONERS, with its own section; none generates no captions.
+        split: split of the captioned pictures.
+        retry_failed: retry pictures that failed in an earlier run.
     """
 
     captioner: Annotated[str, Member(CAPTIONERS, also="none")] = "none"
@@ -34,13 +33,13 @@ class CaptionParams:
     precomputed: PrecomputedParams = field(default_factory=PrecomputedParams)
 
     def build(self) -> Captioner:
-        """The chosen captioner.
+        """Build the chosen captioner.
 
         Raises:
-            UserError: if it cannot work, or if there is none.
+            UserError: if it cannot work, or none is chosen.
         """
         if self.captioner == "none":
             raise UserError(
-                f"caption.captioner: none is chosen; take one of {', '.join(CAPTIONERS)}"
+                f"caption.captioner: none is chosen; choose one of {', '.join(CAPTIONERS)}"
             )
         return getattr(self, self.captioner).build()

@@ -1,8 +1,7 @@
 """A chat model of transformers that sees pictures (LLaVA, Qwen-VL, SmolVLM, ...), from a folder on
 disk.
 
-CogVLM, which USE took, is code of its own that transformers does not have; any model of the same
-interface stands in.
+USE used CogVLM, which is not part of transformers; any chat model with pictures can replace it.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ class ChatParams:
     """Fields of `chat`.
 
     Attributes:
-        folder: of the checkpoint: config.json, *.safetensors, tokenizer, image processor and chat
+        folder: checkpoint with config.json, *.safetensors, tokenizer, image processor and chat
             template.
         device: auto, cpu, cuda or cuda:N.
-        precision: auto, fp32, bf16 or fp16 of the weights.
-        decoding: what is asked, and how the answer is drawn.
-        batch: images at once.
+        precision: precision of the weights: auto, fp32, bf16 or fp16.
+        decoding: prompt and sampling parameters.
+        batch: number of images per batch.
     """
 
     folder: str = ""
@@ -53,10 +52,10 @@ class ChatParams:
     batch: Count = 8
 
     def build(self) -> ChatCaptioner:
-        """The captioner with its weights on the device.
+        """Load the captioner to the device.
 
         Raises:
-            UserError: if the folder holds no such model, or needs code of its own.
+            UserError: if the folder has no such model, or needs custom code.
         """
         from captionseg.runtime.device import detect
 
@@ -70,9 +69,7 @@ class ChatParams:
 
 
 def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
-    """Model and processor of a folder; nothing is downloaded, nothing unpickled, no code of the
-    folder runs.
-    """
+    """Load model and processor from a folder, without downloads, pickles or custom code."""
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
@@ -97,28 +94,30 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
         model, report = reader.from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **known
         )
-    except Exception as error:  # whatever a reader of foreign files may raise
+    except Exception as error:  # foreign files can raise anything
         reason = one_line(next(iter(str(error).split("\n")), ""), 300) or type(error).__name__
-        raise UserError(f"{where}: no chat model that transformers can load: {reason}") from error
+        raise UserError(
+            f"{where}: not a chat model that transformers can load: {reason}"
+        ) from error
     finally:
         if shown:
             logging.enable_progress_bar()
     if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
         raise UserError(
-            f"{where}: {len(lost)} tensors are missing or have another shape, {lost[0]} among "
-            "them; take a whole checkpoint"
+            f"{where}: {len(lost)} tensors are missing or have a wrong shape, such as {lost[0]}; "
+            "use a complete checkpoint"
         )
     check_finite(model.state_dict(), where)
     if not getattr(processor, "tokenizer", None) or not getattr(processor, "chat_template", None):
         raise UserError(
-            f"{where}: it has no chat template with pictures, so it is no chat model; look for "
-            "chat_template.jinja beside its config.json"
+            f"{where}: no chat template for pictures, so it is not a chat model; its "
+            "chat_template.jinja must be next to config.json"
         )
     return model.to(runtime.device).eval().requires_grad_(False), processor
 
 
 def hash_checkpoint(folder: Path) -> str:
-    """sha256 over the checkpoint's files, weights too."""
+    """Hash all files of a checkpoint, including weights, with sha256."""
     digest = hashlib.sha256()
     read = {".json", ".jinja", ".safetensors", ".txt", ".model"}
     for file in sorted(f for f in folder.iterdir() if f.suffix in read):
@@ -130,13 +129,13 @@ def hash_checkpoint(folder: Path) -> str:
 
 
 class ChatCaptioner:
-    """Asks a model about pictures.
+    """A captioner that prompts a chat model with pictures.
 
     Args:
-        model: of transformers, on the runtime's device.
-        processor: its own, with a chat template.
-        params: what is asked, and how the answer is drawn.
-        runtime: where.
+        model: model of transformers, on the runtime's device.
+        processor: its processor, with a chat template.
+        params: prompt and sampling parameters.
+        runtime: device and precision.
         key: see Captioner.
     """
 
@@ -152,7 +151,7 @@ class ChatCaptioner:
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
@@ -161,7 +160,7 @@ class ChatCaptioner:
         import torch
 
         decoding = self.params.decoding
-        questions = [fill_prompt(decoding.prompt, text) for text in given]
+        questions = [fill_prompt(decoding.prompt, text) for text in originals]
         seeds = [
             derive_seed(decoding.seed, image, text)
             for image, text in zip(images, questions, strict=True)
@@ -187,7 +186,7 @@ class ChatCaptioner:
             raise CaptionError(one_line(f"{type(error).__name__}: {error}", 300)) from error
 
     def _inputs(self, images: Sequence[np.ndarray], questions: Sequence[str]) -> Any:
-        """What the model reads: left-padded tokens, and pixels in the precision of its weights."""
+        """Prepare left-padded tokens, and pixels in the precision of the weights."""
         talks = [
             [
                 {
@@ -213,9 +212,7 @@ class ChatCaptioner:
 
 
 def configure_generation(model: Any, tokenizer: Any, most: int) -> Any:
-    """How tokens are generated: the checkpoint's ends of an answer, and nothing else of its own
-    habits.
-    """
+    """Configure generation; of the checkpoint's own configuration only the end tokens are kept."""
     from transformers import GenerationConfig
 
     own = model.generation_config
@@ -235,11 +232,10 @@ def configure_generation(model: Any, tokenizer: Any, most: int) -> Any:
 
 
 class TokenSampler:
-    """Sampling as a processor of logits: all but the drawn token get -inf, and the likeliest is
-    taken.
+    """A logits processor that samples: all tokens but the drawn one get -inf.
 
-    transformers draws all rows from one generator, so that a caption would depend on the pictures
-    beside it.
+    transformers samples all rows from one generator, which would make a caption depend on the rest
+    of its batch.
 
     Args:
         seeds: [B].
@@ -262,8 +258,7 @@ class TokenSampler:
 def sample_tokens(
     scores: Tensor, uniform: Tensor, *, temperature: float, top_p: float, top_k: int
 ) -> Tensor:
-    """Tokens by inverse transform sampling: temperature, then the k likeliest, then the nucleus of
-    mass p.
+    """Sample tokens by inverse transform sampling: temperature, then top k, then top p.
 
     Args:
         scores: [B, V] logits.

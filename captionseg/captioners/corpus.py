@@ -1,8 +1,8 @@
-"""The captions of a corpus: how the caption stage leaves them, and how segment_text finds them.
+"""The captions of a corpus, as written by the caption stage and read by segment_text.
 
-FOLDER/KEY/NNNNN.parquet are those of one configuration; those of earlier ones stay beside them,
-they are dear. FOLDER/captions.json, written last, says which of them count, and how it went. A
-folder without it is unfinished.
+FOLDER/KEY/NNNNN.parquet has the captions of one configuration; those of earlier configurations are
+kept, because they are expensive. FOLDER/captions.json, written last, names the one in use, with its
+measures. A folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -22,33 +22,32 @@ SIGN = "captions.json"
 
 
 def write_captions(pairs: Path, params: CaptionParams, captions: Path) -> dict[str, float]:
-    """The whole stage: caption the pictures of a split, or nothing at all.
+    """Run the stage: caption the pictures of a split, or do nothing without a captioner.
 
     Args:
         pairs: shards of pairs.
         params: section `caption`.
-        captions: folder that was kept from earlier runs; what is there and still holds is not asked
-            for again.
+        captions: folder kept from earlier runs; valid captions in it are not generated again.
 
     Returns:
-        images, captioned, failed, missing, words_per_caption; and asked, in this run. Empty without
-        a captioner.
+        images, captioned, failed, missing, words_per_caption, and asked (in this run). Empty
+        without a captioner.
 
     Raises:
         UserError: see `captionseg.captioners.caption`.
     """
     (captions / SIGN).unlink(missing_ok=True)
-    key, found = "", {}
+    key, measures = "", {}
     if params.captioner != "none":
         captioner = params.build()
         rows = read_pairs(pairs).select(["uid", "split"]).to_pylist()
-        wanted = {row["uid"] for row in rows if row["split"] == params.split}
-        found = caption(pairs, captioner, captions, uids=wanted, retry_failed=params.retry_failed)
+        uids = {row["uid"] for row in rows if row["split"] == params.split}
+        measures = caption(pairs, captioner, captions, uids=uids, retry_failed=params.retry_failed)
         key = captioner.key
-    # which depends on earlier runs
-    lasting = {name: value for name, value in found.items() if name != "asked"}
+    # "asked" depends on earlier runs
+    lasting = {name: value for name, value in measures.items() if name != "asked"}
     write_json({"captioner": params.captioner, "key": key, **lasting}, captions / SIGN)
-    return found
+    return measures
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,14 @@ class Captions:
     """Generated captions on disk.
 
     Attributes:
-        folder: FOLDER/KEY; None where nobody generated any.
+        folder: FOLDER/KEY; None if there are none.
     """
 
     folder: Path | None = None
 
     @classmethod
     def load(cls, captions: Path) -> Captions:
-        """Those of a folder that count.
+        """Load the captions in use from a folder.
 
         Raises:
             UserError: if it is unfinished.
@@ -77,7 +76,7 @@ class Captions:
         return cls(captions / key if key else None)
 
     def rows(self, shard: str) -> dict[str, dict[str, Any]] | None:
-        """uid -> row of CAPTIONS, of the pictures of a shard; None where nobody generated any."""
+        """Return uid -> row of CAPTIONS for the pictures of a shard; None if there are none."""
         return (
             None
             if self.folder is None

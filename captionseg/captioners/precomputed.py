@@ -1,6 +1,4 @@
-"""Captions that somebody has generated already: a parquet file with a column `uid` or `url`, and
-one with captions.
-"""
+"""Precomputed captions from a parquet file with a column `uid` or `url`, and one with captions."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from captionseg.records import UserError, one_line
 
 
 class PrecomputedCaptioner:
-    """Looks captions up.
+    """A captioner that looks up precomputed captions.
 
     Args:
         names: [N] uids or urls, each once, sorted.
@@ -38,15 +36,15 @@ class PrecomputedCaptioner:
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
     ) -> list[str]:
-        """See Captioner; pictures are not looked at.
+        """See Captioner; the pictures are not used.
 
         Raises:
-            NoCaption: naming the first that the file does not have.
+            NoCaption: naming the first picture without a caption.
         """
         keys = list(uids if self.by == "uid" else urls)
         if len(keys) != len(images):
@@ -54,7 +52,7 @@ class PrecomputedCaptioner:
         return [self._find(name) for name in keys]
 
     def _find(self, name: str) -> str:
-        row = bisect_left(self.names, name, key=lambda found: found.as_py())
+        row = bisect_left(self.names, name, key=lambda scalar: scalar.as_py())
         if row == len(self.names) or self.names[row].as_py() != name:
             raise NoCaption(f"no caption for {self.by} {name} in {self.where}")
         return self.texts[row].as_py() or ""
@@ -65,18 +63,18 @@ class PrecomputedParams:
     """Fields of `precomputed`.
 
     Attributes:
-        file: parquet with a row per picture; uid counts where it has uid and url.
-        column: which of its columns holds the captions.
+        file: parquet file with a row per picture; uid is used if it has both uid and url.
+        column: name of the column with captions.
     """
 
     file: str = ""
     column: str = "caption"
 
     def build(self) -> PrecomputedCaptioner:
-        """The file's captions, in memory.
+        """Load the captions.
 
         Raises:
-            UserError: if it is no such file, or has two captions for one name.
+            UserError: if the file is invalid, or has two captions for one picture.
         """
         by, table = self._read()
         names, texts = (table.sort_by(by)[name].combine_chunks() for name in (by, "text"))
@@ -96,15 +94,15 @@ class PrecomputedParams:
         return PrecomputedCaptioner(names, texts, by=by, key=key, where=self.file)
 
     def _read(self) -> tuple[str, pa.Table]:
-        """uid or url, and a table of that and `text`, both strings."""
+        """Return `uid` or `url`, and a table of this column and `text`, both strings."""
         option = "precomputed.file"
         try:
             columns = pq.read_schema(self.file).names
             by = next((name for name in ("uid", "url") if name in columns), None)
             if by is None or self.column not in columns:
                 raise UserError(
-                    f"{option}: {self.file} has columns {', '.join(columns)}; wanted are uid or "
-                    f"url, and {self.column!r} (precomputed.column)"
+                    f"{option}: {self.file} has columns {', '.join(columns)}; expected uid or url, "
+                    f"and {self.column!r} (precomputed.column)"
                 )
             table = pq.read_table(self.file, columns=[by, self.column])
             strings = [table[name].cast(pa.large_string()) for name in (by, self.column)]
@@ -115,6 +113,6 @@ class PrecomputedParams:
         except (OSError, pa.ArrowException) as error:
             reason = one_line(error) or type(error).__name__
             raise UserError(
-                f"{option}: {self.file} is no parquet file of captions: {reason}"
+                f"{option}: {self.file} is not a parquet file of captions: {reason}"
             ) from None
         return by, pa.table({by: strings[0], "text": strings[1]})

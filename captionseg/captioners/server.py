@@ -42,16 +42,16 @@ class ServerParams:
     """Fields of `server`.
 
     Attributes:
-        url: of the API, up to and with /v1.
-        model: name that the server knows it by; `GET URL/models` lists them.
-        decoding: what is asked, and how the answer is drawn; top_k 0 is not sent, for servers that
-            do not know it.
-        side: larger pictures are shrunk to it, in pixels.
-        batch: requests at once.
-        timeout: seconds that one answer may take.
-        retries: how often an overloaded or silent server is asked again.
-        backoff: seconds before the first of them; doubled each time.
-        remote: allow a server that is not on this machine. Pictures are sent there.
+        url: URL of the API, including /v1.
+        model: name of the model on the server; `GET URL/models` lists them.
+        decoding: prompt and sampling parameters; top_k 0 is not sent, because some servers do not
+            support it.
+        side: larger pictures are shrunk to this side, in pixels.
+        batch: number of concurrent requests.
+        timeout: seconds to wait for an answer.
+        retries: number of retries if the server is overloaded or silent.
+        backoff: seconds before the first retry; doubled each time.
+        remote: allow a server on another machine, to which pictures are sent.
     """
 
     url: str = "http://127.0.0.1:8000/v1"
@@ -65,28 +65,28 @@ class ServerParams:
     remote: bool = False
 
     def build(self) -> ServerCaptioner:
-        """The captioner; the server is not asked yet.
+        """Build the captioner without contacting the server.
 
         Raises:
-            UserError: for an address that is none, or is elsewhere.
+            UserError: for an invalid address, or one on another machine.
         """
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UserError(
-                f"server.url: {self.url!r} is no address; give one such as {ServerParams.url}"
+                f"server.url: {self.url!r} is not a URL; use one such as {ServerParams.url}"
             )
         if not self.remote and not is_this_machine(parts.hostname):
             raise UserError(
-                f"server.url: {parts.hostname} is another machine, and pictures would be sent "
-                "there; set server.remote: true to allow it"
+                f"server.url: pictures would be sent to another machine, {parts.hostname}; set "
+                "server.remote: true to allow it"
             )
         if not self.model:
-            raise UserError("server.model: give the name of the model as the server knows it")
+            raise UserError("server.model: empty; give the name of the model on the server")
         return ServerCaptioner(self)
 
 
 def is_this_machine(host: str) -> bool:
-    """Is it this machine, by name or number? Nothing is looked up."""
+    """Return whether a host name or address is this machine; without a DNS query."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -94,14 +94,14 @@ def is_this_machine(host: str) -> bool:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer: whoever was allowed to see the pictures has not said who else is."""
+    """Does not follow redirects: pictures may only be sent to the configured server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class ServerCaptioner:
-    """Asks a server, several pictures at once."""
+    """A captioner that sends concurrent requests to a server."""
 
     def __init__(self, params: ServerParams) -> None:
         self.params, self.batch = params, params.batch
@@ -116,7 +116,7 @@ class ServerCaptioner:
     def captions(
         self,
         images: Sequence[np.ndarray],
-        given: Sequence[str],
+        originals: Sequence[str],
         *,
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
@@ -124,17 +124,19 @@ class ServerCaptioner:
         """See Captioner.
 
         Raises:
-            CaptionError: for an answer that is none, or a picture that the server refuses.
-            UserError: if the server cannot be reached, or refuses to work.
+            CaptionError: for a malformed answer, or a picture that the server rejects.
+            UserError: if the server cannot be reached, or rejects all requests.
         """
         with ThreadPoolExecutor(max(1, self.batch)) as pool:
             return list(
-                pool.map(lambda pair: self._ask(self._body(*pair)), zip(images, given, strict=True))
+                pool.map(
+                    lambda pair: self._ask(self._body(*pair)), zip(images, originals, strict=True)
+                )
             )
 
-    def _body(self, image: np.ndarray, given: str) -> bytes:
-        """The request for one picture."""
-        p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, given)
+    def _body(self, image: np.ndarray, caption: str) -> bytes:
+        """Build the request for one picture."""
+        p, text = self.params.decoding, fill_prompt(self.params.decoding.prompt, caption)
         picture = {
             "type": "image_url",
             "image_url": {"url": encode_data_url(image, self.params.side)},
@@ -155,7 +157,7 @@ class ServerCaptioner:
         ).encode()
 
     def _ask(self, body: bytes) -> str:
-        """The answer to one request, which may take several."""
+        """Send a request, with retries, and return the answer."""
         for attempt in range(self.params.retries + 1):
             last = attempt == self.params.retries
             pause = min(self.params.backoff * 2**attempt, LONGEST_PAUSE)
@@ -177,27 +179,27 @@ class ServerCaptioner:
         raise AssertionError("unreachable")
 
     def _post(self, body: bytes) -> bytes:
-        """One request, one answer; no longer than `timeout` and LARGEST_ANSWER."""
+        """Send one request; the answer is limited by `timeout` and LARGEST_ANSWER."""
         request = urllib.request.Request(
             f"{self.params.url.rstrip('/')}/chat/completions",
             body,
             {"Content-Type": "application/json", "Accept": "application/json"},
         )
         until = time.monotonic() + self.params.timeout
-        found = bytearray()
+        answer = bytearray()
         with self.opener.open(request, timeout=self.params.timeout) as response:
             while chunk := response.read1(1 << 16):
-                found += chunk
-                if len(found) > LARGEST_ANSWER:
+                answer += chunk
+                if len(answer) > LARGEST_ANSWER:
                     raise CaptionError(
                         f"{self.params.url}: malformed answer, more than {LARGEST_ANSWER} bytes"
                     )
                 if time.monotonic() > until:
                     raise TimeoutError("timed out")
-        return bytes(found)
+        return bytes(answer)
 
     def _explain_lost(self, error: urllib.error.URLError) -> UserError:
-        """Nobody is there, or whoever is there hung up while a picture was sent."""
+        """Return the error for a server that is unreachable, or hung up during a request."""
         if isinstance(error.reason, BrokenPipeError | ConnectionResetError):
             return CaptionError(f"{self.params.url}: the picture was not accepted ({error.reason})")
         return UserError(
@@ -206,13 +208,13 @@ class ServerCaptioner:
         )
 
     def _explain_refused(self, error: urllib.error.HTTPError) -> UserError:
-        """The server's own words in one line."""
+        """Return the server's error message in one line."""
         kind = CaptionError if error.code in THIS_PICTURE | {500} else UserError
         return kind(f"{self.params.url}: HTTP {error.code}: {read_message(error)}")
 
 
 def encode_data_url(image: np.ndarray, side: int) -> str:
-    """uint8 [H, W, 3] as a JPEG in a data URL, no side longer than `side`."""
+    """Encode uint8 [H, W, 3] as a JPEG data URL, with no side longer than `side`."""
     picture = Image.fromarray(image)
     picture.thumbnail((side, side), Image.Resampling.BICUBIC)
     stream = io.BytesIO()
@@ -221,41 +223,42 @@ def encode_data_url(image: np.ndarray, side: int) -> str:
 
 
 def read_content(answer: bytes) -> str:
-    """The text of an answer; a model that says nothing says "".
+    """Return the text of an answer; empty if the model returned none.
 
     Raises:
-        CaptionError: if it is no chat completion.
+        CaptionError: if it is not a chat completion.
     """
     try:
-        found = json.loads(answer)["choices"][0]["message"]["content"]
+        content = json.loads(answer)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
-        found = answer
-    if found is None or isinstance(found, str):
-        return found or ""
-    raise CaptionError(f"malformed answer of the server: {one_line(read_start(answer))}")
+        content = answer
+    if content is None or isinstance(content, str):
+        return content or ""
+    raise CaptionError(f"malformed answer from the server: {one_line(read_start(answer))}")
 
 
 def read_message(error: urllib.error.HTTPError) -> str:
     """What a refusal says, in one line: error.message or message of its JSON, or its first
-    words."""
+    words.
+    """
     try:
         body = error.read1(1 << 16)
     except (OSError, AttributeError, http.client.HTTPException):
         body = b""
     try:
-        found = json.loads(body)
-        found = found.get("error", found)
-        return one_line(found["message"] if isinstance(found, dict) else found)
+        refusal = json.loads(body)
+        refusal = refusal.get("error", refusal)
+        return one_line(refusal["message"] if isinstance(refusal, dict) else refusal)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return one_line(read_start(body)) or str(error.reason)
 
 
 def read_pause(error: urllib.error.HTTPError) -> float:
-    """Seconds that the server asks to wait, within reason."""
+    """Return the seconds in Retry-After, up to LONGEST_PAUSE."""
     header = str(error.headers.get("Retry-After") or "")
     return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
 def read_start(text: bytes) -> str:
-    """The first words of what may be anything."""
+    """Decode the first bytes of an arbitrary answer."""
     return text[:400].decode(errors="replace")

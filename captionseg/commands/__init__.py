@@ -1,4 +1,4 @@
-"""The commands, one a file: `add` says what arguments a command has, `run` does it.
+"""The commands, one per file: `add` declares the arguments of a command, `run` executes it.
 
-What a command needs is imported when it runs, so that --help comes at once.
+A command imports what it needs when it runs, so that --help is fast.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `check-params`."""
+    """Add `check-params` and its arguments."""
     one = commands.add_parser("check-params", help="check params.yaml", description=run.__doc__)
     one.add_argument(
         "params", type=Path, nargs="?", default=Path("params.yaml"), help="default: %(default)s"
@@ -15,14 +15,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     one.add_argument(
         "--no-files",
         action="store_true",
-        help="do not look for the files and folders that it names",
+        help="do not check that the files and folders it names exist",
     )
     one.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read every section of params.yaml and every rule of its gate; say what does not fit and what
-    would.
+    """Check every section of params.yaml and every rule of its gate; report each mistake and how to
+    fix it.
     """
     from captionseg.checks import check
     from captionseg.params import Params
@@ -30,6 +30,5 @@ def run(arguments: argparse.Namespace) -> None:
     params = Params(arguments.params)
     check(params, done=params.SECTIONS if arguments.no_files else ())
     print(
-        f"{arguments.params}: fine ({len(params.recipes)} recipes, {len(params.gate)} rules of the "
-        "gate)"
+        f"{arguments.params}: valid ({len(params.recipes)} recipes, {len(params.gate)} gate rules)"
     )

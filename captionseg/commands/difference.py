@@ -7,38 +7,42 @@ from pathlib import Path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `difference`."""
+    """Add `difference` and its arguments."""
     one = commands.add_parser(
-        "difference", help="is one recipe better than another?", description=run.__doc__
+        "difference", help="test whether one recipe beats another", description=run.__doc__
     )
-    one.add_argument("recipe", help="of params.yaml")
-    one.add_argument("other", help="that it is compared with")
+    one.add_argument("recipe", help="a recipe of params.yaml")
+    one.add_argument("other", help="the recipe to compare it with")
     one.add_argument(
-        "--areas", type=Path, default=Path("reports/areas"), help="default: %(default)s"
+        "--areas",
+        type=Path,
+        default=Path("reports/areas"),
+        help="folder of the areas that `evaluate` wrote (default: %(default)s)",
     )
     one.add_argument(
         "--bootstrap",
         type=int,
         default=10_000,
         metavar="N",
-        help="data sets drawn (default: %(default)s)",
+        help="number of bootstrap samples (default: %(default)s)",
     )
     one.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """mIoU of a recipe less that of another on the run's own test pictures, with the 95 % interval
-    of a paired bootstrap over pictures."""
+    """Print the mIoU of one recipe minus that of another on the run's own test pictures, with the
+    95 % interval of a paired bootstrap over pictures.
+    """
     from captionseg.records import UserError
     from captionseg.reporting.differences import compute_difference
 
     if arguments.bootstrap < 1:
-        raise UserError("--bootstrap must not be below 1")
-    found = compute_difference(
+        raise UserError("--bootstrap must be at least 1")
+    difference = compute_difference(
         arguments.areas, arguments.recipe, arguments.other, samples=arguments.bootstrap, seed=0
     )
     print(
-        f"{arguments.recipe} less {arguments.other}: {found.mean:+.2f} mIoU  (95 % "
-        f"{found.low:+.2f} to {found.high:+.2f}), ahead in {100 * found.better:.1f} % of "
-        f"{arguments.bootstrap} data sets"
+        f"{arguments.recipe} minus {arguments.other}: {difference.mean:+.2f} mIoU (95 % interval "
+        f"{difference.low:+.2f} to {difference.high:+.2f}), better in "
+        f"{100 * difference.better:.1f} % of {arguments.bootstrap} bootstrap samples"
     )

@@ -11,28 +11,31 @@ MODEL = MODELS / "cocu_calibrated-mil"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `evaluate`."""
+    """Add `evaluate` and its arguments."""
     one = commands.add_parser(
         "evaluate",
-        help="score models on a published benchmark, or a folder of your own",
+        help="score models on a published benchmark or on your own data",
         description=run.__doc__,
     )
     one.add_argument(
-        "--benchmark", required=True, metavar="NAME", help="which one; a wrong name lists them all"
+        "--benchmark",
+        required=True,
+        metavar="NAME",
+        help="name of the benchmark; an unknown name lists all",
     )
     one.add_argument(
         "--root",
         type=Path,
         default=Path(),
-        help="folder that its archives were unpacked in; of one's "
-        "own data, the checkout (default: here)",
+        help="folder with its unpacked archives; for your own data, the checkout "
+        "(default: current folder)",
     )
     what = one.add_mutually_exclusive_group()
     what.add_argument(
         "--recipe",
         metavar="NAME",
-        help="all trained seeds of models/NAME; writes "
-        "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json, unless --limit leaves pictures out",
+        help="score all trained seeds of models/NAME and write "
+        "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json (not with --limit)",
     )
     what.add_argument(
         "--model", type=Path, default=MODEL, help="folder of one model (default: %(default)s)"
@@ -43,10 +46,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=1000,
         metavar="N",
-        help="data sets drawn for the interval (default: %(default)s)",
+        help="number of bootstrap samples for the interval (default: %(default)s)",
     )
     one.add_argument(
-        "--out", type=Path, metavar="JSON", help="where to write all scores and the protocol"
+        "--out", type=Path, metavar="JSON", help="file to write all scores and the protocol to"
     )
     one.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
@@ -55,52 +58,54 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def add_protocol(one: argparse.ArgumentParser) -> None:
-    """The arguments that say how pictures are labelled and what counts."""
+    """Add the arguments that set how pictures are labelled and which pixels count."""
     one.add_argument(
         "--protocol",
         choices=["groupvit", "tcl", "use"],
-        help="prompts, windows, refinement, scores and "
-        "background as a paper has them (default: as the model was saved)",
+        help="use a paper's prompts, windows, refinement, scores and background "
+        "(default: as saved with the model)",
     )
     one.add_argument(
         "--prompts",
         choices=["simple", "subset", "segment", "tcl", "imagenet"],
-        help="templates of the "
-        "classes' names (default: subset for ImageNet, else the protocol's, or as saved)",
+        help="prompt templates for the class names (default: subset for ImageNet, otherwise the "
+        "protocol's or as saved)",
     )
     one.add_argument(
         "--limit",
         type=int,
         default=0,
         metavar="N",
-        help="only N pictures, spread evenly (default: all)",
+        help="score only N pictures, evenly spaced (default: all)",
     )
     one.add_argument(
         "--background",
         metavar="SCORE",
-        help="of the background, where it is a class: a number, or `published` for GroupViT's of "
-        "this benchmark (default: the protocol's, as saved, else the word)",
+        help="score of the background, if it is a class: a number, or `published` for GroupViT's "
+        "threshold on this benchmark (default: the protocol's or as saved; otherwise the word "
+        "`background` is embedded)",
     )
     one.add_argument(
         "--windows",
         metavar="SHORT,CROP,STRIDE",
-        help="in pixels, for models that see pictures window by "
-        "window (default: the protocol's, or as published for this benchmark)",
+        help="sliding windows in pixels, for models that use them (default: the protocol's, or as "
+        "published for this benchmark)",
     )
     one.add_argument("--refine", choices=["none", "pamr", "segments"], help="as in `segment`")
     one.add_argument("--masks", choices=["regions", "hierarchy"], help="as in `segment`")
     one.add_argument(
         "--ignore",
         metavar="VALUES",
-        help="of the masks of a folder of your own, values that count "
-        "nowhere, such as 0,255 (default: a line `# ignore: ..` of classes.txt, else 255)",
+        help="mask values to ignore in a folder of your own, such as 0,255 (default: the line "
+        "`# ignore: ..` of classes.txt, otherwise 255)",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Score a model, or all seeds of a recipe, on a benchmark as unpacked from its archives: mIoU
-    (accuracy, mask mAP) with a 95 % interval over pictures, worst and best classes, pictures a
-    second, and the protocol."""
+    """Score a model, or all seeds of a recipe, on an unpacked benchmark. Prints mIoU (accuracy,
+    mask mAP) with its 95 % interval over pictures, the worst and best classes, pictures per second,
+    and the protocol.
+    """
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import result_path, scoring_options
     from captionseg.benchmarks.held_out import HeldOut
@@ -126,13 +131,13 @@ def run(arguments: argparse.Namespace) -> None:
         folders = {"": home}
     if isinstance(benchmark, HeldOut):
         check_encoder(home, benchmark.folders.prepared.encoder)
-    found, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, options)
-    seeds = found.pop("seeds") if arguments.recipe else {}
+    scores, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, options)
+    seeds = scores.pop("seeds") if arguments.recipe else {}
     result = {
         **what,
         "benchmark": arguments.benchmark,
         "title": spec.title,
-        **found,
+        **scores,
         "seeds": seeds,
         "source": spec.source,
         "pictures": {"scored": len(benchmark), "of": total},
@@ -149,7 +154,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_own_name(root: Path) -> str:
-    """What the params.yaml of a checkout calls its own data; empty where there is none."""
+    """Return the name that the params.yaml of a checkout gives its own data; empty without one."""
     if not (root / "params.yaml").is_file():
         return ""
     from captionseg.params import Params

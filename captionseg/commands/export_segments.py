@@ -7,25 +7,31 @@ from pathlib import Path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `export-segments`."""
+    """Add `export-segments` and its arguments."""
     one = commands.add_parser(
         "export-segments",
-        help="segments with their texts as SA-1B's JSON, a file an image",
+        help="export segments and their texts in SA-1B's JSON format",
         description=run.__doc__,
     )
     one.add_argument("out", type=Path, help="folder to write; it must be empty")
     one.add_argument(
-        "--segments", type=Path, default=Path("data/segments"), help="default: %(default)s"
+        "--segments",
+        type=Path,
+        default=Path("data/segments"),
+        help="folder written by stage segment_text (default: %(default)s)",
     )
     one.add_argument(
-        "--pairs", type=Path, default=Path("data/pairs"), help="of them (default: %(default)s)"
+        "--pairs",
+        type=Path,
+        default=Path("data/pairs"),
+        help="folder of the pairs that they belong to (default: %(default)s)",
     )
     one.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the segments of stage segment_text as SA-1B has them, OUT/KEY.json, with a key `texts`
-    more.
+    """Write the segments of stage segment_text in SA-1B's format, one file OUT/KEY.json per
+    picture, with an additional key `texts`.
     """
     from captionseg.segment_text.export import export_sa1b
 

@@ -11,18 +11,18 @@ MODEL = Path("models/cocu-use")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `query-segments`."""
+    """Add `query-segments` and its arguments."""
     one = commands.add_parser(
-        "query-segments", help="find segments with words", description=run.__doc__
+        "query-segments", help="search segments by text", description=run.__doc__
     )
     one.add_argument("text", help='what to look for: "a red apple"')
-    one.add_argument("-k", type=int, default=20, help="how many (default: %(default)s)")
+    one.add_argument("-k", type=int, default=20, help="number of results (default: %(default)s)")
     one.add_argument(
         "--min-score",
         type=number("--min-score"),
         default=float("-inf"),
         metavar="COSINE",
-        help="leave out segments below it (default: none)",
+        help="drop segments with a lower score (default: keep all)",
     )
     one.add_argument(
         "--model",
@@ -34,21 +34,20 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--segments",
         type=Path,
         default=Path("data/segments"),
-        help="what the stage segment_text wrote; "
-        "pairs, index and features lie beside it (default: %(default)s)",
+        help="folder written by stage segment_text; pairs, index and features must be next to it "
+        "(default: %(default)s)",
     )
     one.add_argument(
         "--index",
         type=Path,
-        help="folder of the index of embeddings, made when it is not there or stale "
-        "(default: segment_index/MODEL beside the segments)",
+        help="folder of the embedding index, built if missing or stale "
+        "(default: segment_index/MODEL next to the segments)",
     )
     one.add_argument(
         "--out",
         type=Path,
         default=Path("query.png"),
-        help="sheet of what was found to write, in "
-        "place of one that is there (default: %(default)s)",
+        help="contact sheet to write; an existing file is overwritten (default: %(default)s)",
     )
     one.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
@@ -57,9 +56,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Find the segments that a text fits best; print them as a table, write a sheet of their
-    pictures.
-    """
+    """Find the segments that match a text best, print them as a table and write a contact sheet."""
     from captionseg.inference.inputs import PreparedFolders
     from captionseg.inference.segment_index import open_index
     from captionseg.inference.segment_model import SegmentModel
@@ -69,9 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     text, root = " ".join(arguments.text.split()), arguments.segments.parent
     if not text:
-        raise UserError('text: nothing to look for; say what, for example "a red apple"')
+        raise UserError('text: empty; give what to search for, such as "a red apple"')
     if arguments.k < 1:
-        raise UserError(f"-k: {arguments.k} segments are none; ask for at least 1")
+        raise UserError(f"-k: expected at least 1, found {arguments.k}")
     check_writable(arguments.out)
     prepared = PreparedFolders(root / "pairs", root / "index", root / "regions", root / "features")
     model = SegmentModel.load(arguments.model, device=arguments.device)
@@ -82,11 +79,11 @@ def run(arguments: argparse.Namespace) -> None:
     if not hits:
         best = index.search(query, 1)[0].score
         print(
-            f"no segment of {len(index)} has a score of {arguments.min_score:g}; the best has "
-            f"{best:.3f}"
+            f"none of {len(index)} segments scores {arguments.min_score:g} or more; the best "
+            f"score is {best:.3f}"
         )
         return
-    found = add_pictures(hits, prepared)
+    pictured = add_pictures(hits, prepared)
     title = f'"{text}"   in {len(index)} segments, by {arguments.model.name}'
-    write_picture(draw_contact_sheet(title, found), arguments.out)
-    print(*format_table(found), arguments.out, sep="\n")
+    write_picture(draw_contact_sheet(title, pictured), arguments.out)
+    print(*format_table(pictured), arguments.out, sep="\n")

@@ -11,14 +11,12 @@ MODEL = Path("models/cocu_calibrated-mil")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `segment`."""
+    """Add `segment` and its arguments."""
     one = commands.add_parser(
-        "segment", help="segment a picture with words", description=run.__doc__
+        "segment", help="segment a picture by text labels", description=run.__doc__
     )
     one.add_argument("picture", type=Path, help="an image file")
-    one.add_argument(
-        "--labels", required=True, help='what to look for, between commas: "zebra, grass"'
-    )
+    one.add_argument("--labels", required=True, help='labels, separated by commas: "zebra, grass"')
     one.add_argument(
         "--model",
         type=Path,
@@ -28,33 +26,33 @@ def add(commands: argparse._SubParsersAction) -> None:
     one.add_argument(
         "--out",
         type=Path,
-        help="overlay to write, in place of one that is there (default: "
-        "PICTURE_segments.png beside the picture)",
+        help="overlay to write; an existing file is overwritten (default: PICTURE_segments.png "
+        "next to the picture)",
     )
     one.add_argument(
         "--mask",
         type=Path,
         metavar="PNG",
-        help="also write the label of each pixel, counted from 0",
+        help="also write a mask with the label of each pixel, counted from 0",
     )
     one.add_argument(
         "--background",
         type=number("--background", low=-1, high=1),
         metavar="SCORE",
-        help="pixels where no label has this score are left "
-        "untouched, 255 in the mask (models with groups; default: as the model was saved)",
+        help="pixels where no label reaches this score stay unlabelled, 255 in the mask (models "
+        "with groups; default: as saved with the model)",
     )
     one.add_argument(
         "--refine",
         choices=["none", "pamr", "segments"],
-        help="masks along edges of the "
-        "picture (PAMR), or by its class-agnostic segments (default: as the model was saved)",
+        help="refine masks along the picture's edges (PAMR) or by its class-agnostic segments "
+        "(default: as saved with the model)",
     )
     one.add_argument(
         "--masks",
         choices=["regions", "hierarchy"],
-        help="what is given labels, where the model reads "
-        "segments: regions, or masks that overlap (default: as the model was saved)",
+        help="what models that read segments label: regions, or masks that overlap "
+        "(default: as saved with the model)",
     )
     one.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
@@ -63,8 +61,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Find the label that fits best for each pixel of a picture; write it tinted by them, print
-    their shares of it.
+    """Label each pixel of a picture, write an overlay in the labels' colours and print the share of
+    the picture that each label covers.
     """
     import numpy as np
 
@@ -84,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     labels = read_labels(arguments.labels)
     if arguments.picture.is_dir():
-        raise UserError(f"{arguments.picture}: a folder; name an image file")
+        raise UserError(f"{arguments.picture}: is a folder; give an image file")
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
     check_outputs(arguments.picture, out, arguments.mask)
     picture = read_image(arguments.picture)
@@ -95,14 +93,14 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = Predictor.load(
         arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
     )
-    # background is -1, here 255: left as it is
-    found = predictor.segment(picture, labels).astype(np.uint8)
+    # background is -1, which becomes 255: these pixels are not tinted
+    mask = predictor.segment(picture, labels).astype(np.uint8)
     if arguments.mask:
-        write_picture(found, arguments.mask)
-    every = np.bincount(found.ravel(), minlength=IGNORED + 1) / found.size
-    colours, share, left = make_palette(len(labels)), every[: len(labels)], every[IGNORED]
+        write_picture(mask, arguments.mask)
+    shares = np.bincount(mask.ravel(), minlength=IGNORED + 1) / mask.size
+    colours, share, left = make_palette(len(labels)), shares[: len(labels)], shares[IGNORED]
     texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
-    write_picture(add_legend(draw_overlay(picture, found, colours), texts, colours), out)
+    write_picture(add_legend(draw_overlay(picture, mask, colours), texts, colours), out)
     rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
     if left or arguments.background is not None:
         rows.append(("(background)", left))
@@ -128,17 +126,17 @@ def check_outputs(picture: Path, out: Path, mask: Path | None) -> None:
 
     check_writable(out)
     if mask and is_same_file(mask, out):
-        raise UserError(f"{out}: --mask and --out name one file; the mask needs its own")
+        raise UserError(f"{out}: --mask and --out name the same file; choose different names")
     if is_same_file(out, picture) or (mask and is_same_file(mask, picture)):
         raise UserError(
-            f"{picture}: is the picture itself, which is never written over; name another file"
+            f"{picture}: is the input picture, which is never overwritten; choose another file"
         )
     if mask and check_writable(mask) != "PNG":
-        raise UserError(f"{mask}: labels are written as PNG; end the name with .png")
+        raise UserError(f"{mask}: masks are written as PNG; use a name ending in .png")
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two names are of one file, whatever links lead to it."""
+    """Return whether two paths are the same file, links resolved."""
     return one.resolve() == other.resolve() or (
         one.exists() and other.exists() and one.samefile(other)
     )

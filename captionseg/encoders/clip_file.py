@@ -103,14 +103,14 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     tensors = read_weights(path)
     evidence, pixels, config = [], None, {}
     if sum(name in tensors for name in OPENAI) > 1:
-        evidence.append(ActivationEvidence(True, "it is a file of OpenAI's"))
+        evidence.append(ActivationEvidence(True, "the format of OpenAI's files"))
         pixels = Pixels(*OPENAI_PIXELS)
     evidence += read_header(path)
     for read in (read_open_clip_config, read_transformers_config, read_timm_config):
-        found = read(path.parent)
-        if found is not None:
-            evidence.append(found[0])
-            pixels, config = pixels or found[1], config or found[2]
+        contents = read(path.parent)
+        if contents is not None:
+            evidence.append(contents[0])
+            pixels, config = pixels or contents[1], config or contents[2]
     if tag is not None:
         evidence.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
         pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
@@ -120,15 +120,15 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
 
 def read_header(path: Path) -> list[ActivationEvidence]:
     """What the header of a safetensors file says."""
-    given = {key.lower(): value.lower() for key, value in read_metadata(path).items()}
+    metadata = {key.lower(): value.lower() for key, value in read_metadata(path).items()}
     out = [
-        ActivationEvidence(NAMES[given[key]], f"its metadata, {key}")
+        ActivationEvidence(NAMES[metadata[key]], f"its metadata, {key}")
         for key in ("hidden_act", "activation", "act_layer")
-        if given.get(key) in NAMES
+        if metadata.get(key) in NAMES
     ]
-    if given.get("quick_gelu") in ("true", "false", "1", "0"):
+    if metadata.get("quick_gelu") in ("true", "false", "1", "0"):
         out.append(
-            ActivationEvidence(given["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu")
+            ActivationEvidence(metadata["quick_gelu"] in ("true", "1"), "its metadata, quick_gelu")
         )
     return out
 
@@ -181,8 +181,8 @@ def read_transformers_config(
     acts = {str(part.get("hidden_act", "quick_gelu")) for part in parts}
     if len(acts) > 1 or not acts <= NAMES.keys():
         raise UserError(
-            f"{path}: hidden_act {' and '.join(sorted(acts))}: both towers must have quick_gelu, "
-            "or both gelu"
+            f"{path}: hidden_act is {' and '.join(sorted(acts))}; both towers must have "
+            "quick_gelu, or both gelu"
         )
     other = folder / "preprocessor_config.json"
     pixels = read_pixels(other, read_config(other), "image_mean", "image_std")
@@ -199,12 +199,16 @@ def read_timm_config(
     """
     path = folder / "config.json"
     config = read_config(path)
-    name, given = config.get("architecture"), config.get("pretrained_cfg")
-    if not isinstance(name, str) or "clip" not in name.lower() or not isinstance(given, dict):
+    name, preprocessing = config.get("architecture"), config.get("pretrained_cfg")
+    if (
+        not isinstance(name, str)
+        or "clip" not in name.lower()
+        or not isinstance(preprocessing, dict)
+    ):
         return None
     return (
         ActivationEvidence("quickgelu" in name.lower(), f"{path.name}, architecture"),
-        read_pixels(path, given, "mean", "std"),
+        read_pixels(path, preprocessing, "mean", "std"),
         {},
     )
 
@@ -235,27 +239,27 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read ({one_line(error)}); it says what the weights beside it are"
+            f"{path}: cannot be read ({one_line(error)}); it describes the weights next to it"
         ) from None
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are
     left out.
     """
-    given = {
+    weights = {
         name: tensor
         for name, tensor in tensors.items()
         if name not in OPENAI and not name.endswith((".position_ids", "attn_mask"))
     }
-    if "text_model.embeddings.token_embedding.weight" not in given:
-        return given
+    if "text_model.embeddings.token_embedding.weight" not in weights:
+        return weights
     out, split = {}, {}
-    for name, tensor in given.items():
+    for name, tensor in weights.items():
         new = name
         for old, own in FROM_TRANSFORMERS:
             new = re.sub(old, own, new)
@@ -283,13 +287,13 @@ def find_activation(file: ClipFile) -> bool | None:
     Raises:
         UserError: where one says this and one that.
     """
-    found = {one.quick: one.by for one in file.evidence}
-    if len(found) == 2:
+    sources = {one.quick: one.by for one in file.evidence}
+    if len(sources) == 2:
         raise UserError(
-            f"{file.path}: {found[True]} says {QUICK}, {found[False]} says {PLAIN}; one of them is "
-            "wrong"
+            f"{file.path}: {sources[True]} says {QUICK}, but {sources[False]} says {PLAIN}; one of "
+            "them is wrong"
         )
-    return next(iter(found), None)
+    return next(iter(sources), None)
 
 
 class ActivationRequest(NamedTuple):
@@ -321,7 +325,7 @@ def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
         chosen = NAMES[request.choice]
         if against := next((one.by for one in file.evidence if one.quick != chosen), None):
             log.warning(
-                "%s: taken with %s, as %s asks, though %s says %s",
+                "%s: using %s because of %s, although %s says %s",
                 file.path,
                 name_activation(chosen),
                 request.where,
@@ -329,16 +333,16 @@ def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
                 name_activation(not chosen),
             )
         return chosen
-    found = find_activation(file)
-    if request.quick and found is False:
+    quick = find_activation(file)
+    if request.quick and quick is False:
         raise UserError(
             f"{file.path}: {file.evidence[0].by} says {PLAIN}, but {request.model} has {QUICK}; "
-            f"take the model without -quickgelu, or {request.where}: quick_gelu"
+            f"use the model without -quickgelu, or {request.where}: quick_gelu"
         )
-    if found is None and request.twin and not request.quick:
+    if quick is None and request.twin and not request.quick:
         raise UserError(
-            f"{file.path}: nothing says whether these weights were trained with {QUICK} (OpenAI, "
-            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); take {request.twin}, or {request.model} "
+            f"{file.path}: unknown whether these weights were trained with {QUICK} (OpenAI, "
+            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); use {request.twin}, or {request.model} "
             f"with {request.where}: gelu"
         )
-    return request.quick if found is None else found
+    return request.quick if quick is None else quick

@@ -119,8 +119,8 @@ def build_vit_head(visual: Any) -> DenseHead:
     quick = type(act).__name__ == "QuickGELU"
     if not quick and not isinstance(act, nn.GELU):
         raise UserError(
-            f"index.open_clip.model: its MLPs have {type(act).__name__}, of which there is no "
-            "copy; take a ViT with GELU or QuickGELU"
+            f"index.open_clip.model: MLPs with {type(act).__name__} are not supported; use a ViT "
+            "with GELU or QuickGELU"
         )
     width = linear[0].in_features
     weight = torch.eye(width) if visual.proj is None else visual.proj
@@ -133,12 +133,12 @@ def build_vit_head(visual: Any) -> DenseHead:
     block.value.weight.copy_(last.attn.in_proj_weight[2 * width :])
     block.value.bias.copy_(last.attn.in_proj_bias[2 * width :])
     block.fc1.load_state_dict(linear[0].state_dict())
-    for own, given, scale in (
+    for own, layer, scale in (
         (block.proj, last.attn.out_proj, last.ls_1),
         (block.fc2, linear[1], last.ls_2),
     ):
         # a scale of the branch, where the model has one
-        gamma = getattr(scale, "gamma", torch.ones_like(given.bias))
-        own.weight.copy_(gamma[:, None] * given.weight)
-        own.bias.copy_(gamma * given.bias)
+        gamma = getattr(scale, "gamma", torch.ones_like(layer.bias))
+        own.weight.copy_(gamma[:, None] * layer.weight)
+        own.bias.copy_(gamma * layer.bias)
     return head.requires_grad_(False)

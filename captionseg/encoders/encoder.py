@@ -65,7 +65,8 @@ class Encoder(Protocol):
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
         """Features of uint8 images [H, W, 3] of any size; each is squashed to the encoder's
-        square."""
+        square.
+        """
         ...
 
     def text(self, texts: Sequence[str]) -> np.ndarray:

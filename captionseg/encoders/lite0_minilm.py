@@ -39,7 +39,8 @@ IMAGE_BLOCKS = 112  # channels of the last block at stride 16 before the last st
 
 class Lite0MiniLM:
     """EfficientNet-Lite0 at output stride 16 (dilated last stage) and MiniLM-L6 with mean
-    pooling."""
+    pooling.
+    """
 
     aligned = False
     fine = IMAGE_BLOCKS
@@ -51,7 +52,8 @@ class Lite0MiniLM:
     @functools.cached_property
     def image_tower(self) -> nn.Module:
         """Loaded with the first picture: whoever asks for texts alone is spared seconds of
-        imports."""
+        imports.
+        """
         # whoever asks first: gradients go through these weights later
         with torch.inference_mode(False):
             return self.runtime.prepare(load_image_tower()).requires_grad_(False)
@@ -166,17 +168,16 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
         UserError: if they do not fit.
     """
     path = find_package_file(*IMAGE_WEIGHTS)
-    given = torch.load(path, weights_only=True, map_location="cpu")
+    state = torch.load(path, weights_only=True, map_location="cpu")
     own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")][: len(own)]
+    values = [v for k, v in state.items() if not k.endswith("num_batches_tracked")][: len(own)]
     if [v.shape for v in own.values()] != [v.shape for v in values]:
         raise UserError(
-            f"{path}: not the EfficientNet-Lite0 weights that are expected; reinstall "
-            "requirements.lock"
+            f"{path}: not the expected EfficientNet-Lite0 weights; reinstall requirements.lock"
         )
-    found = dict(zip(own, values, strict=True))
-    check_finite(found, path)
-    return found
+    renamed = dict(zip(own, values, strict=True))
+    check_finite(renamed, path)
+    return renamed
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
@@ -208,7 +209,7 @@ def load_text_tower() -> BertTower:
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
     except Exception as error:  # tokenizers raises nothing narrower
         raise UserError(
-            f"{folder}: not the MiniLM weights that are expected ({one_line(error)}); reinstall "
+            f"{folder}: not the expected MiniLM weights ({one_line(error)}); reinstall "
             "requirements.lock"
         ) from None
 

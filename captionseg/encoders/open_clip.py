@@ -88,8 +88,10 @@ class OpenClip:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; pictures of other sizes are seen with resized positions."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
-        pooled, found = embed_and_map(resize_tower(self.model.visual, pixels.shape[2:]), pixels)
-        return pooled, self.last(found)
+        pooled, feature_map = embed_and_map(
+            resize_tower(self.model.visual, pixels.shape[2:]), pixels
+        )
+        return pooled, self.last(feature_map)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
@@ -129,8 +131,8 @@ def resize_tower(visual: Any, size: Sequence[int]) -> Any:
         )
         if tuple(size) != own:
             raise UserError(
-                f"index.open_clip.model: this tower sees pictures of {own[0]} x {own[1]} pixels "
-                f"alone, not {size[0]} x {size[1]}; take a ViT"
+                f"index.open_clip.model: this tower only accepts pictures of {own[0]} x {own[1]} "
+                f"pixels, not {size[0]} x {size[1]}; use a ViT"
             )
         return visual
     positions = visual.positional_embedding
@@ -202,11 +204,11 @@ class OpenClipParams:
         if not dense_form(model.visual):
             raise UserError(
                 f"index.open_clip.model: {self.model} has no dense features in its joint space; "
-                "take a ViT of OpenAI's form (ViT-B-16) or a ResNet with attention pooling (RN50)"
+                "use a ViT like OpenAI's (ViT-B-16) or a ResNet with attention pooling (RN50)"
             )
         if self.dense == "tokens" and dense_form(model.visual) != "vit":
             raise UserError(
-                f"index.open_clip.dense: {self.model} is no ViT, so it has no tokens; take joint"
+                f"index.open_clip.dense: {self.model} is not a ViT, so it has no tokens; use joint"
             )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side

@@ -88,13 +88,12 @@ def load(params: ModelChoice) -> Any:
     if config is None:
         raise UserError(
             f"{WHERE}.model: open_clip has no {params.model!r}; "
-            "`python -c 'import open_clip; print(open_clip.list_models())'` lists what it has"
+            "`python -c 'import open_clip; print(open_clip.list_models())'` lists its models"
         )
     twin, named = f"{params.model}-quickgelu", bool(config.get("quick_gelu", False))
     if params.activation == "gelu" and params.model.endswith("-quickgelu"):
         raise UserError(
-            f"{WHERE}: model {params.model} and activation: gelu contradict each other; leave one "
-            "out"
+            f"{WHERE}: model {params.model} and activation: gelu contradict each other; remove one"
         )
     request = ActivationRequest(
         params.activation,
@@ -144,26 +143,26 @@ def find_weights(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, b
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 
-    given = params.pretrained
-    is_file = Path(given).suffix in SUFFIXES or "/" in given
+    choice = params.pretrained
+    is_file = Path(choice).suffix in SUFFIXES or "/" in choice
     if not is_file:
         tags = open_clip.list_pretrained_tags_by_model(params.model)
-        if given not in tags:
+        if choice not in tags:
             raise UserError(
-                f"{WHERE}.pretrained: no tag {given!r} for {params.model} (tags: "
+                f"{WHERE}.pretrained: no tag {choice!r} for {params.model} (tags: "
                 f"{', '.join(tags) or 'none'}); or give the path of a checkpoint"
             )
-        tag: dict[str, Any] = get_pretrained_cfg(params.model, given)
+        tag: dict[str, Any] = get_pretrained_cfg(params.model, choice)
         try:
             return Path(open_clip.download_pretrained(tag)), tag, True
         except Exception as error:  # whatever a client of the network may raise
             raise UserError(
-                f"{WHERE}: the weights of {params.model}, {given}, cannot be downloaded: "
+                f"{WHERE}: cannot download the weights of {params.model}, {choice}: "
                 f"{one_line(error)}; give the path of a file"
             ) from None
-    if not Path(given).is_file():
-        raise UserError(f"{WHERE}.pretrained: no such file: {given}")
-    return Path(given), find_release(Path(given), params.model), False
+    if not Path(choice).is_file():
+        raise UserError(f"{WHERE}.pretrained: no such file: {choice}")
+    return Path(choice), find_release(Path(choice), params.model), False
 
 
 def find_release(path: Path, model: str) -> Mapping[str, Any] | None:
@@ -208,14 +207,14 @@ def normalisation(
         get_pretrained_cfg(params.model, tag)
         for tag in open_clip.list_pretrained_tags_by_model(params.model)
     ]
-    found = {read_model_pixels(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
-    if len(found) > 1:
+    released = {read_model_pixels(tag) for tag in tags if bool(tag.get("quick_gelu")) == quick}
+    if len(released) > 1:
         raise UserError(
-            f"{file.path}: nothing says by which mean and deviation its pictures were normalised, "
-            f"and released weights of {params.model} differ; set {WHERE}.normalise: "
+            f"{file.path}: unknown mean and deviation for normalising pictures, and released "
+            f"weights of {params.model} differ in them; set {WHERE}.normalise: "
             f"{' or '.join(PIXELS)}"
         )
-    return found.pop() if found else PIXELS["openai"]
+    return released.pop() if released else PIXELS["openai"]
 
 
 def read_model_pixels(config: Mapping[str, Any]) -> Pixels:
@@ -243,7 +242,7 @@ def build_empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
     patch = getattr(model.visual, "patch_size", None)
     if params.size and patch and any(params.size % side for side in patch):
         raise UserError(
-            f"{WHERE}.size: {params.size} is no multiple of {patch[0]} pixels, a patch of "
+            f"{WHERE}.size: {params.size} is not a multiple of {patch[0]}, the patch size of "
             f"{params.model}"
         )
     return model
@@ -278,26 +277,27 @@ def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
     )
     if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
         raise UserError(
-            f"{file.path}: the config beside it says {wrong[0]}: {wrong[1]}, but the model that is "
-            f"named has {wrong[2]}; name the model that this file is of"
+            f"{file.path}: its config has {wrong[0]}: {wrong[1]}, but the chosen model has "
+            f"{wrong[2]}; choose the model that matches the file"
         )
 
 
 def compare_configs(
     theirs: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they leave
-    out."""
+    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they
+    leave out.
+    """
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
     for part, fields in (("vision_cfg", CLIPVisionCfg), ("text_cfg", CLIPTextCfg)):
         defaults = {f.name: f.default for f in dataclasses.fields(fields)}
-        given = [
+        filled = [
             defaults | {k: v for k, v in config.get(part, {}).items() if k not in FREE}
             for config in (theirs, own)
         ]
-        for name in sorted(set(given[0]) | set(given[1])):
-            yield f"{part}.{name}", given[0].get(name), given[1].get(name)
+        for name in sorted(set(filled[0]) | set(filled[1])):
+            yield f"{part}.{name}", filled[0].get(name), filled[1].get(name)
 
 
 def compare_heads(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -311,13 +311,13 @@ def compare_heads(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
         blocks = getattr(towers[part], "resblocks", None)
         if part not in file.config or not blocks:
             continue
-        given = file.config[part]
+        tower = file.config[part]
         yield (
             f"{part}.num_attention_heads",
-            given.get("num_attention_heads", heads),
+            tower.get("num_attention_heads", heads),
             blocks[0].attn.num_heads,
         )
-        yield f"{part}.layer_norm_eps", given.get("layer_norm_eps", 1e-5), blocks[0].ln_1.eps
+        yield f"{part}.layer_norm_eps", tower.get("layer_norm_eps", 1e-5), blocks[0].ln_1.eps
 
 
 def fit_tensors(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Tensor]:
@@ -328,29 +328,29 @@ def fit_tensors(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Te
     """
     from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 
-    given = dict(file.tensors)
-    if "positional_embedding" in given and not hasattr(model, "positional_embedding"):
-        given = convert_to_custom_text_state_dict(given)
+    tensors = dict(file.tensors)
+    if "positional_embedding" in tensors and not hasattr(model, "positional_embedding"):
+        tensors = convert_to_custom_text_state_dict(tensors)
     for name in ("logit_scale", "logit_bias"):
         own = getattr(model, name, None)
-        if name in given and own is not None and given[name].numel() == own.numel():
-            given[name] = given[name].reshape(own.shape)
+        if name in tensors and own is not None and tensors[name].numel() == own.numel():
+            tensors[name] = tensors[name].reshape(own.shape)
     name, own = "visual.positional_embedding", getattr(model.visual, "positional_embedding", None)
-    found = given.get(name)
-    if found is None or own is None or found.ndim != 2 or len(found) == len(own):
-        return given
-    side = round((len(found) - 1) ** 0.5)
+    positions = tensors.get(name)
+    if positions is None or own is None or positions.ndim != 2 or len(positions) == len(own):
+        return tensors
+    side = round((len(positions) - 1) ** 0.5)
     if params.size is None:
         patch = model.visual.patch_size[0]
         raise UserError(
-            f"{file.path}: of pictures of {side * patch} pixels, but {params.model} is of "
-            f"{model.visual.image_size[0]}; name the model of that size, or set {WHERE}.size: "
-            f"{side * patch} (or another, for which positions are resized)"
+            f"{file.path}: for pictures of {side * patch} pixels, but {params.model} takes "
+            f"{model.visual.image_size[0]}; choose the model of that size, or set {WHERE}.size: "
+            f"{side * patch} (for any other size, positions are resized)"
         )
-    if side**2 + 1 != len(found) or found.shape[1] != own.shape[1]:
+    if side**2 + 1 != len(positions) or positions.shape[1] != own.shape[1]:
         raise UserError(
-            f"{file.path} does not load into {params.model}: {name} is {list(found.shape)}, "
+            f"{file.path} does not load into {params.model}: {name} is {list(positions.shape)}, "
             f"expected {list(own.shape)}"
         )
-    resize_pos_embed(given, model)
-    return given
+    resize_pos_embed(tensors, model)
+    return tensors

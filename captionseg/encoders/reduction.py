@@ -83,9 +83,9 @@ class Reduction:
         if not path.exists():
             return None
         with explain_read_errors(path):
-            found = load_file(path)
-            check_finite({name: torch.from_numpy(array) for name, array in found.items()}, path)
-            return Reduction(**found)
+            arrays = load_file(path)
+            check_finite({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+            return Reduction(**arrays)
 
 
 class ReducedEncoder:

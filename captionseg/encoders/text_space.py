@@ -84,8 +84,8 @@ class TextSpace:
         if self.dense:
             return self.dense(dense)
         with torch.inference_mode():
-            head, given = self.head(), torch.from_numpy(np.asarray(dense, np.float32))
-            return normalise(head(given.to(head.weight.device)).cpu().numpy())
+            head, features = self.head(), torch.from_numpy(np.asarray(dense, np.float32))
+            return normalise(head(features.to(head.weight.device)).cpu().numpy())
 
     def head(self) -> DenseHead:
         """What `project_dense` does before it normalises, as a module."""

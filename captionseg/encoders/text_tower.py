@@ -95,12 +95,12 @@ class BertTower(nn.Module):
             for _ in range(config["num_hidden_layers"])
         )
         try:
-            given = rename_tensors(weights, config["num_hidden_layers"])
-            self.load_state_dict(given)
+            renamed = rename_tensors(weights, config["num_hidden_layers"])
+            self.load_state_dict(renamed)
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"not the weights of a BERT with this config.json: {reason}") from None
-        check_finite(given, "the weights of a BERT")
+        check_finite(renamed, "the weights of a BERT")
 
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
@@ -110,7 +110,7 @@ class BertTower(nn.Module):
         warn_too_long(
             (text for text, row in zip(texts, rows, strict=True) if row.overflowing), context
         )
-        return torch.tensor([found.ids for found in rows], dtype=torch.int64)
+        return torch.tensor([row.ids for row in rows], dtype=torch.int64)
 
     def special(self, tokens: Tensor) -> Tensor:
         """See TextTower: [PAD], [CLS] and [SEP]."""
@@ -160,10 +160,10 @@ class BertLayer(nn.Module):
                 .masked_fill(~seen, -torch.inf)
                 .softmax(3)
             )
-            found = weights.to(v.dtype) @ v
+            attended = weights.to(v.dtype) @ v
         else:
-            found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        x = self.norm1(x + self.proj(found.transpose(1, 2).flatten(2)))
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        x = self.norm1(x + self.proj(attended.transpose(1, 2).flatten(2)))
         return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
 
 
@@ -178,11 +178,11 @@ _BERT = {
 
 def rename_tensors(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """transformers' names of BERT's tensors -> those of BertTower."""
-    given = {name.removeprefix("bert."): value for name, value in weights.items()}
-    if any(name.startswith(f"encoder.layer.{layers}.") for name in given):
+    tensors = {name.removeprefix("bert."): value for name, value in weights.items()}
+    if any(name.startswith(f"encoder.layer.{layers}.") for name in tensors):
         raise KeyError(f"it has more than {layers} layers")
     out = {
-        f"{own}.weight": given[f"embeddings.{name}.weight"]
+        f"{own}.weight": tensors[f"embeddings.{name}.weight"]
         for own, name in (
             ("words", "word_embeddings"),
             ("places", "position_embeddings"),
@@ -190,18 +190,18 @@ def rename_tensors(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]
             ("norm", "LayerNorm"),
         )
     }
-    out["norm.bias"] = given["embeddings.LayerNorm.bias"]
+    out["norm.bias"] = tensors["embeddings.LayerNorm.bias"]
     for n in range(layers):
         for kind in ("weight", "bias"):
             source, target = f"encoder.layer.{n}.", f"layers.{n}."
             out[f"{target}qkv.{kind}"] = torch.cat(
                 [
-                    given[f"{source}attention.self.{part}.{kind}"]
+                    tensors[f"{source}attention.self.{part}.{kind}"]
                     for part in ("query", "key", "value")
                 ]
             )
             out |= {
-                f"{target}{own}.{kind}": given[f"{source}{name}.{kind}"]
+                f"{target}{own}.{kind}": tensors[f"{source}{name}.{kind}"]
                 for name, own in _BERT.items()
             }
     return out
@@ -225,8 +225,8 @@ class ClipTower(nn.Module):
         projection = getattr(self.net, "text_projection", None)
         if mask is None or getattr(self.net, "cls_emb", None) is not None or projection is None:
             raise UserError(
-                "index.open_clip.model: its text encoder is none of CLIP's form (causal, one "
-                "vector at the end of the text), which this model needs; take one such as ViT-B-16"
+                "index.open_clip.model: this model needs a text encoder like CLIP's (causal, one "
+                "vector at the end of the text); use one such as ViT-B-16"
             )
         self.encode = encode
         self.width, self.context = (
@@ -239,10 +239,10 @@ class ClipTower(nn.Module):
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
         """See TextTower."""
         context = min(longest or self.context, self.context)
-        found = self.encode(list(texts), context_length=context)
-        warn_too_long(find_cut_texts(self.encode, texts, found), context)
+        tokens = self.encode(list(texts), context_length=context)
+        warn_too_long(find_cut_texts(self.encode, texts, tokens), context)
         # 0 is "!" inside a text
-        return found[:, : int(found.argmax(1).max()) + 1] if len(found) else found[:, :1]
+        return tokens[:, : int(tokens.argmax(1).max()) + 1] if len(tokens) else tokens[:, :1]
 
     def special(self, tokens: Tensor) -> Tensor:
         """See TextTower: the two largest numbers, and all after the largest."""

@@ -1,3 +1,3 @@
-"""Great Expectations suites, one file a table. Importing this package does not import Great
+"""Great Expectations suites, one file per table. Importing this package does not import Great
 Expectations.
 """

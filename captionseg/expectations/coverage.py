@@ -1,8 +1,8 @@
-"""What is expected of all tables together: nothing was lost, doubled or moved between one stage and
-the next.
+"""Expectations across tables: no row was lost, duplicated or moved between stages.
 
-Counts come from the footers of parquet files and the headers of arrays, rows are compared by
-column, so that it stays cheap for millions of pairs."""
+Counts are read from parquet footers and array headers, and rows are compared column by column, so
+that this is cheap for millions of pairs.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pc: Any = compute  # its functions are made when it is imported
 ARRAYS = {"features": ("pooled", "descriptor", "dense"), "regions": ("labels", "pooled", "count")}
 
 
-BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # of the index
+BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # files of the index
 
 
 NEAR = ("neighbours", "caption_neighbours")
@@ -45,9 +45,7 @@ NEAR = ("neighbours", "caption_neighbours")
 
 @dataclass(frozen=True)
 class Part:
-    """A file, or a number in it: how many rows it has, and how many it should have; -1 where it
-    cannot be read.
-    """
+    """A file, or a count in it, with its actual and expected number of rows; -1 if unreadable."""
 
     name: str
     rows: int
@@ -56,7 +54,7 @@ class Part:
 
     @property
     def description(self) -> str:
-        """In words, with the numbers where they differ."""
+        """The name, with both numbers if they differ."""
         return self.name + (
             f" ({self.rows} rows of {self.expected})" if self.rows != self.expected else ""
         )
@@ -65,16 +63,16 @@ class Part:
 def build_suites(
     folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
 ) -> list[Suite]:
-    """Of a whole run.
+    """Build the suites across the tables of a run.
 
     Args:
-        folders: where everything lies.
-        params: what must be there.
-        pairs: the successful rows of the pairs, with a column `shard`.
-        ids: of the index.
+        folders: paths of all tables.
+        params: what must exist.
+        pairs: successful rows of the pairs, with a column `shard`.
+        ids: ids of the index.
     """
     kept = read_kept(folders.supervision / params.curation)
-    found = [
+    checked = [
         *check_pairs(folders, pairs, len(ids)),
         *check_rules(folders, params, pairs),
         *check_segments(folders, kept, pairs),
@@ -82,12 +80,12 @@ def build_suites(
     parts = pd.DataFrame(
         [
             {"part": p.description, "there": p.exists, "rows": p.rows, "expected": p.expected}
-            for p in found
+            for p in checked
         ]
     )
     equal = expect.ExpectColumnPairValuesToBeEqual
     rules = tabulate_rules(folders, params)
-    every, columns = tabulate_pairs(folders, params, pairs, ids)
+    uid_rows, columns = tabulate_pairs(folders, params, pairs, ids)
     return [
         Suite(
             "rows by shard",
@@ -111,22 +109,20 @@ def build_suites(
             ],
             key="rule",
         ),
-        Suite("pairs in all tables", every, expect_true(*columns)),
+        Suite("pairs in all tables", uid_rows, expect_true(*columns)),
     ]
 
 
 def count_rows(table: pa.Table) -> dict[str, int]:
-    """Shard -> rows of a table that has a column `shard`, in their order."""
-    found = table["shard"].value_counts()
+    """Count the rows of each shard in a table with a column `shard`, in order."""
+    counts = table["shard"].value_counts()
     return dict(
-        zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+        zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     )
 
 
 def count_file_rows(file: Path) -> int:
-    """Rows of a parquet file by its footer, or of an array by its header; -1 where it cannot be
-    read.
-    """
+    """Read the number of rows from a parquet footer or an array header; -1 if unreadable."""
     try:
         return (
             pq.read_metadata(file).num_rows if file.suffix == ".parquet" else len(read_array(file))
@@ -136,22 +132,22 @@ def count_file_rows(file: Path) -> int:
 
 
 def check_file(folder: Path, name: str, expected: int) -> Part:
-    """A file of a folder, named with the folder that it lies in."""
+    """Check the number of rows of a file; its name includes the folder's."""
     file = folder / name
     exists = file.is_file()
     return Part(f"{folder.name}/{name}", count_file_rows(file) if exists else 0, expected, exists)
 
 
-def list_strays(folder: Path, suffix: str, wanted: Sequence[str]) -> Iterator[Part]:
-    """Files that belong to no shard; whatever suffix, in whatever letters."""
+def list_strays(folder: Path, suffix: str, names: Sequence[str]) -> Iterator[Part]:
+    """Yield files that belong to no shard; the case of the suffix is ignored."""
     for file in sorted(folder.glob("[!.]*")):
-        if file.name.lower().endswith(suffix) and file.name not in wanted:
+        if file.name.lower().endswith(suffix) and file.name not in names:
             yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
 def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
-    """What has a row for each successful pair: pairs, index, features, regions; and the truth's
-    shards.
+    """Check that pairs, index, features and regions have a row per successful pair, and that the
+    truth has all shards.
     """
     shards = count_rows(pairs)
     stats = {
@@ -185,15 +181,15 @@ def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Par
         (folders.regions, ARRAYS["regions"]),
     ):
         for kind in kinds:
-            wanted = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
-            yield from (check_file(folder / kind, name, rows) for name, rows in wanted.items())
-            yield from list_strays(folder / kind, ".npy", list(wanted))
+            expected = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
+            yield from (check_file(folder / kind, name, rows) for name, rows in expected.items())
+            yield from list_strays(folder / kind, ".npy", list(expected))
     for kind, suffix in BY_NUMBER.items():
-        wanted = {
+        expected = {
             f"{kind}_{number}{suffix}": rows for number, rows in number_shards(shards).items()
         }
-        yield from (check_file(folders.index / kind, name, rows) for name, rows in wanted.items())
-        yield from list_strays(folders.index / kind, suffix, list(wanted))
+        yield from (check_file(folders.index / kind, name, rows) for name, rows in expected.items())
+        yield from list_strays(folders.index / kind, suffix, list(expected))
     yield Part("index/ids.parquet", indexed, len(pairs))
     yield from (check_file(folders.index, f"{name}.parquet", len(pairs)) for name in NEAR)
     yield from (
@@ -206,11 +202,11 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
     """Every rule has a row for each training pair, and the marks one for each that was counted."""
     shards = count_rows(pairs.filter(pc.equal(pairs["split"], "train")))
     for rule in params.rules:
-        wanted = {f"{shard}.parquet": rows for shard, rows in shards.items()}
-        for name, rows in wanted.items():
+        expected = {f"{shard}.parquet": rows for shard, rows in shards.items()}
+        for name, rows in expected.items():
             file = check_file(folders.supervision / rule, name, rows)
             yield Part(f"supervision/{file.name}", file.rows, rows, file.exists)
-        yield from list_strays(folders.supervision / rule, ".parquet", list(wanted))
+        yield from list_strays(folders.supervision / rule, ".parquet", list(expected))
     if marked := read_json(folders.curation).get(DROPPED):
         yield check_file(folders.supervision / "marks", "marks.parquet", int(sum(marked.values())))
     vocabulary = folders.supervision / "vocabulary"
@@ -218,12 +214,12 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
 
 
 def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterator[Part]:
-    """Every kept pair of the split was asked about, with its picture, and what was found is in the
-    tables still.
+    """Check that every kept pair of the split was processed, and that its segments are in the
+    tables.
     """
     kept_pairs = pairs.filter(pc.is_in(pairs["uid"], pa.array(sorted(kept), pa.string())))
-    wanted, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
-    for shard, rows in wanted.items():
+    expected, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
+    for shard, rows in expected.items():
         file, notes = (
             folders.segments / f"{shard}.parquet",
             folders.segments / f"{shard}_stats.json",
@@ -251,4 +247,4 @@ def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterato
                 with_some,
             )
             yield Part(f"segments/{file.name}, texts", texts, counts.get("texts", -1))
-    yield from list_strays(folders.segments, ".parquet", [f"{shard}.parquet" for shard in wanted])
+    yield from list_strays(folders.segments, ".parquet", [f"{shard}.parquet" for shard in expected])

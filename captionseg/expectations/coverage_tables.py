@@ -1,4 +1,4 @@
-"""Tables that say of each pair whether what was made of it is there."""
+"""Tables that record for each pair which outputs exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pc: Any = compute  # its functions are made when it is imported
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages left what is validated; `curation` is the JSON of curate's measures."""
+    """Paths of the validated tables; `curation` is the JSON file with the measures of curate."""
 
     pairs: Path
     truth: Path
@@ -37,12 +37,12 @@ class Folders:
 
 @dataclass(frozen=True)
 class CoverageParams:
-    """What params.yaml says that there must be.
+    """What must exist according to params.yaml.
 
     Attributes:
-        rules: of curation, variants too.
-        split: whose pictures have segments.
-        curation: the rule whose kept rows have them.
+        rules: curation rules, including variants.
+        split: the split that has segments.
+        curation: the rule whose kept rows have segments.
     """
 
     rules: Sequence[str]
@@ -51,15 +51,15 @@ class CoverageParams:
 
 
 def tabulate_pictures(pairs: pa.Table) -> pa.Table:
-    """Shard and number of each picture of some pairs; in two shards it is two, as segment_text has
-    it.
+    """List shard and number of each picture; a picture in two shards counts twice, as in
+    segment_text.
     """
     both = pa.table({"shard": pairs["shard"], "picture": number_pictures(pairs)})
     return both.group_by(["shard", "picture"]).aggregate([])
 
 
 def read_kept(folder: Path) -> set[str]:
-    """uids of the rows that a rule keeps; none where it left nothing."""
+    """Read the uids of the rows that a rule keeps; empty without files."""
     files = sorted(folder.glob("*.parquet"))
     tables = (read_table(file, schema=SUPERVISION, columns=["uid", "kept"]) for file in files)
     return {uid for table in tables for uid in table.filter(table["kept"])["uid"].to_pylist()}
@@ -72,10 +72,9 @@ def read_marked(supervision: Path) -> set[str]:
 
 
 def tabulate_splits(folder: Path, pairs: pa.Table, ids: pa.Table) -> pd.DataFrame:
-    """A row for each shard: its split by its table, by what stands beside the first picture of its
-    tar, by the index.
+    """Build a row per shard with its split according to its table, its tar file and the index.
 
-    A training pair that is really one of the test split would be learnt from, and scored.
+    A test pair in a training shard would be trained on and scored.
     """
     by_table, by_index = (read_splits(table) for table in (pairs, ids))
     rows = [
@@ -86,20 +85,20 @@ def tabulate_splits(folder: Path, pairs: pa.Table, ids: pa.Table) -> pd.DataFram
 
 
 def read_splits(table: pa.Table) -> dict[str, str]:
-    """Shard -> its split, by the rows of a table; several are joined."""
+    """Return shard -> its split according to a table; several splits are joined."""
     rows = (
         table.group_by(["shard", "split"])
         .aggregate([])
         .sort_by([("shard", "ascending"), ("split", "ascending")])
     )
-    found: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     for shard, split in zip(rows["shard"].to_pylist(), rows["split"].to_pylist(), strict=True):
-        found.setdefault(shard, []).append(str(split))
-    return {shard: ",".join(names) for shard, names in found.items()}
+        splits.setdefault(shard, []).append(str(split))
+    return {shard: ",".join(names) for shard, names in splits.items()}
 
 
 def read_tar_split(path: Path) -> str:
-    """The split in the first JSON of a tar."""
+    """Read the split from the first JSON file in a tar."""
     try:
         with tarfile.open(path) as tar:
             name = next(
@@ -113,10 +112,10 @@ def read_tar_split(path: Path) -> str:
 
 
 def tabulate_rules(folders: Folders, params: CoverageParams) -> pd.DataFrame:
-    """A row for each rule: share of kept rows and mean number of concepts, now, and as curate
-    measured them.
+    """Build a row per rule: share of kept rows and mean number of concepts, now and as measured by
+    curate.
 
-    The means are over all rows, so a single concept that was lost moves them.
+    The means are over all rows, so a single lost concept changes them.
     """
     measured, rows = read_json(folders.curation), []
     for rule in params.rules:
@@ -148,11 +147,11 @@ def tabulate_rules(folders: Folders, params: CoverageParams) -> pd.DataFrame:
 def tabulate_pairs(
     folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A row for each uid that is in any table, and the columns that must be True.
+    """Build a row per uid of any table, and return the columns that must be True.
 
-    pair: it is a successful pair. indexed: the index has it once, with the same shard, key and
-    split. truth: its mask is known at most once. supervision RULE: the rule has it once if it is of
-    the training split, else never.
+    pair: it is a successful pair. indexed: it is in the index once, with the same shard, key and
+    split. truth: it has at most one true mask. supervision RULE: the rule has it once if it is in
+    the training split, otherwise never.
     """
     successful = (
         pairs.select(["uid", "shard", "key", "split"])
@@ -160,7 +159,7 @@ def tabulate_pairs(
         .drop_duplicates("uid")
         .set_index("uid")
     )
-    given = (
+    in_index = (
         ids.select(["uid", "shard", "key", "split"])
         .to_pandas()
         .drop_duplicates("uid")
@@ -169,11 +168,11 @@ def tabulate_pairs(
     times = {"index": count_uids([ids]), "truth": count_uids(read_uids(folders.truth))}
     times |= {rule: count_uids(read_uids(folders.supervision / rule)) for rule in params.rules}
     uids = successful.index
-    for found in times.values():
-        uids = uids.append(found.index[~found.index.isin(uids)])
-    paired, indexed = successful.reindex(uids), given.reindex(uids)
+    for counts in times.values():
+        uids = uids.append(counts.index[~counts.index.isin(uids)])
+    paired, indexed = successful.reindex(uids), in_index.reindex(uids)
     number: Mapping[str, pd.Series] = {
-        name: found.reindex(uids, fill_value=0) for name, found in times.items()
+        name: counts.reindex(uids, fill_value=0) for name, counts in times.items()
     }
     rows = pd.DataFrame({"uid": uids, "pair": uids.isin(successful.index)})
     rows["indexed"] = ((number["index"] == 1) & (paired == indexed).all(axis=1)).to_numpy()
@@ -185,12 +184,12 @@ def tabulate_pairs(
 
 
 def read_uids(folder: Path) -> list[pa.Table]:
-    """Column uid of the parquet files of a folder, which may hold none."""
+    """Read column uid of all parquet files in a folder; there may be none."""
     return [read_table(file, columns=["uid"]) for file in sorted(folder.glob("*.parquet"))]
 
 
 def count_uids(tables: Sequence[pa.Table]) -> pd.Series:
-    """uid -> how many rows have it."""
+    """Count the rows of each uid."""
     columns = [table["uid"].cast(pa.string()) for table in tables]
     counts = pa.chunked_array(
         [chunk for column in columns for chunk in column.chunks], pa.string()

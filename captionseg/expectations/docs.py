@@ -1,8 +1,8 @@
-"""Data Docs made self-contained: nothing is fetched from anywhere, and equal data give equal pages.
+"""Makes Data Docs self-contained and deterministic: no requests, and equal data give equal pages.
 
-As Great Expectations builds them, the pages load styles, scripts and a logo (with the time in its
-address) from a dozen hosts, hold random numbers and the time, come with four megabytes of fonts and
-animations, and without the network their index is empty. What is kept is what they say.
+The pages that Great Expectations builds load styles, scripts and a logo (with the time in its
+address) from a dozen hosts, contain random numbers and the time, and include four megabytes of
+fonts and animations; without a network their index is empty. Only their content is kept.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from urllib.parse import quote
 from captionseg.storage.writing import atomic_path
 
 REMOTE = [
-    re.compile(r"<script\b.*?</script>", re.S),  # those that lie in the page need those that do not
-    re.compile(r"<label\b.*?</label>|<button\b.*?</button>", re.S),  # which call scripts
+    re.compile(r"<script\b.*?</script>", re.S),  # inline scripts need the remote ones
+    re.compile(r"<label\b.*?</label>|<button\b.*?</button>", re.S),  # call scripts
     re.compile(r"<link\b[^>]*>"),
     re.compile(r"<img\b[^>]*\bsrc=[\"']https?:[^>]*>", re.S),
     re.compile(r"background: url\('https?:[^)]*\)[^;]*;"),
-    re.compile(r"<footer>.*?</footer>", re.S),  # an invitation to a newsletter
+    re.compile(r"<footer>.*?</footer>", re.S),  # newsletter
 ]
 RANDOM = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 TIME = re.compile(r"\b(?!20000101)\d{8}T\d{6}\.\d+Z")
 POLICY = """<meta http-equiv="Content-Security-Policy" \
 content="default-src 'none'; style-src 'unsafe-inline'; \
 img-src data:; form-action 'none'; base-uri 'none'">"""
-"""No script runs and nothing is fetched, whatever stands in a page."""
+"""Blocks scripts and requests, whatever a page contains."""
 STYLE = """<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px;
   padding: 1rem; color: #222; }
@@ -47,11 +47,11 @@ ol { list-style: none; padding: 0; }
 
 
 def tidy(folder: Path, tables: dict[str, Any]) -> None:
-    """Take out of the pages of a site what is remote, random or timed, and give it an index.
+    """Remove everything remote, random or time-dependent from a site's pages, and write an index.
 
     Args:
-        folder: that the site was built in.
-        tables: of the report that `runner.run` returns, by suite.
+        folder: folder of the site.
+        tables: `tables` of the report that `runner.run` returns.
     """
     shutil.rmtree(folder / "static", ignore_errors=True)
     for page in sorted(folder.rglob("*.html")):
@@ -62,9 +62,7 @@ def tidy(folder: Path, tables: dict[str, Any]) -> None:
 
 
 def strip_page(html: str) -> str:
-    """One page without anything remote, random or timed; ids that were random are numbered in
-    order.
-    """
+    """Remove everything remote, random or time-dependent from a page; random ids are numbered."""
     for pattern in REMOTE:
         html = pattern.sub("", html)
     numbers: dict[str, str] = {}
@@ -77,7 +75,7 @@ def strip_page(html: str) -> str:
 
 
 def render_index(folder: Path, tables: dict[str, Any]) -> str:
-    """A page with a row for each suite: how it went, and where its page lies."""
+    """Render an index with a row per suite: its result and a link to its page."""
     rows = []
     for name, table in tables.items():
         page = next((folder / "validations" / name).rglob("*.html"))
@@ -92,7 +90,7 @@ def render_index(folder: Path, tables: dict[str, Any]) -> str:
         f'<!DOCTYPE html>\n<html lang="en"><head>{POLICY}<meta '
         f'charset="UTF-8"><title>Validation</title>\n'
         f"{STYLE}</head><body>\n<h1>Validation</h1>\n"
-        f"<p>What Great Expectations found in the tables of this run.</p>\n<table>\n{head}\n"
+        f"<p>Results of Great Expectations on the tables of this run.</p>\n<table>\n{head}\n"
         + "\n".join(rows)
         + "\n</table>\n</body></html>\n"
     )

@@ -1,4 +1,4 @@
-"""What is expected of the pairs: one row for each source row, failures too."""
+"""Expectations of the pairs: one row per source row, including failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATUSES = ["success", "failed_to_download", "failed_to_resize"]
 
 
 def build_suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
-    """Of a table of schema PAIRS."""
+    """Build the suites of a table with schema PAIRS."""
     return [
         Suite(
             "pairs",
@@ -24,7 +24,7 @@ def build_suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
                 expect.ExpectColumnValuesToBeUnique(column="uid"),
                 expect.ExpectColumnValuesToMatchRegex(column="uid", regex="^[0-9a-f]{32}$"),
                 expect.ExpectColumnValuesToBeUnique(column="key"),
-                # what failed may have failed for want of a caption
+                # a failed row may lack a caption
                 expect.ExpectColumnValueLengthsToBeBetween(
                     column="caption",
                     min_value=1,
@@ -52,10 +52,10 @@ def build_suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The table with two columns more.
+    """Convert the table and add two columns.
 
     complete: a success has sha256, width and height. reason_given: a failure has an error message,
-    a success none.
+    and a success has none.
     """
     rows = table.to_pandas()
     success = rows["status"] == "success"

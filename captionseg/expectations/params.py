@@ -9,28 +9,28 @@ from captionseg.typed import Count, Natural, Share, ZeroOrMore
 
 @dataclass(frozen=True)
 class ValidateParams:
-    """Section `validate`: what the data must look like before anything is trained on it.
+    """Section `validate`: requirements that the data must meet before training.
 
     Attributes:
-        min_pairs: rows of the pairs table.
-        min_success: share of source rows that became a sample.
-        min_side, max_side: of an image, in pixels.
-        max_caption: characters of a caption.
-        min_kept: share of a supervision's rows that are kept, of those that no marker marks.
-        min_with_concepts: share of kept rows that have a concept.
-        max_clusters: cluster numbers lie below it.
-        min_with_segments: share of a split's images that have a segment.
-        max_segments: of one image.
-        min_median_segments, max_median_segments: of the images of a split (USE's COCO: a mean of
-            11).
-        max_texts: mean texts of a segment (USE's COCO: 4.3).
-        min_unique_texts: different texts of segments, as a share of all (USE's COCO: 0.16).
-        max_full_image: share of segments that are the whole picture.
-        max_unassigned: share of boxes that are of no phrase.
-        max_cut: captions that a grounder had to read in pieces, as a share of all.
-        max_uncaptioned: images whose captioning failed or is missing, as a share of those that were
-            to be captioned.
-        examples: how many failing rows a report names.
+        min_pairs: rows in the pairs table.
+        min_success: share of source rows that succeeded.
+        min_side, max_side: side of a picture, in pixels.
+        max_caption: length of a caption, in characters.
+        min_kept: share of rows that a rule keeps, among those that no marker marks.
+        min_with_concepts: share of kept rows with a concept.
+        max_clusters: cluster numbers must be smaller.
+        min_with_segments: share of a split's pictures with a segment.
+        max_segments: segments of one picture.
+        min_median_segments, max_median_segments: median number of segments per picture of a split
+            (USE's COCO: a mean of 11).
+        max_texts: mean number of texts per segment (USE's COCO: 4.3).
+        min_unique_texts: share of distinct texts among all texts of segments (USE's COCO: 0.16).
+        max_full_image: share of segments that cover the whole picture.
+        max_unassigned: share of boxes that belong to no phrase.
+        max_cut: share of captions that a grounder had to read in pieces.
+        max_uncaptioned: share of pictures whose captioning failed or is missing, among those to be
+            captioned.
+        examples: number of failing rows that a report lists.
     """
 
     min_pairs: Natural = 1

@@ -1,5 +1,5 @@
-"""Great Expectations, told to call nobody and to draw no progress bars. Everything here imports it
-from this file.
+"""Great Expectations without telemetry and progress bars. This package imports it only from
+here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["Column", "expect", "gx", "new_context"]
 
 
 def new_context() -> EphemeralDataContext:
-    """A context that lives in memory; suites are code, so nothing has to be kept."""
+    """Create a context in memory; suites are code, so nothing has to be stored."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     for site in list(context.get_site_names()):
-        context.delete_data_docs_site(site)  # the default one lies in the system's temporary folder
+        context.delete_data_docs_site(site)  # the default site is in the system's temporary folder
     return context

@@ -1,6 +1,4 @@
-"""Check suites, build Data Docs and a report. The only place that knows how Great Expectations is
-driven.
-"""
+"""Runs suites with Great Expectations, and builds Data Docs and a report."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from captionseg.expectations.suite import Suite
 
 VIEW = {"view": {"module_name": "captionseg.expectations.view", "class_name": "EscapedView"}}
 RUN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-"""Data Docs put the time of the run into file names. Ours are made of data alone, so it is always
-this one.
+"""Fixed time of the run, because Data Docs put it into file names and ours must be
+deterministic.
 """
 
 
@@ -25,15 +23,15 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     """Check all suites.
 
     Args:
-        suites: of different names.
-        docs: folder for the Data Docs; what is in it is removed.
-        examples: failing rows to name for each expectation.
+        suites: suites with different names.
+        docs: folder for the Data Docs; it is emptied first.
+        examples: number of failing rows to list per expectation.
 
     Returns:
         {"success", "statistics": {"expectations", "failed", "exceptions"}, "tables": {name:
         {"rows", "success", "expectations": [{"expectation", "column", "success", "observed",
-        "examples"}], "exceptions": [...]}}}; the same for the same data. An expectation that could
-        not be computed is under "exceptions", and a failure.
+        "examples"}], "exceptions": [...]}}}; deterministic. An expectation that could not be
+        computed is listed under "exceptions" and counts as a failure.
     """
     shutil.rmtree(docs, ignore_errors=True)
     context: Any = new_context()
@@ -67,7 +65,7 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
 
 
 def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
-    """The report of one suite; its results stay in the context for the docs."""
+    """Run one suite and return its report; the context keeps the results for the docs."""
     batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
     rules = context.suites.add(
         gx.ExpectationSuite(suite.name, expectations=list(suite.expectations))
@@ -111,14 +109,14 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
 
 
 def read_column(kwargs: dict[str, Any]) -> str:
-    """The column, or columns, of an expectation; empty for one of the whole table."""
+    """Return the columns of an expectation; empty for one on the whole table."""
     names = kwargs.get("column_list") or [kwargs.get(k) for k in ("column", "column_A", "column_B")]
     return ", ".join(str(name) for name in names if name)
 
 
 def read_observed(outcome: Any, key: str, examples: int) -> dict[str, Any]:
-    """What was observed (a value of the table, or how many of its rows do not fit), and which rows
-    failed.
+    """Return what was observed (a value of the table, or the number of unexpected rows), and
+    examples of failing rows.
     """
     result = outcome.result
     if "observed_value" in result:
@@ -132,7 +130,7 @@ def read_observed(outcome: Any, key: str, examples: int) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """A value as JSON has it; what JSON has not, as text."""
+    """Convert a value to JSON; values that JSON does not have become text."""
     value = value.item() if hasattr(value, "item") else value
     return (
         value
@@ -143,8 +141,8 @@ def to_json(value: Any) -> Any:
 
 
 def read_exception(info: Any) -> str:
-    """The first message in an exception_info, which is one dictionary or one for each metric; empty
-    without any.
+    """Return the first message in an exception_info, which is a dictionary or one per metric; empty
+    without an exception.
     """
     infos = [info] if "raised_exception" in info else list(info.values())
     messages = [str(i["exception_message"]) for i in infos if i.get("raised_exception")]

@@ -1,6 +1,4 @@
-"""What is expected of segments: the segments, their texts, how many an image has, and what was lost
-on the way.
-"""
+"""Expectations of segments: the segments, their texts, their number per picture, and losses."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ def build_suites(
     *,
     kept: Collection[str],
 ) -> list[Suite]:
-    """Of a table of schema SEGMENTS.
+    """Build the suites of a table with schema SEGMENTS.
 
     Args:
         table: all segments.
@@ -56,11 +54,11 @@ def build_suites(
 
 
 def tabulate_making(counts: Mapping[str, int]) -> pd.DataFrame:
-    """One row of how segments were made.
+    """Build one row on how segments were made.
 
-    images: that segments were made of. unassigned: of all boxes, the share that was of no phrase.
-    cut: of all captions, the share that was read in pieces. uncaptioned: of the images that were to
-    be captioned, the share that was not.
+    images: number of processed pictures. unassigned: share of boxes that belong to no phrase. cut:
+    share of captions that were read in pieces. uncaptioned: share of pictures without a generated
+    caption among those to be captioned.
     """
     boxes, unassigned, lost, generated = (
         sum(counts.get(name, 0) for name in names)
@@ -80,12 +78,12 @@ def tabulate_making(counts: Mapping[str, int]) -> pd.DataFrame:
 
 
 def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFrame:
-    """The segments without their texts, and with these columns more.
+    """Convert the segments without their texts, and add columns.
 
-    texts: how many. rle_area: pixels inside the RLE. bbox_inside: the box lies in the picture and
-    can hold the area. size_of_pair: width and height are those of the successful pair of that uid.
-    full_is_full: a segment that is marked as the whole picture is. full: 1 for those, else 0.
-    of_kept: its picture is one that curation keeps.
+    texts: number of texts. rle_area: pixels inside the RLE. bbox_inside: the box is inside the
+    picture and large enough for the area. size_of_pair: width and height are those of the
+    successful pair with that uid. full_is_full: a segment marked as the whole picture covers it.
+    full: 1 for those, otherwise 0. of_kept: curation keeps its picture.
     """
     rows = table.select([n for n in table.schema.names if n not in ("texts", "bbox")]).to_pandas()
     rows["texts"] = [len(row or []) for row in table["texts"].to_pylist()]
@@ -102,24 +100,24 @@ def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.Data
         & (y + h <= rows["height"])
         & (w * h >= rows["area"])
     )
-    given = (
+    size_by_uid = (
         pairs.select(["uid", "width", "height"]).to_pandas().drop_duplicates("uid").set_index("uid")
     )
-    size = given.reindex(rows["uid"])
+    size = size_by_uid.reindex(rows["uid"])
     rows["size_of_pair"] = np.all(size.to_numpy() == rows[["width", "height"]].to_numpy(), axis=1)
     rows["full_is_full"] = ~rows["full_image"].astype(bool) | (
         rows["area"] == rows["width"] * rows["height"]
     )
     rows["full"] = rows["full_image"].astype(float)
-    rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(given.index)
+    rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(size_by_uid.index)
     return rows
 
 
 def tabulate_images(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
-    """A row for each picture of the split that has segments: uid of its first successful pair, and
-    how many segments.
+    """Build a row per picture of the split that has segments: uid of its first successful pair, and
+    its number of segments.
 
-    Pairs of a shard that have the same picture are one, as in segment_text.
+    Pairs of a shard with the same picture count as one, as in segment_text.
     """
     counts = table["uid"].to_pandas().value_counts()
     rows = pairs.select(["uid", "split", "shard"]).to_pandas()
@@ -130,7 +128,7 @@ def tabulate_images(table: pa.Table, pairs: pa.Table) -> pd.DataFrame:
 
 
 def expect_images(params: ValidateParams) -> list[Any]:
-    """Expectations of `tabulate_images`."""
+    """Return the expectations of `tabulate_images`."""
     return [
         expect.ExpectColumnValuesToBeBetween(
             column="segments", min_value=1, mostly=params.min_with_segments
@@ -145,7 +143,7 @@ def expect_images(params: ValidateParams) -> list[Any]:
 
 
 def expect_making(params: ValidateParams) -> list[Any]:
-    """Expectations of `tabulate_making`."""
+    """Return the expectations of `tabulate_making`."""
     return [
         expect.ExpectColumnValuesToBeBetween(column="images", min_value=1),
         expect.ExpectColumnValuesToBeBetween(column="unassigned", max_value=params.max_unassigned),
@@ -157,7 +155,7 @@ def expect_making(params: ValidateParams) -> list[Any]:
 
 
 def expect_segments(params: ValidateParams) -> list[Any]:
-    """Expectations of `to_frame`."""
+    """Return the expectations of `to_frame`."""
     return [
         *expect_not_null(
             "uid", "segment_id", "rle", "source", "full_image", "area", "stability", "score"
@@ -175,8 +173,8 @@ def expect_segments(params: ValidateParams) -> list[Any]:
 
 
 def expect_texts(params: ValidateParams) -> list[Any]:
-    """Expectations of the texts of segments, one row each; of_caption: it is of a caption if its
-    kind says so.
+    """Return the expectations of the texts of segments, one row each. of_caption: it has a caption
+    exactly if its kind requires one.
     """
     return [
         *expect_not_null("text", "kind", "score", "caption", "count"),

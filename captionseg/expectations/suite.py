@@ -1,4 +1,4 @@
-"""What is checked together: a data frame and the expectations of its columns."""
+"""A suite: a data frame with expectations of its columns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from captionseg.storage.reading import explain_read_errors
 
 @dataclass(frozen=True)
 class Suite:
-    """One table, or one view of it, with what is expected of it.
+    """A table, or a view of it, with its expectations.
 
     Attributes:
-        name: heading in the docs and the report; unique.
-        frame: the rows. List columns are counted or flattened beforehand: expectations see scalars.
-        expectations: Great Expectations' own, in the order of the report.
-        key: the column that names a row that fails.
+        name: unique heading in the docs and the report.
+        frame: the rows; lists must be counted or flattened, because expectations need scalars.
+        expectations: expectations of Great Expectations, in the order of the report.
+        key: the column that identifies a failing row.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Suite:
 
 
 def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
-    """A row for each column of each table: the type that records.py says, and the one in the files.
+    """Build a row per column of each table: its type in records.py, and its type in the files.
 
     Args:
         tables: name -> folder of parquet files and their schema.
@@ -44,11 +44,11 @@ def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
     """
     rows = []
     for name, (folder, schema) in tables.items():
-        found = []
+        schemas = []
         for file in list_files(folder, ".parquet"):
             with explain_read_errors(file):
-                found.append(pq.read_schema(file))
-        rows += list_columns(name, found, schema)
+                schemas.append(pq.read_schema(file))
+        rows += list_columns(name, schemas, schema)
     return Suite(
         "schemas",
         pd.DataFrame(rows, columns=["table", "column", "expected", "found"]),
@@ -58,30 +58,30 @@ def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
 
 
 def list_columns(
-    name: str, found: Sequence[pa.Schema], schema: pa.Schema
+    name: str, schemas: Sequence[pa.Schema], schema: pa.Schema
 ) -> list[tuple[str, str, str, str]]:
-    """(table, table.column, expected type, found type) of every column of either; of files the
-    first that differs.
+    """Return (table, table.column, expected type, found type) for every column of the schema or the
+    files; the found type is the first that differs.
     """
-    columns = list(dict.fromkeys([*schema.names, *(n for s in found for n in s.names)]))
+    columns = list(dict.fromkeys([*schema.names, *(n for s in schemas for n in s.names)]))
     rows = []
     for column in columns:
         want = describe_type(schema, column)
-        types = [describe_type(s, column) for s in found]
+        types = [describe_type(s, column) for s in schemas]
         rows.append((name, f"{name}.{column}", want, next((t for t in types if t != want), want)))
     return rows
 
 
 def describe_type(schema: pa.Schema, column: str) -> str:
-    """A column's type in words, or "absent"."""
+    """Return a column's type as text, or "absent"."""
     if column not in schema.names:
         return "absent"
-    # "element" and "item" are two writers' names for the same thing, the inside of a list
+    # "element" and "item" are different writers' names for the elements of a list
     return str(schema.field(column).type).replace("<element: ", "<item: ")
 
 
 def explode(table: pa.Table, column: str, *, keep: Sequence[str]) -> pd.DataFrame:
-    """A row for each struct in a list column, with columns `keep` of the row that it stands in."""
+    """Build a row per struct in a list column, with columns `keep` of its row."""
     lists = table[column].combine_chunks()
     structs, parent = lists.flatten(), lists.value_parent_indices()
     columns = {name: table[name].take(parent) for name in keep}
@@ -91,12 +91,12 @@ def explode(table: pa.Table, column: str, *, keep: Sequence[str]) -> pd.DataFram
 
 
 def expect_not_null(*columns: str) -> list[Any]:
-    """An expectation for each column: neither null nor NaN."""
+    """Return an expectation per column: neither null nor NaN."""
     return [expect.ExpectColumnValuesToNotBeNull(column=column) for column in columns]
 
 
 def expect_true(*columns: str) -> list[Any]:
-    """An expectation for each boolean column: True in every row."""
+    """Return an expectation per boolean column: True in every row."""
     return [
         expect.ExpectColumnValuesToBeInSet(column=column, value_set=[True]) for column in columns
     ]

@@ -1,4 +1,4 @@
-"""What is expected of a supervision: its rows, and the concepts in them."""
+"""Expectations of a supervision: its rows and their concepts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "cocu": {"score": (0.0, 1e4), "score_a": (0.0, 2.0), "score_b": (0.0, 1e4)},
     "cocu_calibrated": {"score": (0.0, 1.0)},
 }
-"""Rule -> the scores that it gives (the others are NaN) and where they lie.
+"""Rule -> the ranges of its scores; all other scores are NaN.
 
-f is below 2 however it is made positive (Eq. 6); Eq. 7 divides it by a mean of f, so that only
-finiteness is sure.
+f is below 2, whichever way it is made positive (Eq. 6). Eq. 7 divides it by a mean of f, so there
+only finiteness is guaranteed.
 """
 
 EMPTY = {"captions"}
-"""Rules that give no concept at all."""
+"""Rules that give no concepts."""
 
 FINITE = {"score": (-1e6, 1e6)}
-"""For rules that are not in RANGES."""
+"""Ranges of rules that are not in RANGES."""
 
 
 def build_suites(
@@ -43,13 +43,13 @@ def build_suites(
     *,
     marked: Collection[str] = (),
 ) -> list[Suite]:
-    """Of a rule's table.
+    """Build the suites of a rule's table.
 
     Args:
         rule: its name.
-        table: of schema SUPERVISION, with a column `shard`.
-        home: uid -> shard of the successful pairs of the training split.
-        vocabulary: all concepts that there are.
+        table: table with schema SUPERVISION and a column `shard`.
+        home: uid -> shard of the successful training pairs.
+        vocabulary: all concepts.
         params: section `validate`.
         marked: uids that no rule keeps.
     """
@@ -112,7 +112,7 @@ def expect_rows(rule: str, params: ValidateParams, *, marks: bool = False) -> li
 
 
 def expect_concepts(rule: str, params: ValidateParams) -> list[Any]:
-    """Expectations of the concepts of a rule, one row each."""
+    """Return the expectations of a rule's concepts, one row each."""
     ranges = RANGES.get(rule, FINITE)
     return [
         *expect_not_null("text", "weight", "support", "cluster", "rule", *ranges),

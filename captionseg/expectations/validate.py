@@ -1,4 +1,4 @@
-"""All tables of a run against their suites. A failed expectation ends the run."""
+"""Validates all tables of a run; a failed expectation stops the run."""
 
 from __future__ import annotations
 
@@ -32,24 +32,23 @@ def validate(
     report: Path,
     failed: Path,
 ) -> dict[str, float]:
-    """Check pairs, every rule's supervision, and segments; and that no stage on the way to them
-    lost a row.
+    """Validate pairs, every rule's supervision and segments, and check that no stage lost a row.
 
     Args:
-        folders: what the stages left.
+        folders: paths of the tables.
         params: section `validate`.
-        coverage_params: what other sections say that there must be.
-        docs: out; Data Docs.
-        report: out; what `runner.run` returns.
-        failed: where docs and report are copied if something fails, since outputs then do not reach
-            their place.
+        coverage_params: what must exist according to other sections.
+        docs: output folder of the Data Docs.
+        report: output file for the report of `runner.run`.
+        failed: folder to copy docs and report to after a failure, because a failed stage has no
+            outputs.
 
     Returns:
-        how many expectations there are.
+        the number of expectations.
 
     Raises:
-        UserError: for failed expectations, with the first one's table, name, column and examples;
-            and for a file that cannot be read.
+        UserError: for failed expectations, with the table, name, column and examples of the first;
+            and for unreadable files.
     """
     suites = build_all_suites(folders, params, coverage_params)
     result = run(suites, docs, examples=params.examples)
@@ -68,7 +67,7 @@ def validate(
 def build_all_suites(
     folders: Folders, params: ValidateParams, coverage_params: CoverageParams
 ) -> list[Suite]:
-    """The schemas first; the other suites only of tables whose schema holds, since they read its
+    """Build the suite of schemas first; other suites need a valid schema, because they read its
     columns.
     """
     rules = [
@@ -116,7 +115,7 @@ def build_all_suites(
 
 
 def read_with_shards(folder: Path) -> pa.Table:
-    """All rows of a folder of parquet files, with a column `shard`."""
+    """Read all parquet files in a folder, with a column `shard`."""
     tables = {file.stem: read_table(file) for file in list_files(folder, ".parquet")}
     return pa.concat_tables(
         table.append_column("shard", pa.array([name] * len(table), pa.string()))
@@ -125,13 +124,13 @@ def read_with_shards(folder: Path) -> pa.Table:
 
 
 def describe_failure(result: dict[str, Any]) -> str:
-    """The first failure in words, and how many more there are."""
-    found = [
+    """Describe the first failure, and count the others."""
+    failures = [
         (name, e)
         for name, table in result["tables"].items()
         for e in [*(e for e in table["expectations"] if not e["success"]), *table["exceptions"]]
     ]
-    name, first = found[0]
+    name, first = failures[0]
     what = f"{name}: {first['expectation']} of {first['column'] or 'the table'} failed"
     if "message" in first:
         what += f" to run ({first['message']})"
@@ -141,4 +140,4 @@ def describe_failure(result: dict[str, Any]) -> str:
         what += f" (observed {first['observed']})"
     if first.get("examples"):
         what += f", such as {', '.join(map(str, first['examples']))}"
-    return what + (f"; and {len(found) - 1} more" if len(found) > 1 else "")
+    return what + (f"; and {len(failures) - 1} more" if len(failures) > 1 else "")

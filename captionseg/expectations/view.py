@@ -1,9 +1,8 @@
-"""Pages of Data Docs in which everything is escaped that Great Expectations would insert as it
-stands.
+"""A view of Data Docs that escapes everything that Great Expectations inserts unescaped.
 
-Its own view escapes parameters of sentences, but no cells of tables (observed values, examples of
-failing rows), no names of columns in the list at the side, and no messages of exceptions: a caption
-there ran as a script.
+The default view escapes parameters of sentences, but not table cells (observed values, examples of
+failing rows), column names in the side bar, or exception messages, so that a caption could run as a
+script.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from jinja2 import pass_context
 from markupsafe import Markup
 
 OWN = '<span class="mr-3 triangle"></span>'
-"""The one element that Great Expectations writes into the text of its sentences."""
+"""The only element that Great Expectations inserts into its sentences."""
 
 
 class EscapedView(DefaultJinjaPageView):
-    """The page of a suite, or of its results."""
+    """The page of a suite or its results."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

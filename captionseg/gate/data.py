@@ -1,11 +1,10 @@
-"""Whose data a run's numbers are of, and what can be measured on them: section `data` of
-metrics.json.
+"""Section `data` of metrics.json: which data a run was measured on, and what they allow to measure.
 
     data: {source: folder, digest: 9f86d081884c7d65, pairs: 300,
            masks: {train: 0, tune: 0, test: 0}, scored: test}
 
-Numbers of other data say nothing about this run, so nothing is compared across digests. What needs
-true masks is not missed where there are none: it was not measured, and that is said.
+Numbers of different data are not comparable, so the gate compares nothing across digests. Without
+true masks, the numbers that need them are reported as not measured, not as missed.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from typing import Any
 from captionseg.sources.sources import SOURCES
 
 DECIMALS = 4
-"""Of numbers in metrics.json and in files for plots."""
+"""Decimals of numbers in metrics.json and in plot data."""
 
 OF_TRUTH = {
     "curation": ("recall", "precision", "recall_unnamed", "sampled_recall", "sampled_precision"),
     "segments": ("recall", "named_recall", "text_precision", "mean_iou"),
 }
-"""Section of metrics.json -> the numbers in it that need true masks of the training split."""
+"""Section of metrics.json -> its numbers that need true masks of the training split."""
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What metrics.json says of its data; of one that says nothing all is unknown, and nothing is
-    excused.
+    """Section `data` of metrics.json. If it is missing, nothing is known about the data, and no
+    missing number is excused.
     """
 
     source: str = ""
@@ -39,8 +38,8 @@ class RunData:
 
     @staticmethod
     def of(metrics: Mapping[str, Any], source: str = "") -> RunData:
-        """The section `data`; `source` is that of params.yaml, for files of versions that did not
-        write it down.
+        """Read section `data`; `source` from params.yaml is the fallback for files of older
+        versions.
         """
         section = metrics.get("data")
         section = section if isinstance(section, Mapping) else {}
@@ -54,26 +53,26 @@ class RunData:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Source and short digest, for display."""
         return f"{self.source or 'unknown source'}{f' {self.digest[:8]}' if self.digest else ''}"
 
     def differs(self, other: RunData) -> bool:
-        """Are these known to be other data? Of older files the source alone is known."""
+        """Return whether the data are known to differ; older files only record the source."""
         if self.digest and other.digest:
             return self.digest != other.digest
         return bool(self.source and other.source) and self.source != other.source
 
     def lacks(self, split: str) -> bool:
-        """Is it known that no picture of a split has a mask?"""
+        """Return whether it is known that no picture of a split has a mask."""
         return self.masks is not None and not self.masks.get(split)
 
     def explain_missing(self, keys: Sequence[str], metrics: Mapping[str, Any]) -> str:
-        """Why a number cannot be there, in a few words; empty where it should be.
+        """Return why a number cannot be measured on these data; empty if it should exist.
 
         Args:
             keys: its path in metrics.json, such as recipes, cocu-mil, photo_scenes, miou.
-            metrics: the numbers that there are. A recipe or a rule that is not in them is missing,
-                whatever the data.
+            metrics: the existing numbers. A recipe or rule that they lack is missing, whatever the
+                data.
         """
         match keys:
             case ["recipes", recipe, "train", "tune_miou"] if recipe in metrics.get("recipes", {}):
@@ -83,7 +82,7 @@ class RunData:
             ):
                 home = benchmark.partition("@")[0]
                 if self.source and home in SOURCES and home != self.source:
-                    return f"{home} are other data than these ({self.source})"
+                    return f"{home} is not the data of this run ({self.source})"
                 return f"no masks of the {self.scored} split" if self.lacks(self.scored) else ""
             case ["curation", rule, name] if (
                 rule in metrics.get("curation", {}) and name in OF_TRUTH["curation"]

@@ -1,7 +1,7 @@
-"""Is dvc.lock that of this params.yaml and this code? By `dvc status`, in a clone without data too.
+"""Does dvc.lock match params.yaml and the code? Uses `dvc status`, also in a clone without data.
 
-`dvc repro --allow-missing --dry` cannot tell here: what `report` reads are folders such as models/,
-which a clone has, but without the data inside, and that command takes them for changed.
+`dvc repro --allow-missing --dry` cannot be used: `report` reads folders such as models/, which a
+clone has without the data inside, and that command counts them as changed.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from captionseg.gate.regression import list_differences
 from captionseg.gate.table import Finding, Section
 
 NAMED = 4
-"""How many changes of a kind are named."""
+"""Number of changes of each kind that are listed by name."""
 ABSENT = ("deleted", "not in cache")
 
 Lock = Mapping[str, Any]
-"""dvc.lock, as it is read from YAML."""
+"""dvc.lock, parsed from YAML."""
 
 
 def check_lock(
     status: Mapping[str, Any], lock: Lock, params: Mapping[str, Any], files: Mapping[str, Path]
 ) -> Section:
-    """The section on dvc.lock: a row for each stage that is stale, else one for all, and one for
-    each of the files.
+    """Build the section on dvc.lock: a row for each stale stage (or one row if none is) and for
+    each file.
 
     Args:
         status: the output of `dvc status --json`.
         lock: dvc.lock.
         params: params.yaml.
-        files: by their names in dvc.lock, such as reports/metrics.json: they must be as it says.
+        files: name in dvc.lock, such as reports/metrics.json -> path of the file to compare.
     """
     findings = [
         Finding("MISS", (f"stage {stage}", "; ".join(reasons)))
         for stage, reasons in find_stale_stages(status, lock, params).items()
-    ] or [Finding("PASS", ("params and code", "every stage ran with them"))]
+    ] or [Finding("PASS", ("params and code", "every stage is up to date"))]
     findings += [check_file(lock, name, path) for name, path in files.items()]
     return Section("Lock", "dvc.lock", ("what", "why"), findings)
 
@@ -45,8 +45,8 @@ def check_lock(
 def find_stale_stages(
     status: Mapping[str, Any], lock: Lock, params: Mapping[str, Any]
 ) -> dict[str, list[str]]:
-    """Stages that `dvc repro` would run for what git holds, and why. Those that only follow them
-    are left out.
+    """Return the stages that `dvc repro` would run because of files in git, with the reasons.
+    Stages that would only run after those are left out.
     """
     missing = {
         path
@@ -60,7 +60,7 @@ def find_stale_stages(
         if (reasons := _list_reasons(stage, changes, lock, params, missing))
     }
     for source, path, stage in find_outdated_reads(lock, params.get("recipes") or {}):
-        stale.setdefault(stage, []).append(f"older than {path}, which {source} wrote anew")
+        stale.setdefault(stage, []).append(f"ran before {source} rewrote {path}")
     return stale
 
 
@@ -94,12 +94,12 @@ def _list_reasons(
         ],
         "dvc.yaml": [str(change) for change in changes if not isinstance(change, Mapping)],
     }
-    return [f"{kind}: {_abbreviate(found)}" for kind, found in names.items() if found]
+    return [f"{kind}: {_abbreviate(entries)}" for kind, entries in names.items() if entries]
 
 
 def is_missing_data(path: str, change: Any, outs: Sequence[str], missing: set[str]) -> bool:
-    """Whether a dep only changed because data are not here. The stage that makes them answers for
-    them.
+    """Return whether a dep only counts as changed because its data are not in this clone; the stage
+    that writes them is checked instead.
     """
     if change == "deleted":
         return any(
@@ -109,12 +109,12 @@ def is_missing_data(path: str, change: Any, outs: Sequence[str], missing: set[st
 
 
 def find_outdated_reads(lock: Lock, recipes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(stage that wrote, path, stage that read) where dvc.lock has another content for the reader
-    than for the writer.
+    """Yield (writing stage, path, reading stage) where dvc.lock records different contents for the
+    writer and the reader.
 
     Args:
         lock: dvc.lock.
-        recipes: of params.yaml; stages of recipes that are gone are left out.
+        recipes: recipes of params.yaml; stages of removed recipes are skipped.
     """
     stages = lock.get("stages", {})
     written = {
@@ -131,15 +131,15 @@ def find_outdated_reads(lock: Lock, recipes: Mapping[str, Any]) -> Iterator[tupl
 
 
 def check_file(lock: Lock, name: str, path: Path) -> Finding:
-    """Whether a file is the one that the lock records."""
+    """Check that a file is the one recorded in dvc.lock."""
     recorded = [out.get("md5") for out in _list_outs(lock) if out["path"] == name]
     if not recorded:
-        return Finding("MISS", (name, "dvc.lock does not know it"))
+        return Finding("MISS", (name, "not in dvc.lock"))
     if not path.exists():
         return Finding("MISS", (name, "no such file"))
     if hashlib.md5(path.read_bytes()).hexdigest() in recorded:
         return Finding("PASS", (name, "as recorded"))
-    return Finding("MISS", (name, "not the file that dvc.lock records"))
+    return Finding("MISS", (name, "differs from the file recorded in dvc.lock"))
 
 
 def _list_outs(lock: Lock) -> list[Mapping[str, Any]]:
@@ -147,7 +147,7 @@ def _list_outs(lock: Lock) -> list[Mapping[str, Any]]:
 
 
 def _list_changes(changes: Sequence[Any], kind: str) -> list[tuple[str, Any]]:
-    """(path, change) of one kind of changes of a stage."""
+    """Return (path, change) for one kind of change of a stage."""
     return [
         item
         for change in changes
@@ -157,7 +157,7 @@ def _list_changes(changes: Sequence[Any], kind: str) -> list[tuple[str, Any]]:
 
 
 def _describe_param(key: str, locked: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
-    """Which leaves of a parameter differ from those that the stage ran with: `epochs 8 -> 9`."""
+    """Return the leaves of a parameter that changed since the stage ran: `epochs 8 -> 9`."""
     value: Any = params
     for word in key.split("."):
         value = value.get(word) if isinstance(value, Mapping) else None

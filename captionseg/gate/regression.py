@@ -1,9 +1,9 @@
-"""No number of metrics.json falls below the base commit's by more than params.yaml allows.
+"""Check that no number of metrics.json falls below the base commit's by more than params.yaml
+allows.
 
-    regression: {recipes.*.*.miou: 1.0}    # a path, * for any one name of it: how far it may fall
+    regression: {recipes.*.*.miou: 1.0}    # path (* matches any one name): allowed fall
 
-The first pattern that fits a number decides, so an exception stands above what it is an exception
-of.
+The first pattern that matches a number applies, so exceptions must come first.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Change:
-    """A number here and in the base commit.
+    """A number now and in the base commit.
 
     Attributes:
         keys: its path.
         outcome: PASS, MISS or NOTE.
-        now, base: its values, None where it is absent.
-        margin: how much further it might fall, negative where it fell too far; None where one of
-            them is absent.
-        interval: the base's 95 % interval where metrics.json has it, and on which side of it the
-            number is now; for people: `margin` alone decides.
+        now, base: its values, None if absent.
+        margin: how much further it may fall, negative if it fell too far; None if a value is
+            absent.
+        interval: the base's 95 % interval, if known, and on which side of it the number is now.
+            For information: `margin` alone decides.
         remark: why an absent number is a MISS or a NOTE.
     """
 
@@ -52,45 +52,45 @@ class Change:
 
     @property
     def change(self) -> float | None:
-        """Now less the base."""
+        """The difference now minus base."""
         if self.now is None or self.base is None:
             return None
         return round(self.now - self.base, PRECISION) + 0.0
 
     def cells(self) -> tuple[str, str, str]:
-        """Both values and the change as text."""
+        """Return both values and the change as text."""
         return format_number(self.now), format_number(self.base), format_number(self.change, "+")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What git holds of a run: metrics.json and params.yaml."""
+    """The files of a run that git stores: metrics.json and params.yaml."""
 
     metrics: Mapping[str, Any]
     params: Mapping[str, Any]
 
     @property
     def data(self) -> RunData:
-        """The data of its numbers."""
+        """The data that its numbers were measured on."""
         return RunData.of(self.metrics, (self.params.get("download") or {}).get("source", ""))
 
 
 def check_regression(
     allowed: Mapping[str, float], run: Run, base: Run, about: str
 ) -> tuple[Section, list[Section]]:
-    """The section on regressions, and tables that explain it.
+    """Build the section on regressions, and tables that explain it.
 
     Args:
         allowed: pattern -> how far a number may fall, in its own unit.
-        run: this one.
-        base: that of the base commit. Numbers of other data are not compared.
-        about: against what.
+        run: the current run.
+        base: the run of the base commit; not compared if its data differ.
+        about: description of the base.
     """
     parameters = compare_parameters(run.params, base.params)
     if run.data.differs(base.data):
         why = (
-            f"the base's numbers are of other data ({base.data.name}) than these "
-            f"({run.data.name}): not compared"
+            f"not compared: the base was measured on other data ({base.data.name}) than this run "
+            f"({run.data.name})"
         )
         skipped = Section("Regression", about, ("number", "why"), [Finding("SKIP", ("all", why))])
         return skipped, [parameters]
@@ -104,16 +104,16 @@ def compare_numbers(
     base: Mapping[str, Any],
     params: Mapping[str, Any],
 ) -> list[Change]:
-    """Every number that a pattern fits, here or in the base commit, in the patterns' order.
+    """Compare every number that a pattern matches, now or in the base commit, in pattern order.
 
     Args:
         allowed: pattern -> how far a number may fall, in its own unit.
-        now: metrics.json here.
-        base: metrics.json there.
-        params: params.yaml here: a number that it no longer asks for may go.
+        now: the current metrics.json.
+        base: metrics.json of the base commit.
+        params: the current params.yaml: a number of a recipe or rule that it removed may vanish.
 
     Raises:
-        UserError: for an allowed fall below zero.
+        UserError: for a negative allowed fall.
     """
     for pattern, fall in allowed.items():
         if not fall >= 0:
@@ -124,7 +124,7 @@ def compare_numbers(
     for pattern, fall in allowed.items():
         fitting = sorted(keys for keys in current.keys() | earlier.keys() if fits(keys, pattern))
         if not fitting:
-            changes.append(Change((pattern,), "NOTE", remark="fits no number"))
+            changes.append(Change((pattern,), "NOTE", remark="matches no number"))
         changes += [
             _compare(keys, fall, current, earlier, params) for keys in fitting if keys not in seen
         ]
@@ -133,7 +133,7 @@ def compare_numbers(
 
 
 def fits(keys: Keys, pattern: str) -> bool:
-    """Name by name, so that * never reaches over a dot."""
+    """Return whether a pattern matches a path name by name, so that * never spans a dot."""
     words = pattern.split(".")
     return len(words) == len(keys) and all(map(fnmatchcase, keys, words))
 
@@ -148,14 +148,14 @@ def _compare(
     now, base = current.get(keys), earlier.get(keys)
     if now is None:
         if is_dropped(keys, params):
-            return Change(keys, "NOTE", now, base, remark="gone from params.yaml too")
-        return Change(keys, "MISS", now, base, remark="gone, and params.yaml still asks for it")
+            return Change(keys, "NOTE", now, base, remark="removed from params.yaml")
+        return Change(keys, "MISS", now, base, remark="missing, but still in params.yaml")
     if not math.isfinite(now):
         return Change(keys, "MISS", now, base, remark="not a finite number")
     if base is None:
         return Change(keys, "NOTE", now, base, remark="new")
     if not math.isfinite(base):
-        return Change(keys, "NOTE", now, base, remark="the base is not a finite number")
+        return Change(keys, "NOTE", now, base, remark="not a finite number in the base")
     margin = round(now - base + fall, PRECISION) + 0.0
     outcome = "PASS" if margin >= 0 else "MISS"
     return Change(keys, outcome, now, base, margin, _describe_interval(keys, now, earlier))
@@ -170,7 +170,7 @@ def _describe_interval(keys: Keys, now: float, earlier: Mapping[Keys, float]) ->
 
 
 def is_dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
-    """Whether params.yaml no longer asks for the recipe, rule or benchmark of this number."""
+    """Return whether params.yaml no longer has the recipe, rule or benchmark of a number."""
     evaluate, curate = params.get("evaluate") or {}, params.get("curate") or {}
     match keys:
         case ("recipes", recipe, *_) if recipe not in (params.get("recipes") or {}):
@@ -188,15 +188,16 @@ def is_dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
 
 
 def flatten_numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
-    """Paths of the leaves that are numbers."""
+    """Yield the path and value of every leaf that is a number."""
     for keys, value in flatten(values):
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield keys, float(value)
 
 
 def flatten(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Path and value of everything in mappings that is no mapping itself, or an empty one
-    inside."""
+    """Yield the path and value of every leaf of nested mappings; a nested empty mapping is
+    a leaf.
+    """
     if isinstance(values, Mapping) and (values or not keys):
         for key, value in values.items():
             yield from flatten(value, (*keys, str(key)))
@@ -205,7 +206,7 @@ def flatten(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
 
 def tabulate(changes: Sequence[Change], about: str) -> Section:
-    """The changes as a section of the gate; `about` says against what."""
+    """Format changes as a section of the gate; `about` describes the base."""
     findings = [
         Finding(
             one.outcome,
@@ -222,7 +223,7 @@ def tabulate(changes: Sequence[Change], about: str) -> Section:
 
 
 def list_largest(changes: Sequence[Change], shown: int = SHOWN) -> Section:
-    """The largest gains and losses of the recipes, one number each, gains first."""
+    """Build a table of the largest gain or loss of each recipe, gains first."""
     largest: dict[str, tuple[float, Change]] = {}
     for one in changes:
         if one.change and one.keys[0] == "recipes" and len(one.keys) > 1:
@@ -237,28 +238,26 @@ def list_largest(changes: Sequence[Change], shown: int = SHOWN) -> Section:
         for one in [*gains, *losses]
     ]
     head = ("recipe", "value", "base", "change", "of")
-    return Section("Gains and losses", "The largest of each recipe.", head, findings)
+    return Section("Gains and losses", "The largest change of each recipe.", head, findings)
 
 
 def compare_parameters(now: Mapping[str, Any], base: Mapping[str, Any]) -> Section:
-    """Parameters that differ from the base's: scores of other data or seeds are no regression of
-    the code.
+    """Build a table of parameters that differ from the base's: a score that falls with other data
+    or seeds is not a regression of the code.
     """
     findings = [Finding("NOTE", difference) for difference in list_differences(base, now)]
     rest = len(findings) - CHANGED
     more = [Finding("NOTE", (f"and {rest} more",))] if rest > 0 else []
     return Section(
         "Parameters",
-        "What params.yaml says otherwise than the base.",
+        "Changes of params.yaml since the base.",
         ("parameter", "base", "now"),
         findings[:CHANGED] + more,
     )
 
 
 def list_differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
-    """(dotted path, old value, new value) of leaves that are not equal; a dash for an absent
-    one.
-    """
+    """Return (dotted path, old value, new value) of leaves that differ; absent ones are a dash."""
     before, after = dict(flatten(old)), dict(flatten(new))
     return [
         (".".join(keys), _format(before, keys), _format(after, keys))

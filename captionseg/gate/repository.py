@@ -1,4 +1,4 @@
-"""What the gate reads from git and DVC. Nothing is checked out, written or fetched."""
+"""Reads what the gate needs from git and DVC; checks out, writes and fetches nothing."""
 
 from __future__ import annotations
 
@@ -27,27 +27,28 @@ class Base:
 
 
 def find_base(root: Path, name: str | None, files: Sequence[str] = ()) -> Base | None:
-    """The commit that this work is compared with.
+    """Find the commit to compare with.
 
     Args:
         root: the repository.
-        name: a branch, tag or commit; None: where this branch left main; on main the last commit
-            if any of `files` is not committed, else the commit before. Zeros, as hosts say of a
-            branch that is new, are no commit.
+        name: a branch, tag or commit. None takes the commit where this branch left main; on main
+            the last commit if any of `files` is modified, otherwise the commit before it. All
+            zeros, which hosts send for a new branch, mean no commit.
         files: paths from the root.
 
     Returns:
-        None where there is none.
+        the commit, or None if there is none.
 
     Raises:
-        UserError: no git, no repository, no such commit, or a shallow clone that ends before it.
+        UserError: no git, no repository, no such commit, or a shallow clone that lacks it.
     """
     if name is not None and not name.strip("0"):
         return None
     code, _, message = run_git(root, "rev-parse", "--git-dir")
     if code:
         raise UserError(
-            f"{root.resolve()}: {message or 'not a git repository'}; `--only thresholds` needs none"
+            f"{root.resolve()}: {message or 'not a git repository'}; `--only thresholds` works "
+            "without one"
         )
     if name is None:
         return _find_default(root, files)
@@ -66,7 +67,7 @@ def _find_default(root: Path, files: Sequence[str]) -> Base | None:
             continue
         code, fork, _ = run_git(root, "merge-base", main, "HEAD")
         if code == 0 and fork != head:
-            return Base(fork, f"where this left {main}")
+            return Base(fork, f"where this branch left {main}")
         if code and is_shallow(root):
             raise UserError(f"{main}: {_no_such_commit(root)}")
     if run_git(root, "diff", "--quiet", "HEAD", "--", *files)[0] == 1:
@@ -78,7 +79,7 @@ def _find_default(root: Path, files: Sequence[str]) -> Base | None:
 
 
 def resolve_commit(root: Path, name: str) -> str | None:
-    """The commit of a name, if it is here."""
+    """Return the commit that a name refers to, or None."""
     code, commit, _ = run_git(
         root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
     )
@@ -86,27 +87,29 @@ def resolve_commit(root: Path, name: str) -> str | None:
 
 
 def is_shallow(root: Path) -> bool:
-    """Whether the history of this clone ends early."""
+    """Return whether the clone is shallow."""
     return run_git(root, "rev-parse", "--is-shallow-repository")[1] == "true"
 
 
 def _no_such_commit(root: Path) -> str:
     if is_shallow(root):
-        return "not in this shallow clone; `git fetch --unshallow` (in a workflow: fetch-depth: 0)"
-    return "no such commit here; `git fetch origin` gets those of the server"
+        return (
+            "not in this shallow clone; run `git fetch --unshallow` (in a workflow: fetch-depth: 0)"
+        )
+    return "no such commit here; run `git fetch origin`"
 
 
 def read_committed(root: Path, commit: str, path: str) -> str | None:
-    """A file of a commit, by its path from the root; None if the commit has none."""
+    """Return the text of a file in a commit, by its path from the root; None if it has none."""
     code, text, _ = run_git(root, "show", f"{commit}:./{path}")
     return text if code == 0 else None
 
 
 def run_git(root: Path, *words: str) -> tuple[int, str, str]:
-    """Exit code, output, and the last line of errors.
+    """Run git; return its exit code, its output and its last line on stderr.
 
     Raises:
-        UserError: there is no git.
+        UserError: git is not installed.
     """
     try:
         done = subprocess.run(
@@ -118,15 +121,15 @@ def run_git(root: Path, *words: str) -> tuple[int, str, str]:
             check=False,
         )
     except FileNotFoundError:
-        raise UserError("git: no such program; install it, or take `--only thresholds`") from None
+        raise UserError("git: not installed; install it, or use `--only thresholds`") from None
     return done.returncode, done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]
 
 
 def read_dvc_status(root: Path) -> dict[str, Any]:
-    """`dvc status`: for each stage that is not as dvc.lock has it what changed.
+    """Return the output of `dvc status`: the changes of each stage that differs from dvc.lock.
 
     Raises:
-        UserError: DVC cannot tell.
+        UserError: DVC fails.
     """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"],
@@ -149,39 +152,39 @@ def read_dvc_status(root: Path) -> dict[str, Any]:
 
 
 def parse_metrics(text: str, where: str) -> dict[str, Any]:
-    """metrics.json.
+    """Parse metrics.json.
 
     Raises:
-        UserError: if it is none.
+        UserError: if it is not a JSON object.
     """
     try:
         metrics = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON: {error}") from None
     if not isinstance(metrics, dict):
-        raise UserError(f"{where}: expected names and numbers")
+        raise UserError(f"{where}: expected a JSON object with names and numbers")
     return metrics
 
 
 def parse_yaml(text: str | None, where: str) -> dict[str, Any]:
-    """A mapping in YAML, such as dvc.lock; empty where there is no file.
+    """Parse a YAML mapping, such as dvc.lock; empty if there is no file.
 
     Raises:
-        UserError: if it is broken, as by the marks of a merge that is not done.
+        UserError: if it is invalid, for example because of merge conflict markers.
     """
     try:
         values = yaml.safe_load(text or "") or {}
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{where}: expected names and values")
+        raise UserError(f"{where}: expected a YAML mapping of names to values")
     return values
 
 
 def read_yaml(path: Path, name: str) -> dict[str, Any]:
-    """A mapping in a file of YAML that messages call `name`; empty where there is no file.
+    """Read a YAML mapping from a file, called `name` in messages; empty if there is no file.
 
     Raises:
-        UserError: if it is broken.
+        UserError: if it is invalid.
     """
     return parse_yaml(path.read_text(encoding="utf-8") if path.exists() else None, name)

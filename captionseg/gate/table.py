@@ -1,4 +1,4 @@
-"""The findings of the gate as a table for a terminal and as a comment on a pull request."""
+"""Renders the findings of the gate as tables for a terminal and as a pull-request comment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captionseg.markdown import escape, format_table
 Outcome = Literal["PASS", "MISS", "SKIP", "NOTE"]
 
 MARK = "<!-- the gate of captionseg -->"
-"""The first line of the comment, by which the next run recognizes it."""
+"""The first line of the comment; the next run finds the comment by it."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Finding:
     """One check.
 
     Attributes:
-        outcome: PASS, MISS, SKIP for what cannot be measured on these data, or NOTE for what is
-            worth saying. The last two fail nothing.
+        outcome: PASS, MISS, SKIP (not measurable on these data) or NOTE (information). SKIP and
+            NOTE do not fail the gate.
         cells: text of each column; trailing empty ones may be left out.
     """
 
@@ -31,12 +31,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Section:
-    """One of the things that the gate checks.
+    """One of the gate's checks.
 
     Attributes:
         title: its name.
         about: where its bounds come from.
-        head: names of the columns. The first and the last hold words, those between them numbers.
+        head: column names. The first and the last column hold words, the others numbers.
         findings: its rows.
     """
 
@@ -46,12 +46,12 @@ class Section:
     findings: Sequence[Finding]
 
     def count(self, *outcomes: Outcome) -> int:
-        """How many findings have one of these outcomes."""
+        """Count the findings with one of these outcomes."""
         return sum(finding.outcome in outcomes for finding in self.findings)
 
     def rows(self, *outcomes: Outcome) -> list[list[str]]:
-        """The findings with one of these outcomes (of all, if none is given) as rows of text, the
-        outcome in front.
+        """Return the findings with one of these outcomes (default: any) as rows of text that start
+        with the outcome.
         """
         return [
             [one.outcome, *one.cells, *[""] * (len(self.head) - len(one.cells))]
@@ -61,25 +61,25 @@ class Section:
 
 
 def summarize(sections: Sequence[Section]) -> tuple[bool, str]:
-    """Whether nothing was missed, and a sentence that says so."""
+    """Return whether the gate passed, and a one-line summary."""
     missed = sum(section.count("MISS") for section in sections)
     checks = missed + sum(section.count("PASS") for section in sections)
     skipped = sum(section.count("SKIP") for section in sections)
     text = (
-        f"gate missed: {missed} of {checks} checks" if missed else f"gate passed: {checks} checks"
+        f"gate failed: {missed} of {checks} checks" if missed else f"gate passed: {checks} checks"
     )
     return not missed, text + (
-        f", {skipped} skipped: not measured on these data" if skipped else ""
+        f", {skipped} skipped: not measurable on these data" if skipped else ""
     )
 
 
 def format_number(value: float | None, sign: str = "") -> str:
-    """Six digits; nothing for no number."""
+    """Format a number with six significant digits; None as empty text."""
     return "" if value is None else f"{value:{sign}.6g}"
 
 
 def render_terminal(sections: Sequence[Section]) -> list[str]:
-    """Lines for a terminal, the summary last."""
+    """Return the lines for a terminal, the summary last."""
     lines: list[str] = []
     for section in sections:
         rows = [["", *section.head], *section.rows()]
@@ -102,11 +102,11 @@ def render_comment(
     extra: Sequence[Section] = (),
     links: Mapping[str, str] | None = None,
 ) -> str:
-    """The comment: the summary, what was missed, the extra tables, all tables folded, links.
+    """Render the comment: summary, missed checks, extra tables, all tables collapsed, links.
 
     Args:
-        sections: what the gate checks.
-        extra: tables that decide nothing, left out where they are empty.
+        sections: the gate's checks.
+        extra: tables for information; empty ones are left out.
         links: targets by name.
     """
     title = summarize(sections)[1]
@@ -129,14 +129,16 @@ def render_comment(
 
 
 def render_failure(error: object) -> str:
-    """The comment where there is no verdict, so that none of an earlier run is left standing."""
-    return f"{MARK}\n\n## Gate could not be judged\n\n{escape(str(error))}\n"
+    """Render the comment for a gate that could not run; it replaces the verdict of an
+    earlier run.
+    """
+    return f"{MARK}\n\n## The gate could not run\n\n{escape(str(error))}\n"
 
 
 def _fold(section: Section) -> list[str]:
     passed, checks = section.count("PASS"), section.count("PASS", "MISS")
-    counts = f"{passed} of {checks} hold" if checks else "nothing to hold"
-    # HTML, in which Markdown is not read
+    counts = f"{passed} of {checks} passed" if checks else "no checks"
+    # inside HTML, Markdown is not rendered
     summary = html.escape(f"{section.title}: {counts} ({section.about})")
     tables = [_render_table(section, section.rows())] if section.findings else []
     return [f"<details><summary>{summary}</summary>", *tables, "</details>"]

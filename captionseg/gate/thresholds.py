@@ -1,9 +1,9 @@
-"""Thresholds: rules over the numbers of metrics.json.
+"""Thresholds: rules about the numbers of metrics.json.
 
     recipes.cocu-mil.photo_scenes.miou - recipes.nouns-mil.photo_scenes.miou >= 3
 
-Tokens stand between spaces, because names contain '-': numbers, dotted paths, + - *, and one of >=
-> <= < ==.
+Tokens are separated by spaces, because names contain '-': numbers, dotted paths, + - *, and one of
+>= > <= < ==.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ COMPARISONS: dict[str, Callable[[float, float], float]] = {
     "<": lambda left, right: right - left,
     "==": lambda left, right: -abs(left - right),
 }
-"""The margin of a comparison: how far its left side is on the right side of it."""
+"""Comparison -> its margin, negative if it fails."""
 
-PRECISION = 9  # decimals: 30.1 - 27.1 is 3, whatever binary fractions make of it
+PRECISION = 9  # decimals, so that 30.1 - 27.1 is exactly 3
 
 Sum = list[tuple[int, list[str]]]
-"""A sum of products: (sign, factors) of each term; a factor is a number or a path."""
+"""A sum of products: (sign, factors) per term; a factor is a number or a path."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,22 @@ class Rule:
 
     @property
     def bound(self) -> str:
-        """The rule from its comparison on."""
+        """The rule's text from its comparison on."""
         words = self.text.split()
         return " ".join(words[words.index(self.comparison) :])
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a rule.
+    """The result of a rule.
 
     Attributes:
         rule: the rule.
         passed: whether it holds.
-        value: its left side, None where a path leads nowhere.
-        margin: how much is to spare, negative on a miss; None where `value` is.
-        reason: why there is no value, else empty.
-        skipped: these data do not allow the value to be measured, so nothing is wrong with the run.
+        value: its left side, None if a path does not exist.
+        margin: distance to the bound, negative on a miss; None if `value` is.
+        reason: why there is no value, otherwise empty.
+        skipped: the value cannot be measured on these data, which is not a failure.
     """
 
     rule: Rule
@@ -73,7 +73,7 @@ class Verdict:
 
 
 def check_thresholds(rules: Mapping[str, str], metrics: Mapping[str, Any], about: str) -> Section:
-    """The section on the rules; `about` says where they are written.
+    """Build the section on the rules; `about` says where they are defined.
 
     Raises:
         UserError: for a rule that cannot be parsed.
@@ -91,11 +91,11 @@ def check_thresholds(rules: Mapping[str, str], metrics: Mapping[str, Any], about
         )
         for one in judge(rules, metrics)
     ]
-    return Section("Thresholds", about, ("rule", "value", "bound", "margin", "in full"), findings)
+    return Section("Thresholds", about, ("rule", "value", "bound", "margin", "details"), findings)
 
 
 def judge(rules: Mapping[str, str], metrics: Mapping[str, Any]) -> list[Verdict]:
-    """Apply all rules to the numbers of metrics.json.
+    """Judge all rules on the numbers of metrics.json.
 
     Raises:
         UserError: for a rule that cannot be parsed.
@@ -107,13 +107,14 @@ def parse(name: str, text: str) -> Rule:
     """Parse one rule.
 
     Raises:
-        UserError: saying what was expected where.
+        UserError: saying what was expected, and where.
     """
     words = text.split()
     places = [i for i, word in enumerate(words) if word in COMPARISONS]
     if len(places) != 1:
         raise UserError(
-            f"gate.{name}: {text!r} needs exactly one of {' '.join(COMPARISONS)} between spaces"
+            f"gate.{name}: {text!r} needs exactly one of {' '.join(COMPARISONS)}, with spaces "
+            "around it"
         )
     at = places[0]
     left, right = (_parse_sum(side, name, text) for side in (words[:at], words[at + 1 :]))
@@ -121,13 +122,13 @@ def parse(name: str, text: str) -> Rule:
 
 
 def _parse_sum(words: Sequence[str], name: str, text: str) -> Sum:
-    """TERM {+|-|* TERM} as a sum of products."""
+    """Parse TERM {+|-|* TERM} as a sum of products."""
     terms, signs = words[::2], words[1::2]
     wrong = [w for w in terms if w in OPERATORS] + [w for w in signs if w not in OPERATORS]
     if wrong or len(words) % 2 == 0:
         raise UserError(
             f"gate.{name}: {text!r}: expected names and numbers with {' '.join(OPERATORS)} between "
-            "them" + (f", found {wrong[0]!r} out of place" if wrong else ", found too few")
+            "them" + (f", found a misplaced {wrong[0]!r}" if wrong else ", found too few")
         )
     total = [(1, [terms[0]])]
     for sign, term in zip(signs, terms[1:], strict=True):
@@ -152,7 +153,7 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
     if absent:
         data = RunData.of(metrics)
         excuses = [data.explain_missing(path.split("."), metrics) for path in absent]
-        # one path that should be there and is not is a miss, whatever the others are
+        # one missing path without an excuse is a miss, whatever the others are
         if all(excuses):
             return Verdict(rule, False, reason=f"not measured: {excuses[0]}", skipped=True)
         return Verdict(rule, False, reason=next(iter(absent.values())))
@@ -166,10 +167,10 @@ def _judge(rule: Rule, metrics: Mapping[str, Any]) -> Verdict:
 
 
 def lookup(metrics: Mapping[str, Any], word: str) -> float:
-    """A number as it is written, or the value at a dotted path.
+    """Return a literal number, or the number at a dotted path.
 
     Raises:
-        LookupError: if there is nothing, or no number, at the path.
+        LookupError: if the path does not exist or its value is not a number.
     """
     try:
         return float(word)
@@ -183,7 +184,7 @@ def lookup(metrics: Mapping[str, Any], word: str) -> float:
             hint = (
                 f"; did you mean {near[0]!r}?"
                 if near
-                else f" (there: {', '.join(names) or 'nothing'})"
+                else f" (found: {', '.join(names) or 'nothing'})"
             )
             raise LookupError(f"metrics.json has no {'.'.join(keys[: depth + 1])}{hint}")
         value = value[key]

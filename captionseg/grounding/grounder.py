@@ -59,7 +59,8 @@ class Query:
     @classmethod
     def of(cls, phrases: Sequence[str]) -> Query:
         """Every phrase a sentence of its own; an empty one is left out, so that it has no
-        mention."""
+        mention.
+        """
         text, spans = "", []
         for phrase in phrases:
             start = len(text) + bool(text)

@@ -98,13 +98,13 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
         )
     if lost := sorted(report["missing_keys"]):
         raise UserError(
-            f"{WHERE}: {folder} lacks {len(lost)} tensors, {lost[0]} among them; take a whole "
+            f"{WHERE}: {folder} lacks {len(lost)} tensors, such as {lost[0]}; use a complete "
             "checkpoint"
         )
     if odd := sorted(map(str, report.get("mismatched_keys") or ())):
         raise UserError(
-            f"{WHERE}: {folder}: {odd[0]} has another shape than its config.json says; take a "
-            "whole checkpoint"
+            f"{WHERE}: {folder}: the shape of {odd[0]} does not match config.json; use a complete "
+            "checkpoint"
         )
     check_finite(model.state_dict(), f"{WHERE}: {folder}")
     if wrong := reason_against(tokenizer):
@@ -298,13 +298,13 @@ def match_mentions(
     """Per place [k, 2] the phrase and the mention (counted over all) with the shortest span that
     covers it, else -1.
     """
-    every = [
+    labelled_spans = [
         (end - start, start, end, phrase) for phrase, row in enumerate(spans) for start, end in row
     ]
     phrase, mention = np.full(len(places), -1, np.int32), np.full(len(places), -1)
     # the shortest last: it overwrites
-    for number in sorted(range(len(every)), key=lambda n: -every[n][0]):
-        _, start, end, owner = every[number]
+    for number in sorted(range(len(labelled_spans)), key=lambda n: -labelled_spans[n][0]):
+        _, start, end, owner = labelled_spans[number]
         inside = (places[:, 0] >= start) & (places[:, 1] <= end)
         phrase[inside], mention[inside] = owner, number
     return phrase, mention

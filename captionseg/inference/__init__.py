@@ -1,1 +1,1 @@
-"""Using a trained model: numpy in, numpy out."""
+"""Inference with a trained model, with numpy inputs and outputs."""

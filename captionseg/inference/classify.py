@@ -1,4 +1,4 @@
-"""Zero-shot classification of whole pictures, by any model."""
+"""Zero-shot classification of whole pictures with any model."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from captionseg.modeling.capabilities import EmbedsImages, EmbedsTexts
 from captionseg.records import Inputs
 
 
-def classify(model: Any, inputs: Inputs, classes: Tensor, whole: Tensor | None = None) -> Tensor:
-    """[B, C]: how well each class fits each picture; only the order within a picture means
-    anything.
+def classify(model: Any, inputs: Inputs, classes: Tensor, picture: Tensor | None = None) -> Tensor:
+    """Score each class for each picture, [B, C]; only the order within a picture is meaningful.
 
-    A model that embeds whole pictures is asked for its cosines (`image_logits`): groups as captions
-    saw them in training, the bag of regions, the picture as one segment. Of a model on frozen
-    features it is the embedding that its encoder has of the picture. Where there is neither, a
-    class has the mean of its mask logits over the picture; where these are cosines that is its
-    product with the mean of the cells.
+    A model that embeds whole pictures gives its cosines (`image_logits`): of groups as in training,
+    of the bag of regions, or of the picture as one segment. A model on frozen features uses its
+    encoder's embedding of the picture. For any other model, a class's score is the mean of its mask
+    logits over the picture; if these are cosines, this is the product with the mean of the cells.
 
     Args:
         model: a Segmenter.
-        inputs: of the pictures.
+        inputs: inputs of the pictures.
         classes: [C, D] class embeddings.
-        whole: [B, D] embeddings of the pictures by the frozen encoder, see `embed_picture`.
+        picture: [B, D] embeddings of the pictures by the frozen encoder, see `embed_picture`.
     """
     if isinstance(model, EmbedsImages):
         return model.image_logits(inputs, classes)
-    if whole is None:
+    if picture is None:
         return model.segment(inputs, classes)[:, -len(classes) :].float().mean((2, 3))
     texts = model.embed_texts(classes) if isinstance(model, EmbedsTexts) else unit(classes)
-    return unit(whole) @ texts.T
+    return unit(picture) @ texts.T
 
 
 def embed_picture(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
-    """`whole` of `classify` for one picture, uint8 [H, W, 3]: [1, D] on the CPU, by the encoder
-    that a model stands on.
+    """Embed one picture uint8 [H, W, 3] with a model's frozen encoder, for `picture` of `classify`:
+    [1, D] on the CPU.
 
     None for a model that embeds pictures itself, and for an encoder whose pooled features are not
-    in the space of texts (their alignment is not saved with models).
+    aligned with texts (alignments are not saved with models).
     """
     if isinstance(model, EmbedsImages) or not encoder.aligned:
         return None
@@ -51,5 +49,5 @@ def embed_picture(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | N
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """[.., D] of length one."""
+    """Normalise vectors [.., D] to unit length."""
     return F.normalize(vectors.float(), dim=-1)

@@ -1,9 +1,8 @@
-"""Detections: class-agnostic masks that look like what is asked for; parts of things (part
+"""Detections: class-agnostic masks of the requested classes, such as parts of things (part
 segmentation of USE).
 
-A mask is compared with all classes, those that are wanted and those that are only there to catch
-the rest. The paper's parts of PartImageNet are asked for among COCO-Stuff's classes and the
-super-categories of the things themselves.
+A mask is compared with the requested classes and with others that only absorb the rest. For
+PartImageNet, the paper adds COCO-Stuff's classes and the super-categories of the things.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from captionseg.records import Inputs
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture.
+    """The detections in one picture.
 
     Attributes:
-        masks: they may overlap.
-        classes: numbers of the classes that were asked for.
-        scores: in 0..1.
+        masks: masks, which may overlap.
+        classes: their class numbers.
+        scores: their scores in 0..1.
     """
 
     masks: Bool[np.ndarray, "mask height width"]
@@ -40,19 +39,19 @@ def detect_masks(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
-    wanted: Bool[Tensor, " class"],
+    reported: Bool[Tensor, " class"],
 ) -> Detections:
-    """The masks of one picture whose best class, of all, is wanted; the score is its probability.
+    """Return the masks of one picture whose best class is reported, with its probability as score.
 
     Args:
         model: a Segmenter that reads segments.
-        inputs: of one picture; its masks, or its regions where it has none.
-        classes: class embeddings, of the background's classes too.
-        wanted: the classes that are looked for.
+        inputs: inputs of one picture with masks, or else regions.
+        classes: class embeddings, including classes that only absorb the rest.
+        reported: [C], whether detections of a class are reported.
     """
     masks = masks_of(inputs)[0]
     score, best = model.mask_scores(inputs, classes)[0].float().max(1)
-    selected = (wanted[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
+    selected = (reported[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
     large = (
         full_size(masks[selected].to(torch.uint8), inputs.size)
         if len(selected)

@@ -1,4 +1,4 @@
-"""What of a prepared picture a model, and the refinement of its masks, ask for."""
+"""The prepared inputs that a model and the refinement of its masks need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captionseg.segmenters.segmenter import MaskMaker
 
 @dataclass(frozen=True)
 class PreparedFolders:
-    """Where the stages left pictures and what was made of them."""
+    """Folders of pictures and of what the stages made from them."""
 
     pairs: Path
     index: Path
@@ -24,21 +24,19 @@ class PreparedFolders:
 
     @property
     def encoder(self) -> Path:
-        """The encoder that features were made by."""
+        """Folder of the encoder that made the features."""
         return self.features / "encoder"
 
     def row_of(self) -> dict[str, int]:
-        """uid -> row of the index, in the order of the rows."""
+        """Return uid -> row of the index, in row order."""
         return {uid: row for row, uid in enumerate(read_ids(self.index)["uid"].to_pylist())}
 
     def shards(self) -> dict[str, int]:
-        """Shard -> how many rows of the index it has, in their order: what every array of rows is
-        read against.
-        """
+        """Return shard -> its number of rows in the index, in order; all arrays must match it."""
         return count_shard_rows(read_ids(self.index))
 
     def pictures(self) -> Pictures:
-        """Of the rows of the index."""
+        """Return the pictures of the index's rows."""
         return Pictures.of_index(self.pairs, self.index)
 
     def inputs(
@@ -49,13 +47,13 @@ class PreparedFolders:
         side: int = 0,
         masks: MaskMaker | None = None,
     ) -> PreparedInputs:
-        """Inputs of rows of the index, with no more than is needed.
+        """Return the inputs for rows of the index, with only what is needed.
 
         Args:
-            reads: of the model.
-            refine: method of RefineParams; pamr looks at pixels, segments at regions.
-            side: of square pictures, see PreparedInputs.
-            masks: makes masks that take the part of regions.
+            reads: what the model reads.
+            refine: method of RefineParams; pamr needs pixels, segments needs regions.
+            side: side of square pictures, see PreparedInputs.
+            masks: makes masks that replace regions.
         """
         pixels = looks_at_pixels(reads, refine)
         regions = looks_at_regions(reads, refine, masks is not None)

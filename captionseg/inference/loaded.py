@@ -1,6 +1,6 @@
 """A saved model that is loaded, with the frozen encoder beside it.
 
-One way for the command line, benchmarks, reports, serving, queries of segments and the Python API.
+Used by the command line, benchmarks, reports, serving, segment queries and the Python API.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class LoadedModel:
     """A saved model with the frozen encoder that it was trained on.
 
     Attributes:
-        model: a Segmenter, on `device`, in evaluation mode. Nobody changes its config.
-        folder: that it was loaded from.
-        frozen: gives the frozen encoder, loaded when it is first asked for.
-        device: that the model runs on.
+        model: a Segmenter, on `device`, in evaluation mode; its config is not changed.
+        folder: folder that it was loaded from.
+        frozen: returns the frozen encoder, loaded on first use.
+        device: device of the model.
         name: key of MODELS.
-        context: regions, prompts, refine, masks: what was saved with it.
+        context: saved with the model: regions, prompts, refine, masks.
     """
 
     model: Any
@@ -49,19 +49,18 @@ class LoadedModel:
         frozen: Callable[[], Encoder] | None = None,
         train: str = "dvc repro",
     ) -> LoadedModel:
-        """The model of a folder.
+        """Load a model from a folder.
 
         Args:
-            folder: that holds it, such as models/cocu-mil.
+            folder: its folder, such as models/cocu-mil.
             device: auto, cpu, cuda or cuda:N.
-            frozen: gives the frozen encoder; None takes the one beside the model. Not called where
-                nobody needs it.
-            train: what trains a model of the kind that is needed, for the line that says that there
-                is none.
+            frozen: returns the frozen encoder; only called if needed. None loads the one next to
+                the model.
+            train: command that trains such a model, for the error message.
 
         Raises:
-            UserError: for a folder without a model, or one whose encoder is another than that of
-                its training.
+            UserError: for a folder without a model, or an encoder that differs from that of the
+                training.
         """
         where, stored = detect(device).device, saved.load(folder, train=train)
         encoder = functools.cache(
@@ -77,15 +76,15 @@ class LoadedModel:
         return self.model.config.reads
 
     def on_device(self, inputs: Inputs) -> Inputs:
-        """Inputs where the model is."""
+        """Move inputs to the model's device."""
         return inputs.map(lambda tensor: tensor.to(self.device))
 
 
 def check_segments(model: Any, what: str) -> None:
-    """Refuses masks for a model that can do nothing with them.
+    """Refuse masks for a model that does not read segments.
 
     Raises:
-        UserError: that begins with `what`.
+        UserError: starting with `what`.
     """
     if not isinstance(model, ScoresMasks):
         raise UserError(f"{what} reads no segments; leave masks out, or take a model such as use")

@@ -1,4 +1,4 @@
-"""From masks that may overlap to pixels: each has the scores of all masks that it is in (inference
+"""Scores of pixels from overlapping masks: a pixel combines the scores of all its masks (inference
 of USE).
 """
 
@@ -15,33 +15,33 @@ from torch.nn import functional as F
 from captionseg.records import Inputs
 from captionseg.segmenters.mask_makers import MasksParams
 
-BLOCK = 1 << 16  # pixels at once where only the best class of each is asked for
+BLOCK = 1 << 16  # pixels per block when only the best class of each is needed
 
 
 def mask_pixels(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
 ) -> Float[Tensor, "class {inputs.size[0]} {inputs.size[1]}"]:
-    """Scores of the pixels of one picture.
+    """Compute the scores of all pixels of one picture.
 
     Args:
         model: a Segmenter that reads segments.
         inputs: of one picture, with masks.
         classes: class embeddings.
-        params: how scores are aggregated. Pixels in no mask have those of the picture as one
-            segment.
+        params: how scores are aggregated. Pixels in no mask get the scores of the whole picture as
+            a segment.
     """
-    masks, scores, whole = score_masks(model, inputs, classes)
-    pixels = aggregate_scores(masks.flatten(1), scores, whole, params.aggregate)
+    masks, scores, picture_scores = score_masks(model, inputs, classes)
+    pixels = aggregate_scores(masks.flatten(1), scores, picture_scores, params.aggregate)
     return full_size(pixels.unflatten(1, masks.shape[1:]), inputs.size)
 
 
 def mask_labels(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
-    """The argmax of `mask_pixels`, without holding all scores."""
-    masks, scores, whole = score_masks(model, inputs, classes)
+    """Return the argmax of `mask_pixels`, without storing all scores."""
+    masks, scores, picture_scores = score_masks(model, inputs, classes)
     best = [
-        aggregate_scores(part, scores, whole, params.aggregate).argmax(0)
+        aggregate_scores(part, scores, picture_scores, params.aggregate).argmax(0)
         for part in masks.flatten(1).split(BLOCK, 1)
     ]
     return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
@@ -50,7 +50,7 @@ def mask_labels(
 def score_masks(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"]
 ) -> tuple[Bool[Tensor, "mask rows columns"], Float[Tensor, "mask class"], Float[Tensor, " class"]]:
-    """Masks of one picture, their probabilities, and those of the whole picture."""
+    """Return the masks of one picture, their probabilities, and those of the whole picture."""
     assert inputs.masks is not None
     everything = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
     scores = model.mask_scores(
@@ -62,15 +62,15 @@ def score_masks(
 def aggregate_scores(
     masks: Bool[Tensor, "mask pixel"],
     scores: Float[Tensor, "mask class"],
-    whole: Float[Tensor, " class"],
+    picture_scores: Float[Tensor, " class"],
     how: str,
 ) -> Float[Tensor, "class pixel"]:
-    """Scores of pixels.
+    """Aggregate the scores of masks to scores of pixels.
 
     Args:
-        masks: of the pixels.
-        scores: of the masks, 0 or more.
-        whole: of the picture, for a pixel that is in no mask.
+        masks: masks over pixels.
+        scores: scores of the masks, 0 or more.
+        picture_scores: scores of the whole picture, for pixels in no mask.
         how: see MasksParams.
     """
     if how == "sum":
@@ -79,11 +79,11 @@ def aggregate_scores(
         pixels = scores.new_zeros(scores.shape[1], masks.shape[1])
         for mask, score in zip(masks, scores, strict=True):
             pixels[:, mask] = torch.maximum(pixels[:, mask], score[:, None])
-    return torch.where(masks.any(0), pixels, whole[:, None])
+    return torch.where(masks.any(0), pixels, picture_scores[:, None])
 
 
 def full_size(
     values: Shaped[Tensor, "channel rows columns"], size: tuple[int, int]
 ) -> Shaped[Tensor, "channel {size[0]} {size[1]}"]:
-    """Values of pixels, each that of its cell."""
+    """Upsample values by nearest neighbours: each pixel gets the value of its cell."""
     return F.interpolate(values[None], size, mode="nearest-exact")[0]

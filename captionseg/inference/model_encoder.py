@@ -1,6 +1,4 @@
-"""The frozen encoder of a saved model: where it lies, and whether it is the one that the model was
-trained on.
-"""
+"""Finds the frozen encoder of a saved model, and checks that the model was trained on it."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from captionseg.records import UserError, one_line
 
 
 def encoder_of(folder: Path) -> Path:
-    """Where the frozen encoder of a model lies: beside it, or, for a seed of a recipe, beside the
-    recipe's.
+    """Return the folder of a model's frozen encoder: in its own folder, or for a seed in that of
+    the recipe.
     """
     own, recipe = folder / "encoder", folder.absolute().parent
     if not own.exists() and recipe.name == "seeds" and (recipe.parent / "encoder").exists():
@@ -28,27 +26,26 @@ def encoder_of(folder: Path) -> Path:
 
 
 def check_encoder(model: Path, features: Path) -> None:
-    """Refuse features of another encoder than that of a model: of the same width they would be
-    taken for its own.
+    """Refuse features of an encoder other than the model's, which could have the same width.
 
     Args:
-        model: its folder, with or without an encoder beside it.
-        features: folder of the encoder that the features were made by.
+        model: its folder, with or without an encoder.
+        features: folder of the encoder that made the features.
 
     Raises:
-        UserError: that names both.
+        UserError: naming both encoders.
     """
     own = encoder_of(model)
     if own.is_dir() and features.is_dir() and made_by(own) != made_by(features):
         raise UserError(
-            f"{model}: its encoder ({own}) is another than that of the features ({features}); take "
-            "a model that was trained on them"
+            f"{model}: its encoder ({own}) differs from that of the features ({features}); use a "
+            "model that was trained on them"
         )
 
 
 def made_by(folder: Path) -> tuple[object, bytes]:
-    """What decides the features of an encoder's folder: its params but for the size of batches, and
-    its reduction.
+    """Return what determines an encoder's features: its params without the batch size, and its
+    reduction.
     """
     try:
         config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
@@ -64,16 +61,15 @@ def made_by(folder: Path) -> tuple[object, bytes]:
 
 
 def check_head(model: Any, frozen: Callable[[], Encoder], folder: Path) -> None:
-    """Refuse a model whose copy of the encoder's last block has another activation than the
-    encoder.
+    """Refuse a model whose copy of the encoder's last block has a different activation.
 
     Args:
         model: a Segmenter.
-        frozen: gives the encoder; not called where the model has no such copy.
-        folder: of the model.
+        frozen: returns the encoder; only called if the model has such a copy.
+        folder: folder of the model.
 
     Raises:
-        UserError: that says so.
+        UserError: if the activations differ.
     """
     copies = [m.config for m in model.modules() if isinstance(m, DenseHead) and m.config.hidden]
     head = frozen().head if copies else None

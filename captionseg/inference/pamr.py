@@ -1,9 +1,9 @@
 """Pixel-adaptive mask refinement (Araslanov and Roth, 2020): masks follow the edges of the picture.
 
 CoCu's "local consistency" and the last step of TCL and CoDe. Each iteration replaces a mask by a
-mean over 48 neighbours, weighted by how alike their colours are. The weights are one sparse matrix
-between pixels, the same for all masks and iterations, so that no tensor over masks and neighbours
-is ever made.
+mean over 48 neighbours, weighted by the similarity of their colours. The weights are a sparse
+matrix between pixels, shared by all masks and iterations, so that no tensor over masks and
+neighbours is needed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def pamr(
     iterations: int = 10,
     dilations: Sequence[int] = DILATIONS,
 ) -> Float32[Tensor, "class height width"]:
-    """Refined masks; constant ones stay as they are, and all stay within their range.
+    """Refine masks; constant masks stay unchanged, and all stay within their range.
 
     Args:
-        image: in any affine scale of its channels; resized to the masks (bilinear).
+        image: picture, with channels in any affine scale; resized to the masks (bilinear).
         masks: logits or probabilities.
-        iterations: how often each pixel takes the mean of its neighbours.
+        iterations: number of iterations.
         dilations: distances of the 3 x 3 neighbourhoods.
     """
     size = (masks.shape[1], masks.shape[2])
@@ -73,9 +73,7 @@ def multiply_sparse(
     index: Int64[Tensor, "neighbour pixel"],
     iterations: int,
 ) -> Float32[Tensor, "class pixel"]:
-    """`iterations` products of masks with the sparse matrix, pixels by pixels, of weights at index,
-    on the CPU.
-    """
+    """Multiply masks `iterations` times by the sparse matrix of weights at index, on the CPU."""
     count, pixels = weights.shape
     matrix = csr_array(
         (
@@ -97,7 +95,7 @@ def gather_neighbours(
     index: Int64[Tensor, "neighbour pixel"],
     iterations: int,
 ) -> Float32[Tensor, "class pixel"]:
-    """The same on a GPU, neighbour by neighbour."""
+    """Compute the same as `multiply_sparse` on a GPU, neighbour by neighbour."""
     for _ in range(iterations):
         total = torch.zeros_like(out)
         for weight, column in zip(weights, index, strict=True):
@@ -109,10 +107,11 @@ def gather_neighbours(
 def affinity(
     image: Float[Tensor, "channel height width"], dilations: Sequence[int] = DILATIONS
 ) -> Float[Tensor, "neighbour height width"]:
-    """Weight of each neighbour, a softmax over 8 a dilation of -|x - x_n| / (1e-8 + .1 s).
+    """Compute the weight of each neighbour, a softmax over all (8 per dilation) of -|x - x_n| /
+    (1e-8 + .1 s).
 
-    s is the deviation (unbiased) over all 3 x 3 neighbourhoods of a pixel, its own value once in
-    each; distances are means over the channels of the image.
+    s is the unbiased deviation over all 3 x 3 neighbourhoods of a pixel, which include its own
+    value once each; distances are means over the channels of the image.
     """
     # [K, 3, H, W]
     around = torch.stack([shift(image, dy, dx, d) for d, dy, dx in steps(dilations)])
@@ -122,14 +121,14 @@ def affinity(
 
 
 def steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """(dilation, dy, dx) of every neighbour."""
+    """Yield (dilation, dy, dx) of every neighbour."""
     return ((d, dy, dx) for d in dilations for dy, dx in STEPS)
 
 
 def shift(
     image: Num[Tensor, "channel height width"], dy: int, dx: int, distance: int
 ) -> Num[Tensor, "channel height width"]:
-    """For each pixel its neighbour; beyond the border the nearest pixel inside."""
+    """Return each pixel's neighbour; beyond the border the nearest pixel inside."""
     height, width = image.shape[1:]
     rows = (torch.arange(height, device=image.device) + dy * distance).clamp(0, height - 1)
     columns = (torch.arange(width, device=image.device) + dx * distance).clamp(0, width - 1)
@@ -139,6 +138,6 @@ def shift(
 def neighbours(
     size: tuple[int, int], dilations: Sequence[int], device: torch.device
 ) -> Int64[Tensor, "neighbour {size[0]*size[1]}"]:
-    """Number of each pixel's neighbour, row by row."""
+    """Return the number of each pixel's neighbour, row by row."""
     numbers = torch.arange(size[0] * size[1], device=device).view(1, *size)
     return torch.stack([shift(numbers, dy, dx, d).flatten() for d, dy, dx in steps(dilations)])

@@ -1,4 +1,4 @@
-"""Picture in, labels out: numpy at the door, tensors inside."""
+"""Predicts labels of pictures, with numpy inputs and outputs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from captionseg.records import Inputs, UserError
 from captionseg.remarks import quote, warn_once
 
 LENGTHY = 32
-"""Windows are scaled to 2048 pixels along the long side at most: the short one needs some patches
-yet.
+"""Largest aspect ratio: windows are scaled to at most 2048 pixels along the long side, and the
+short side needs a few patches.
 """
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model with what it takes to prepare a picture for it.
+    """A trained model that segments pictures.
 
     Attributes:
-        labeller: the model, and how it labels; classes are named with each picture.
-        prepare: picture -> inputs.
+        labeller: the model and its protocol; classes are given with each picture.
+        prepare: converts a picture to inputs.
     """
 
     labeller: Labeller
@@ -46,27 +46,27 @@ class Predictor:
         background: float | None = None,
         protocol: Protocol | None = None,
     ) -> Predictor:
-        """The model of a folder such as models/cocu-mil.
+        """Load a model from a folder such as models/cocu-mil.
 
         Args:
-            folder: that holds it.
+            folder: its folder.
             device: auto, cpu, cuda or cuda:N.
-            background: threshold of models with groups, in place of the saved one.
-            protocol: how a whole picture is labelled; None takes what was saved with the model.
+            background: threshold for models with groups, instead of the saved one.
+            protocol: how a picture is labelled; None uses what was saved with the model.
 
         Raises:
-            UserError: if the folder holds none, or one that knows no background.
+            UserError: if the folder has no model, or the model has no background threshold.
         """
         loaded, requested = LoadedModel.load(Path(folder), device=device), protocol or Protocol()
         if background is not None and not isinstance(loaded.model, HasZeroShotChoices):
             raise UserError(
-                f"{folder}: a {loaded.name} knows no background threshold; leave --background out"
+                f"{folder}: model {loaded.name} has no background threshold; omit --background"
             )
         options = ScoringOptions(requested, background=background, device=device)
         labeller = Labeller.of(loaded, options)
         if requested.masks and requested.masks.maker != "regions":
             check_segments(loaded.model, f"{folder}: a {loaded.name}")
-        # so that what it lacks is said now, and not with the first picture
+        # loaded now, so that missing files are reported before the first picture
         text_encoder(loaded.model, loaded.folder, loaded.frozen)
         return Predictor(labeller, labeller.preparation())
 
@@ -81,48 +81,47 @@ class Predictor:
         return self.labeller.protocol
 
     def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """[H, W] int16: for each pixel of a uint8 image [H, W, 3] the number of the label that fits
-        best.
+        """Return the number of the best label for each pixel of an image uint8 [H, W, 3], int16 [H,
+        W].
 
-        -1 where a model with a background threshold finds that none does.
+        -1 if no label reaches the background threshold of the model, if it has one.
 
         Raises:
-            UserError: for no label, or an array that is no such image.
+            UserError: for no labels, or an invalid image.
         """
         pixels = self._with_classes(labels, image).label(self.prepare(image)).astype(np.int16)
         if len(labels) == 1 and self.protocol.background.score is None:
             warn_once(
-                f"labels: with {quote(labels[0])} alone and no background every pixel is that; "
-                "name what else there is"
+                f"labels: with only {quote(labels[0])} and no background, every pixel gets this "
+                "label; add labels for the rest of the picture"
             )
         return pixels
 
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """[C, H, W] float32 mask logits: cosines of pixels and labels. Raises as `segment`."""
+        """Return mask logits float32 [C, H, W], cosines of pixels and labels; see `segment`."""
         return self._with_classes(labels, image).logits(self.prepare(image))
 
     def detect(
         self, image: np.ndarray, labels: Sequence[str], background: Sequence[str] = ()
     ) -> Detections:
-        """Masks that look like one of the labels, such as parts of things, more than like any of
-        the background.
+        """Detect masks that match a label, such as a part of a thing, better than any background
+        class.
 
         Args:
             image: uint8 [H, W, 3].
-            labels: what to look for; `classes` are their numbers.
-            background: what else there may be: other things, stuff, the whole of which labels are
-                parts.
+            labels: labels to detect; `classes` are their numbers.
+            background: other possible classes: things, stuff, or wholes of which labels are parts.
 
         Raises:
-            UserError: as `segment`, and for a model that reads no segments.
+            UserError: see `segment`, and for a model that does not read segments.
         """
         check_segments(self.model, "this model")
-        wanted = np.arange(len(labels) + len(background)) < len(labels)
+        reported = np.arange(len(labels) + len(background)) < len(labels)
         named = self._with_classes([*labels, *background] if labels else [], image)
-        return named.detect(self.prepare(image), wanted)
+        return named.detect(self.prepare(image), reported)
 
     def _with_classes(self, labels: Sequence[str], image: np.ndarray) -> Labeller:
-        """For these labels, and an image that is one."""
+        """Check the image and set the labels."""
         if not labels:
             raise UserError('labels: give at least one, for example --labels "zebra, grass"')
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -133,23 +132,19 @@ class Predictor:
         if self.labeller.reads.windows and max(height, width) > LENGTHY * min(height, width):
             raise UserError(
                 f"image: {width} x {height} pixels: one side is more than {LENGTHY} times the "
-                "other, which this model sees nothing of; cut it into parts"
+                "other, which this model cannot segment; cut it into parts"
             )
         return self.labeller.with_classes(labels)
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """uint8 [H, W, 3] of an image file, by the same rules as download has them
-    (`captionseg/images.py`).
+    """Read an image file as uint8 [H, W, 3], by the rules of `captionseg/images.py`.
 
     Raises:
-        UserError: if it is missing, no image, too large to open safely, or of pixels whose range
-            nobody knows.
+        UserError: if it is missing, not an image, too large, or has pixels of unknown range.
     """
     try:
         return images.read_pixels(images.read_contents(path), name=str(path))
     except images.Unreadable as error:
         missing = str(error) == "no such file"
-        raise UserError(
-            f"{path}: {'' if missing else 'not an image that can be read: '}{error}"
-        ) from None
+        raise UserError(f"{path}: {'' if missing else 'not a readable image: '}{error}") from None

@@ -1,4 +1,4 @@
-"""Pictures as models read them, from pixels alone, as the stages make them."""
+"""Prepares model inputs from pictures alone, exactly as the stages do."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
 def looks_at_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
-    """Whether a model, or the refinement of its masks, looks at where regions lie.
+    """Return whether a model, or the refinement of its masks, needs region labels.
 
     Args:
-        reads: of the model.
+        reads: what the model reads.
         refine: method of RefineParams.
-        masks: whether masks take the part of regions.
+        masks: whether masks replace regions.
     """
     return (reads.labels and not masks) or refine == "segments"
 
 
 def looks_at_pixels(reads: InputSpec, refine: str) -> bool:
-    """Whether a model, or the refinement of its masks, looks at pixels."""
+    """Return whether a model, or the refinement of its masks, needs pixels."""
     return bool(reads.picture) or refine == "pamr"
 
 
@@ -40,14 +40,14 @@ def preparation(
     encoder: Callable[[], Encoder] | None,
     maker: RegionMaker | None,
 ) -> Preparation:
-    """Picture -> what a model and the refinement of its masks read of it.
+    """Build the function from a picture to the inputs of a model and its refinement.
 
     Args:
-        reads: of the model.
+        reads: what the model reads.
         refine: method of RefineParams.
-        masks: makes masks that take the part of regions.
-        encoder: gives the frozen encoder; called where the model needs one.
-        maker: of regions; has to be there where they are looked at.
+        masks: makes masks that replace regions.
+        encoder: returns the frozen encoder; only called if the model needs it.
+        maker: makes regions; required if they are needed.
     """
     frozen = encoder() if encoder is not None and reads.encoder else None
     regions = looks_at_regions(reads, refine, masks is not None)
@@ -58,14 +58,14 @@ def preparation(
 
 @dataclass(frozen=True)
 class Preparation:
-    """Picture -> inputs, as the stages make them.
+    """Converts a picture to inputs, exactly as the stages do.
 
     Attributes:
-        reads: of the model.
-        encoder: of the features; None where the model needs none.
-        maker: of regions; None where nobody looks at them.
-        pixels: whether anybody looks at them.
-        masks: makes masks that take the part of regions, if anything does.
+        reads: what the model reads.
+        encoder: encoder of the features; None if the model needs none.
+        maker: makes regions; None if none are needed.
+        pixels: whether pixels are needed.
+        masks: makes masks that replace regions, if any.
     """
 
     reads: InputSpec
@@ -75,7 +75,7 @@ class Preparation:
     masks: MaskMaker | None = None
 
     def __call__(self, image: np.ndarray) -> Inputs:
-        """The inputs of uint8 [H, W, 3]."""
+        """Return the inputs of a picture uint8 [H, W, 3]."""
         size = (image.shape[0], image.shape[1])
         inputs = (
             pixel_inputs(normalise_image(image)[None], size)
@@ -86,7 +86,7 @@ class Preparation:
             inputs = replace(inputs, masks=stack_masks([self.masks.masks(image)[0]]))
         if self.encoder is None or self.reads.picture:
             return replace(inputs, **self.regions(image, None))
-        # fp16 as it is stored for training
+        # fp16, as stored for training
         dense = self.encoder.features([image]).dense[0].astype(np.float16)
         return replace(
             inputs,
@@ -95,7 +95,7 @@ class Preparation:
         )
 
     def regions(self, image: np.ndarray, dense: np.ndarray | None) -> dict[str, torch.Tensor]:
-        """Fields of Inputs: labels, and features where there are any."""
+        """Return fields of Inputs: labels of regions, and their features if there are any."""
         if self.maker is None:
             return {}
         labels = self.maker.regions(image)

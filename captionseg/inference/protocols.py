@@ -1,5 +1,5 @@
-"""How a model labels pictures, resolved once from what is saved, what is asked for, and protocols
-of the papers, under any of which any model can be scored as far as it makes sense for it.
+"""Resolves how a model labels pictures, from its saved context, the requested options and the
+papers' protocols, which apply to any model as far as they make sense for it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from captionseg.typed import replace_fields
 
 @dataclass(frozen=True)
 class Preset:
-    """How a paper labels pictures.
+    """The protocol of a paper.
 
     Attributes:
-        source: where that is written.
+        source: where it is described.
         protocol: windows, refinement, masks.
-        prompts: template set of the classes' names.
+        prompts: template set for class names.
         groups: fields of ZeroShot, for models with groups.
-        background: score below which a pixel is background, where a benchmark has one and publishes
-            none of its own.
+        background: score below which a pixel is background, for benchmarks with a background but
+            no published score.
     """
 
     source: str
@@ -39,7 +39,7 @@ class Preset:
 
 
 BACKGROUND = "background"
-"""Name of the class that is no thing, where it is the first of the classes."""
+"""Name of the background class, if it is the first class."""
 PUBLISHED = WindowParams(short_side=448, crop=448, stride=224)
 
 PROTOCOLS = {
@@ -72,8 +72,9 @@ PROTOCOLS = {
 
 
 def merge_with_preset(name: str, requested: Protocol) -> Protocol:
-    """The protocol of that name, but for what is asked for explicitly: windows other than the
-    default, a refinement, masks. Windows at once are always as asked."""
+    """Return the protocol of that name with explicit requests on top: windows other than the
+    default, refinement, masks, and always the batch of windows.
+    """
     preset, windows = PROTOCOLS[name].protocol, requested.windows
     if windows == WindowParams(batch=windows.batch):
         windows = replace(preset.windows, batch=windows.batch)
@@ -84,20 +85,19 @@ def merge_with_preset(name: str, requested: Protocol) -> Protocol:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How models are to label pictures, and how that is scored, as far as somebody asks for it.
+    """The requested options for labelling and scoring.
 
     Attributes:
-        protocol: how pictures are labelled; its `name` is of PROTOCOLS or empty. Windows are taken
-            as they are.
-        prompts: template set of the classes' names; empty takes the benchmark's, the protocol's, or
-            the one saved with each model, whichever there is first.
-        background: score of the background; None takes the protocol's, or the model's own.
-        threshold: of the background that was published for this benchmark, for the scores of the
-            protocol `groupvit`.
+        protocol: how pictures are labelled; its `name` is in PROTOCOLS or empty.
+        prompts: template set for class names; empty uses that of the benchmark, the protocol, or
+            the saved model, in this order.
+        background: score of the background; None uses the protocol's, or the model's.
+        threshold: background threshold published for this benchmark, for the scores of protocol
+            `groupvit`.
         device: auto, cpu, cuda or cuda:N.
-        bootstrap: data sets drawn for intervals.
-        most: detections of a picture and a class, where masks of things are scored.
-        seed: of the bootstrap.
+        bootstrap: number of bootstrap samples for intervals.
+        most: maximum number of detections per picture and class, for mask precision.
+        seed: seed of the bootstrap.
     """
 
     protocol: Protocol = field(default_factory=Protocol)
@@ -113,16 +113,16 @@ class ScoringOptions:
 def saved_protocol(
     model: Any, context: dict[str, Any], options: ScoringOptions, *, default: str = ""
 ) -> ResolvedProtocol:
-    """Windows, refinement, masks and prompts: as they are asked for, else as they were saved.
+    """Resolve windows, refinement, masks and prompts: as requested, otherwise as saved.
 
     Args:
         model: a Segmenter.
-        context: that it was saved with.
-        options: what is asked for.
-        default: template set of a benchmark, where the options name none.
+        context: its saved context.
+        options: requested options.
+        default: template set of a benchmark, if the options have none.
 
     Raises:
-        UserError, KeyError, TypeError: for a context that says nothing sensible about them.
+        UserError, KeyError, TypeError: for an invalid context.
     """
     saved = options.protocol.resolve(context)
     prompts = options.prompts or default
@@ -141,18 +141,18 @@ def resolve(
     default: str = "",
     background_class: bool | None = None,
 ) -> ResolvedProtocol:
-    """How a model labels pictures.
+    """Resolve how a model labels pictures.
 
     Args:
-        model: a Segmenter; nothing of it is changed.
-        saved: of `saved_protocol`.
-        options: what is asked for.
-        default: see there.
-        background_class: whether the first class is the background; None where classes are not
-            known yet: then pixels below the threshold, if there is one, are none of them.
+        model: a Segmenter, which is not changed.
+        saved: result of `saved_protocol`.
+        options: requested options.
+        default: see `saved_protocol`.
+        background_class: whether the first class is the background; None if the classes are not
+            known yet, in which case pixels below the threshold, if any, get no class.
 
     Raises:
-        UserError: for a background that is asked for where there is none.
+        UserError: for a background score without a background.
     """
     name, score = options.protocol.name, options.background
     choices = model.zero_shot if isinstance(model, HasZeroShotChoices) else None
@@ -177,18 +177,17 @@ def resolve(
 def apply_preset(
     model: Any, name: str, prompts: str, *, background: bool
 ) -> tuple[str, Any, list[str]]:
-    """What a paper's protocol asks of a model.
+    """Apply a paper's protocol to a model.
 
     Args:
         model: a Segmenter.
-        name: of PROTOCOLS.
-        prompts: template set that it was saved with.
-        background: whether it is one of the classes.
+        name: key of PROTOCOLS.
+        prompts: template set saved with the model.
+        background: whether the background is a class.
 
     Returns:
-        The template set, the choices of its inference (None where it has none) with their
-        background left as it is, and a line for each thing that the protocol asks for and the model
-        cannot do.
+        the template set; the model's inference settings, if any, with unchanged background; and a
+        line for each part of the protocol that the model does not support.
     """
     preset, reads, skipped = PROTOCOLS[name], model.config.reads, []
     choices = model.zero_shot if isinstance(model, HasZeroShotChoices) else None
@@ -212,8 +211,8 @@ def apply_preset(
 
 
 def published_background(choices: Any, options: ScoringOptions) -> tuple[float | None, list[str]]:
-    """What a protocol has for the background, and a line where it is meant for other scores than
-    those of a model with these choices of inference.
+    """Return a protocol's background score, and a line if it is not applicable to the scores of a
+    model with these inference settings.
     """
     preset = PROTOCOLS[options.protocol.name]
     score = (options.threshold if preset.groups else None) or preset.background
@@ -229,19 +228,19 @@ def published_background(choices: Any, options: ScoringOptions) -> tuple[float |
 def choose_background(
     choices: Any, background_class: bool | None, score: float | None
 ) -> Background:
-    """How pixels become background.
+    """Choose how pixels become background.
 
     Args:
-        choices: of a model's inference; None where it has none.
+        choices: inference settings of the model; None if it has none.
         background_class: see `resolve`.
-        score: that was asked for; None takes the model's, if it has one.
+        score: requested score; None uses the model's, if any.
 
     Raises:
-        UserError: for a score where there is no background.
+        UserError: for a score without a background.
     """
     if background_class is False:
         if score is not None:
-            raise UserError("--background: this benchmark has no background class; leave it out")
+            raise UserError("--background: this benchmark has no background class; omit the option")
         return Background()
     without = Background("word") if background_class else Background()
     if choices is None:
@@ -251,9 +250,8 @@ def choose_background(
 
 
 def describe_protocol(protocol: ResolvedProtocol, model: Any) -> dict[str, Any]:
-    """A protocol in words and numbers, for results: prompts and refine, and where there are any
-    background, windows, masks, and of a paper's protocol name, source and what of it the model
-    cannot do (skipped).
+    """Describe a protocol for results: prompts and refine; if applicable background, windows and
+    masks; and for a paper's protocol its name, source and unsupported parts (skipped).
     """
     reads = model.config.reads
     out: dict[str, Any] = {

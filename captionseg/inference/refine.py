@@ -1,6 +1,4 @@
-"""Refinement of mask logits after any model: along the edges of the picture, or by its classical
-segments.
-"""
+"""Refines the mask logits of any model, along the edges of the picture or by its regions."""
 
 from __future__ import annotations
 
@@ -15,14 +13,13 @@ from captionseg.typed import Count, Natural
 
 @dataclass(frozen=True)
 class RefineParams:
-    """What is done to mask logits before each pixel takes its best class.
+    """Refinement of mask logits before each pixel takes its best class.
 
     Attributes:
-        method: none; pamr (CoCu's local consistency, and what TCL and CoDe do at last); segments
-            gives each class the mean of its logits over each class-agnostic region.
-        side: PAMR works on a grid of so many cells along the short side, a quarter of the window in
-            TCL.
-        iterations, dilations: of PAMR.
+        method: none; pamr (CoCu's local consistency, and the last step of TCL and CoDe); segments
+            averages the logits of each class over each class-agnostic region.
+        side: number of cells along the short side of PAMR's grid; in TCL a quarter of the window.
+        iterations, dilations: parameters of PAMR.
     """
 
     method: Literal["none", "pamr", "segments"] = "none"

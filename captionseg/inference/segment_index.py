@@ -155,8 +155,8 @@ def load_index(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
     )
     if not len(ids) == index.index.ntotal == count:
         raise UserError(
-            f"{folder}: {index.index.ntotal} embeddings and {len(ids)} ids of {count} segments; "
-            "delete it, it is made again"
+            f"{folder}: {index.index.ntotal} embeddings and {len(ids)} ids for {count} segments; "
+            "delete it to build it again"
         )
     return SegmentIndex(index, ids, segments)
 

@@ -35,7 +35,7 @@ class WindowParams:
 
     def __post_init__(self) -> None:
         if min(self.short_side, self.crop, self.stride) < 0 or self.batch < 1:
-            raise ValueError("windows: sizes must not be below 0, and batch not below 1")
+            raise ValueError("windows: sizes must not be negative, and batch must be at least 1")
         if self.crop and self.stride > self.crop:
             raise ValueError(
                 f"windows: a stride of {self.stride} leaves gaps between crops of {self.crop}"

@@ -1,3 +1,1 @@
-"""The report of a run: metrics.json, plots, pictures and one page. Nothing here decides anything
-but the gate.
-"""
+"""The report of a run: metrics.json, plots, pictures and one page."""

@@ -1,4 +1,4 @@
-"""What the stages left on disk, loaded when the report first asks for it."""
+"""The files that the stages wrote, loaded on first use."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ from captionseg.training.curve import read as read_curve
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages left what the report reads; `recipes` has a JSON for each, `areas` a table,
-    `curation`, `validation` are JSON."""
+    """Paths of what the report reads. `recipes` has a JSON file per recipe, `areas` a table per
+    recipe; `curation` and `validation` are JSON files.
+    """
 
     prepared: PreparedFolders
     truth: Path
@@ -52,8 +53,8 @@ class Artifacts:
     """The artifacts of one run.
 
     Attributes:
-        folders: where they are.
-        recipes: of params.yaml, in the order in which they are shown.
+        folders: their paths.
+        recipes: recipes of params.yaml, in display order.
     """
 
     folders: Folders
@@ -61,13 +62,13 @@ class Artifacts:
 
     @cached_property
     def pairs(self) -> dict[str, dict[str, Any]]:
-        """uid -> row of PAIRS, and its shard, of every picture, in shard order."""
+        """uid -> row of PAIRS with its shard, for every picture, in shard order."""
         rows = read_pairs(self.folders.prepared.pairs).to_pylist()
         return {row["uid"]: row for row in rows}
 
     @cached_property
     def statuses(self) -> list[str]:
-        """The status of every source row, failures too."""
+        """The status of every source row, including failures."""
         pairs = self.folders.prepared.pairs
         return [
             status
@@ -77,37 +78,37 @@ class Artifacts:
 
     @cached_property
     def classes(self) -> ClassTable:
-        """Of the truth; without names where nothing is known."""
+        """The classes of the truth; without names if there is no truth."""
         return read_classes(self.folders.truth)
 
     @cached_property
     def truth(self) -> pa.Table:
-        """Schema TRUTH."""
+        """The truth, with schema TRUTH."""
         return read_truth(self.folders.truth)
 
     @cached_property
     def known_classes(self) -> dict[str, frozenset[str]]:
-        """uid -> names of all classes in the picture, where they are known."""
+        """uid -> names of all classes in the picture, for pictures whose classes are known."""
         columns = self.truth["uid"].to_pylist(), self.truth["concepts"].to_pylist()
         return {uid: frozenset(names) for uid, names in zip(*columns, strict=True)}
 
     def masks(self, uids: Iterable[str]) -> dict[str, np.ndarray]:
-        """uid -> true labels uint8 [H, W] of those pictures whose truth is known."""
+        """uid -> true labels uint8 [H, W], for pictures with a true mask."""
         rows = of(self.truth, uids)
         columns = rows["uid"].to_pylist(), rows["mask"].to_pylist()
         return {uid: decode_mask(mask) for uid, mask in zip(*columns, strict=True) if mask}
 
     @cached_property
     def rules(self) -> list[str]:
-        """Curation rules that were run, in the order of RULES; variants after them, by name."""
-        found = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
-        return [*(name for name in RULES if name in found), *sorted(found - set(RULES))]
+        """Curation rules that ran, in the order of RULES, then variants by name."""
+        names = {file.parent.name for file in self.folders.supervision.glob("*/[0-9]*.parquet")}
+        return [*(name for name in RULES if name in names), *sorted(names - set(RULES))]
 
     def concepts(self, rule: str, uids: Iterable[str]) -> dict[str, list[tuple[str, float]]]:
-        """uid -> the concepts that one rule gives a picture, best first, each with its score."""
+        """uid -> the concepts that a rule gives a picture, with their scores, best first."""
         table = read_tables(self.folders.supervision / rule, schema=SUPERVISION)
-        found = from_table(of(table, uids))
-        rows = zip(found.uid, found.to_texts(), found.score.tolist(), strict=True)
+        supervision = from_table(of(table, uids))
+        rows = zip(supervision.uid, supervision.to_texts(), supervision.score.tolist(), strict=True)
         return {uid: list(zip(texts, scores)) for uid, texts, scores in rows}  # scores are padded
 
     @cached_property
@@ -116,7 +117,7 @@ class Artifacts:
         return list(self.folders.prepared.row_of())
 
     def neighbours(self, uids: Iterable[str], count: int) -> dict[str, list[str]]:
-        """uid -> uids of the pictures most like it."""
+        """uid -> uids of the most similar pictures."""
         number = {uid: row for row, uid in enumerate(self.rows)}
         file = self.folders.prepared.index / "neighbours.parquet"
         table = read_table(file, schema=NEIGHBOURS, columns=["neighbours"])
@@ -127,13 +128,13 @@ class Artifacts:
 
     @cached_property
     def recall(self) -> dict[str, float]:
-        """What the indexes found of the nearest rows; empty where their search was exact."""
+        """Recall of the approximate indexes; empty if the search was exact."""
         file = self.folders.prepared.index / RECALL
         return read_json(file) if file.exists() else {}
 
     @cached_property
     def segments(self) -> pa.Table:
-        """Schema SEGMENTS."""
+        """The segments, with schema SEGMENTS."""
         return read_tables(self.folders.segments, schema=SEGMENTS)
 
     @cached_property
@@ -143,23 +144,21 @@ class Artifacts:
 
     @cached_property
     def validation(self) -> dict[str, Any]:
-        """What the expectations found."""
+        """The results of the expectations."""
         return read_json(self.folders.validation)
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Any]]:
-        """recipe -> what its evaluation wrote, for recipes that were scored: without a truth there
-        are none.
-        """
+        """recipe -> its evaluation, for recipes that were scored; none without a truth."""
         files = {name: self.folders.recipes / f"{name}.json" for name in self.recipes}
-        found = {name: read_json(file) for name, file in files.items() if file.exists()}
-        return {name: evaluation for name, evaluation in found.items() if evaluation["scores"]}
+        evaluations = {name: read_json(file) for name, file in files.items() if file.exists()}
+        return {
+            name: evaluation for name, evaluation in evaluations.items() if evaluation["scores"]
+        }
 
     @cached_property
     def areas(self) -> dict[str, np.ndarray]:
-        """recipe -> areas [n, seeds, 3, C] of the pictures that were scored, in the same order for
-        all.
-        """
+        """recipe -> areas [n, seeds, 3, C] of the scored pictures, in the same order for all."""
         files = [self.folders.areas / f"{name}.parquet" for name in self.scores]
         return dict(zip(self.scores, read_areas(files, len(self.classes.names)), strict=True))
 
@@ -168,23 +167,23 @@ class Artifacts:
         """recipe -> seed -> fit.json, for recipes that were trained."""
         files = {name: self.of_seeds(name, "fit.json") for name in self.recipes}
         return {
-            name: {seed: read_json(file) for seed, file in found.items()}
-            for name, found in files.items()
-            if found
+            name: {seed: read_json(file) for seed, file in seeds.items()}
+            for name, seeds in files.items()
+            if seeds
         }
 
     @cached_property
     def curves(self) -> dict[str, dict[int, list[tuple[int, str, float]]]]:
-        """recipe -> seed -> rows (step, name, value), for recipes that learnt something."""
+        """recipe -> seed -> rows (step, name, value), for recipes that were trained."""
         files = {name: self.of_seeds(name, "curve.csv") for name in self.fits}
         return {
-            name: {seed: read_curve(file) for seed, file in found.items()}
-            for name, found in files.items()
-            if found
+            name: {seed: read_curve(file) for seed, file in seeds.items()}
+            for name, seeds in files.items()
+            if seeds
         }
 
     def of_seeds(self, recipe: str, name: str) -> dict[int, Path]:
-        """seed -> a file of each of a recipe's seeds, lowest seed first."""
+        """Return seed -> path of a file, for each seed of a recipe, lowest seed first."""
         files = {
             int(file.parent.name): file
             for file in (self.folders.models / recipe).glob(f"seeds/*/{name}")
@@ -192,14 +191,14 @@ class Artifacts:
         return dict(sorted(files.items()))
 
     def images(self, uids: Iterable[str]) -> dict[str, np.ndarray]:
-        """uid -> uint8 [H, W, 3]. Nothing else of their shards is decoded."""
-        wanted = set(uids)
-        shards = sorted({self.pairs[uid]["shard"] for uid in wanted})
+        """uid -> uint8 [H, W, 3]; only these pictures are decoded."""
+        chosen = set(uids)
+        shards = sorted({self.pairs[uid]["shard"] for uid in chosen})
         folder = self.folders.prepared.pairs
-        return {uid: image for shard in shards for uid, image in read_images(folder, shard, wanted)}
+        return {uid: image for shard in shards for uid, image in read_images(folder, shard, chosen)}
 
 
 def of(table: pa.Table, uids: Iterable[str]) -> pa.Table:
-    """The rows of some pictures."""
-    wanted = set(uids)
-    return table.filter(pa.array([uid in wanted for uid in table["uid"].to_pylist()], pa.bool_()))
+    """Return the rows of some pictures."""
+    chosen = set(uids)
+    return table.filter(pa.array([uid in chosen for uid in table["uid"].to_pylist()], pa.bool_()))

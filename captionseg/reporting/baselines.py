@@ -1,4 +1,4 @@
-"""Which recipe another one is compared with: its baseline, its control."""
+"""The recipes that a recipe is compared with: its baseline and its control."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from captionseg.recipes import Recipe
 
 
 def find_baseline(recipes: Mapping[str, Recipe], name: str) -> str | None:
-    """The recipe of the same model that learns from caption nouns alone; None for itself, or
-    without one.
+    """Return the recipe with the same model that learns from caption nouns alone; None if there is
+    none or it is the recipe itself.
     """
-    found = (
+    baselines = (
         other
         for other, recipe in recipes.items()
         if recipe.curation == recipe.archive == "nouns" and recipe.model == recipes[name].model
     )
-    first = next(found, None)
+    first = next(baselines, None)
     return first if first != name else None
 
 
 def find_control(recipes: Mapping[str, Recipe], name: str) -> str | None:
-    """The recipe that shares everything with this one but its texts, which are the caption's nouns.
+    """Return the recipe that differs from this one only in its texts, which are caption nouns.
 
-    What is gained over it is the gain of better texts; the rest of the gain is that of a better
-    negative mask.
+    The gain over the control is due to better texts; the rest of the gain over the baseline is due
+    to a better negative mask.
     """
     recipe = recipes[name]
     if recipe.curation == "nouns":
@@ -41,5 +41,5 @@ def find_control(recipes: Mapping[str, Recipe], name: str) -> str | None:
 
 
 def is_control(recipe: Recipe) -> bool:
-    """Caption nouns as texts, another rule's archive as negative mask."""
+    """Return whether a recipe has caption nouns as texts, but another rule's archive."""
     return recipe.curation == "nouns" != recipe.archive

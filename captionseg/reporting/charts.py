@@ -1,5 +1,5 @@
-"""Charts as PNG, each for light and for dark pages. The same bytes for the same numbers: no dates,
-no versions.
+"""Charts as PNG, each in a light and a dark version. Equal numbers give equal bytes: no dates, no
+versions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from captionseg.storage.writing import atomic_path
 HUES = ("#2f6fde", "#d9542b", "#159a72", "#a347c9", "#c98a00", "#0e96b0", "#d13b7c", "#6d8a12")
 GREY = "#8a8a85"
 GREYS = ("-", ":", "-.", "--")
-"""Dashes of baselines, in their order."""
+"""Line styles of the baselines, in order."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a page: text, what is faint, the ground."""
+    """Colours of a page: text, faint lines, background."""
 
     suffix: str
     ink: str
@@ -44,7 +44,9 @@ THEMES = (
 
 @dataclass(frozen=True)
 class Style:
-    """How a recipe looks in every chart; a control has its recipe's colour, dashed and lighter."""
+    """The look of a recipe in every chart; a control has its recipe's colour, dashed and
+    lighter.
+    """
 
     colour: str
     dashes: str
@@ -52,8 +54,8 @@ class Style:
 
 
 def choose_styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
-    """Grey for baselines, told apart by their dashes; a colour for each other recipe, the same one
-    for its control.
+    """Choose the styles of recipes: baselines are grey with different dashes, every other recipe
+    has a colour that its control shares.
     """
     out: dict[str, Style] = {}
     own = [
@@ -71,21 +73,19 @@ def choose_styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
 
 
 def format_signed(value: float, decimals: int = 1) -> str:
-    """A number with its sign, a real minus, and none at all for a zero."""
+    """Format a number with its sign and a typographic minus; zero has no sign."""
     text = f"{value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def mix_colours(colour: str, ground: str, share: float) -> tuple[float, ...]:
-    """A colour as it looks when it lies on a ground with an opacity; unlike it, it hides what is
-    below.
-    """
+    """Return the opaque colour that looks like `colour` drawn on `ground` with an opacity."""
     first, second = (np.array(to_rgb(c)) for c in (colour, ground))
     return tuple((share * first + (1 - share) * second).tolist())
 
 
 def draw(path: Path, size: tuple[float, float], paint: Callable[[Figure, Theme], None]) -> None:
-    """Write PATH.png and PATH_dark.png of a chart of `size` inches."""
+    """Draw a chart of `size` inches as PATH.png and PATH_dark.png."""
     for theme in THEMES:
         settings: Any = {
             "text.color": theme.ink,
@@ -123,8 +123,8 @@ def draw_curves(
     curves: Mapping[str, Mapping[int, Sequence[tuple[int, str, float]]]],
     looks: Mapping[str, Style],
 ) -> None:
-    """Loss and tune mIoU over steps: a line for each recipe's mean, a thin one for each of its
-    seeds.
+    """Draw loss and tune mIoU over steps: a line for the mean of each recipe, a thin one
+    per seed.
     """
 
     def paint(figure: Figure, theme: Theme) -> None:
@@ -162,11 +162,9 @@ def draw_curves(
 def _lines(
     axes: Axes, seeds: Sequence[Sequence[tuple[int, float]]], look: Style, label: str
 ) -> None:
-    """The thin lines of some seeds and the line of their mean, over the steps that all of them
-    have.
-    """
+    """Draw thin lines for single seeds and a line for their mean over the steps they share."""
     lines = [np.array(rows, float).reshape(-1, 2) for rows in seeds]
-    # a loss is read by its course, not by its batches
+    # smoothed, to show the trend rather than single batches
     window = max(1, max(len(line) for line in lines) // 20)
     for line in lines:
         line[:, 1] = _smooth(line[:, 1], window)
@@ -191,7 +189,7 @@ def _lines(
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Trailing means over `window` values, over fewer at the start."""
+    """Return trailing means over `window` values, fewer at the start."""
     total = np.cumsum(np.concatenate([[0.0], values]))
     end = np.arange(1, len(values) + 1)
     start = np.maximum(0, end - window)
@@ -201,7 +199,7 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
 def draw_recipes(
     path: Path, scores: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Style]
 ) -> None:
-    """mIoU of every recipe, its 95 % interval, a dot for each seed."""
+    """Draw the mIoU of every recipe with its 95 % interval and a dot per seed."""
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
@@ -249,13 +247,13 @@ def draw_classes(
     names: tuple[str, str],
     looks: tuple[Style, Style],
 ) -> None:
-    """IoU of classes by two recipes, joined by a line.
+    """Draw the IoU of classes for two recipes, joined by a line.
 
     Args:
         path: without suffix.
-        rows: (class, kind, IoU by the first, IoU by the second), in the order in which they stand.
-        names: of both recipes.
-        looks: of both.
+        rows: (class, kind, IoU of the first recipe, IoU of the second), in display order.
+        names: names of both recipes.
+        looks: styles of both recipes.
     """
 
     def paint(figure: Figure, theme: Theme) -> None:

@@ -1,4 +1,4 @@
-"""How much better one recipe is than another: a paired bootstrap over the pictures that both were
+"""The difference between two recipes, by a paired bootstrap over the pictures both were
 scored on.
 """
 
@@ -15,15 +15,15 @@ from captionseg.storage.reading import read_table
 def compute_difference(
     folder: Path, one: str, other: str, *, samples: int, seed: int
 ) -> Difference:
-    """mIoU of a recipe less that of another, 0 to 100, each the mean over its seeds; see
-    `metrics.paired_difference`.
+    """Compute the mIoU of one recipe minus that of another, 0 to 100, each a mean over its seeds;
+    see `metrics.paired_difference`.
 
     Args:
-        folder: that the stage evaluate left areas in.
+        folder: folder of the areas that stage evaluate wrote.
         one: name of a recipe.
-        other: name of the recipe that it is compared with.
-        samples: bootstrap data sets.
-        seed: of the draws.
+        other: name of the recipe to compare it with.
+        samples: number of bootstrap samples.
+        seed: seed of the bootstrap.
 
     Raises:
         UserError: for a recipe that was not scored.
@@ -31,15 +31,17 @@ def compute_difference(
     files = [folder / f"{name}.parquet" for name in (one, other)]
     if missing := next((file for file in files if not file.is_file()), None):
         known = ", ".join(sorted(path.stem for path in folder.glob("*.parquet"))) or "none"
-        raise UserError(f"{missing}: no areas of that recipe (there: {known}); run `dvc repro`")
+        raise UserError(f"{missing}: no areas of this recipe (found: {known}); run `dvc repro`")
     classes = [
         read_table(file, schema=SCHEMA, columns=["class"])["class"].to_numpy().max(initial=0)
         for file in files
     ]
     areas = read(files, 1 + int(max(classes)))
-    if not all(len(found) and found.any((1, 2, 3)).all() for found in areas):
+    if not all(len(difference) and difference.any((1, 2, 3)).all() for difference in areas):
         raise UserError(
             f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`"
         )
-    found = paired_difference(*areas, samples=samples, seed=seed)
-    return Difference(100 * found.mean, 100 * found.low, 100 * found.high, found.better)
+    difference = paired_difference(*areas, samples=samples, seed=seed)
+    return Difference(
+        100 * difference.mean, 100 * difference.low, 100 * difference.high, difference.better
+    )

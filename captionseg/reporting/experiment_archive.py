@@ -1,8 +1,6 @@
-"""What an experiment found, kept beside the committed run: a small folder of text files that
-outlives the workspace.
+"""Keeps the results of an experiment as a small folder of text files, next to the committed run.
 
-`dvc exp run` leaves an experiment in the workspace, and the next run of the committed params writes
-over it.
+`dvc exp run` leaves an experiment in the workspace, where the next run overwrites it.
 """
 
 from __future__ import annotations
@@ -20,19 +18,19 @@ from captionseg.storage.reading import read_json
 from captionseg.storage.writing import atomic_path, write_csv, write_json
 
 ROWS = 50
-"""Of curves.csv, about so many a seed."""
+"""Approximate number of rows of curves.csv that are kept per seed."""
 
 DESCRIBED = {"curation": "", "archive": "", "model": "segment_mil", "settings": {}}
-"""What experiment.json says of a recipe, and what it is where params.yaml leaves it out."""
+"""Fields of a recipe in experiment.json -> the default if params.yaml leaves them out."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the last run left.
+    """The results of the last run.
 
     Attributes:
-        params: params.yaml, as it is read from YAML.
-        lock: dvc.lock likewise: with which params each stage ran; empty where DVC did not run it.
+        params: params.yaml, parsed.
+        lock: dvc.lock, parsed, with the params that each stage ran with; empty if DVC did not run.
         reports: the folder of reports.
     """
 
@@ -44,50 +42,52 @@ class Workspace:
 def select_recipes(
     recipes: Iterable[str], committed: Iterable[str], named: Sequence[str]
 ) -> list[str]:
-    """The recipes that an experiment is about: those that are named, in that order, then those not
-    committed yet.
+    """Return the recipes of an experiment: the named ones, in that order, then the uncommitted
+    ones.
 
     Raises:
-        UserError: for a name that is no recipe, or if nothing is left.
+        UserError: for an unknown recipe, or if there are none.
     """
     recipes, committed = list(recipes), set(committed)
     if unknown := [name for name in named if name not in recipes]:
         raise UserError(
             f"recipes.{unknown[0]}: no such recipe in params.yaml (valid: {', '.join(recipes)})"
         )
-    found = list(dict.fromkeys([*named, *(name for name in recipes if name not in committed)]))
-    if not found:
+    chosen = list(dict.fromkeys([*named, *(name for name in recipes if name not in committed)]))
+    if not chosen:
         raise UserError(
-            "every recipe of params.yaml is committed, so it holds no experiment; name some by "
-            "--recipes"
+            "params.yaml has no recipes that are not committed, so there is no experiment to keep; "
+            "name recipes with --recipes"
         )
-    return found
+    return chosen
 
 
 def archive_experiment(
     space: Workspace, name: str, about: str, recipes: Sequence[str], *, folder: Path
 ) -> dict[str, Any]:
-    """Copy the experiment into `folder`/`name`, over what is there; the same bytes for the same
-    workspace.
+    """Copy the experiment to `folder`/`name`, replacing an older copy. Equal workspaces give equal
+    bytes.
 
-    Writes experiment.json, metrics.json (of these recipes, of data, curation and segments),
-    recipes/RECIPE.json and curves.csv, at most about ROWS rows a seed.
+    Writes experiment.json, metrics.json (these recipes, data, curation and segments),
+    recipes/RECIPE.json and curves.csv with at most about ROWS rows per seed.
 
     Args:
         space: the workspace.
-        name: of the experiment, a word.
-        about: what it is to show.
-        recipes: of `subjects`.
-        folder: of all experiments.
+        name: name of the experiment, one word.
+        about: what it shows.
+        recipes: recipes to keep, see `select_recipes`.
+        folder: folder of all experiments.
 
     Returns:
-        what metrics.json holds.
+        the content of metrics.json.
 
     Raises:
-        UserError: if the reports are not those of the params.
+        UserError: if the reports do not match the params.
     """
     if not re.fullmatch(r"[\w-]+", name):
-        raise UserError(f"{name!r} is no name for an experiment; take letters, digits, - and _")
+        raise UserError(
+            f"{name!r} is not a valid experiment name; use only letters, digits, - and _"
+        )
     check_up_to_date(space)
     metrics = _json(space.reports / "metrics.json")
     for recipe in recipes:
@@ -96,7 +96,7 @@ def archive_experiment(
             or not (space.reports / "recipes" / f"{recipe}.json").exists()
         ):
             raise UserError(
-                f"recipe {recipe} has no score in {space.reports}: the reports are older than "
+                f"recipe {recipe} has no score in {space.reports}, so the reports are older than "
                 "params.yaml; run `dvc exp run` first"
             )
     described = {
@@ -106,13 +106,13 @@ def archive_experiment(
         | {"about": (space.params.get("about") or {}).get(recipe, "")}
         for recipe in recipes
     }
-    found = {
+    kept = {
         "recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
         **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics},
     }
     with atomic_path(folder / name) as part:
         write_json({"name": name, "about": about, "recipes": described}, part / "experiment.json")
-        write_json(found, part / "metrics.json")
+        write_json(kept, part / "metrics.json")
         for recipe in recipes:
             write_json(
                 _json(space.reports / "recipes" / f"{recipe}.json"),
@@ -121,29 +121,29 @@ def archive_experiment(
         write_csv(
             part / "curves.csv", *read_curves(space.reports / "plots" / "curves.csv", recipes)
         )
-    return found
+    return kept
 
 
 def check_up_to_date(space: Workspace) -> None:
-    """Do the stages' params, as DVC wrote them down, agree with params.yaml?
+    """Check that the params in dvc.lock agree with params.yaml.
 
     Raises:
         UserError: naming the first that does not.
     """
     for source, path, stage in find_outdated_reads(space.lock, space.params["recipes"]):
         raise UserError(
-            f"{path}: stage {source} wrote it anew after stage {stage} read it: the reports are "
-            "older; run `dvc exp run` to its end first"
+            f"{path}: stage {source} rewrote it after stage {stage} read it, so the reports are "
+            "outdated; let `dvc exp run` finish first"
         )
     for stage, entry in space.lock.get("stages", {}).items():
         member = stage.partition("@")[2]
         if member and member not in space.params["recipes"]:
-            continue  # a recipe that was there once
+            continue  # a recipe that was removed
         for key, value in entry.get("params", {}).get("params.yaml", {}).items():
             if _at(space.params, key) != value:
                 raise UserError(
-                    f"{key} of params.yaml is not what stage {stage} ran with: the reports are "
-                    "older; run `dvc exp run` first"
+                    f"{key}: changed in params.yaml since stage {stage} ran, so the reports are "
+                    "outdated; run `dvc exp run` first"
                 )
 
 
@@ -154,10 +154,10 @@ def _at(params: Any, key: str) -> Any:
 
 
 def read_curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of plots/curves.csv, of some recipes and thinned; without the file or rows,
-    none.
+    """Read the header of plots/curves.csv and its rows for some recipes, thinned; no rows without
+    the file.
 
-    Every row that has a score of the tune split stays while these are fewer than ROWS.
+    Rows with a tune score are kept first, up to ROWS.
     """
     if not path.exists():
         return ["recipe", "seed", "step", "loss", "tune_miou"], []
@@ -167,12 +167,12 @@ def read_curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[lis
     for row in rows:
         if row[0] in recipes:
             of_seed.setdefault((row[0], row[1]), []).append(row)
-    return header, [row for found in of_seed.values() for row in thin(found)]
+    return header, [row for scores in of_seed.values() for row in thin(scores)]
 
 
 def thin(rows: Sequence[list[str]]) -> list[list[str]]:
-    """At most ROWS of the rows of a seed, those with a score (the last column) first of all, the
-    rest evenly spaced.
+    """Return at most ROWS rows of a seed: rows with a score (the last column) first, the rest
+    evenly spaced.
     """
     scored = [i for i, row in enumerate(rows) if row[-1]]
     others = [i for i, row in enumerate(rows) if not row[-1]]
@@ -181,7 +181,7 @@ def thin(rows: Sequence[list[str]]) -> list[list[str]]:
 
 
 def space_evenly(items: Sequence[int], most: int) -> list[int]:
-    """At most so many of the items, evenly spaced, the first and the last among them."""
+    """Return at most `most` items, evenly spaced, including the first and the last."""
     if len(items) <= most:
         return list(items)
     if most < 2:
@@ -190,11 +190,11 @@ def space_evenly(items: Sequence[int], most: int) -> list[int]:
 
 
 def format_scores(metrics: Mapping[str, Any]) -> list[str]:
-    """The scores of a kept experiment as a table for a terminal: recipe, benchmark, mIoU, interval,
-    sd over seeds.
+    """Format the scores of a kept experiment as a table for a terminal: recipe, benchmark, mIoU,
+    interval, sd over seeds.
     """
     rows = [("recipe", "benchmark", "mIoU", "95 % interval", "sd")]
-    for recipe, found in metrics["recipes"].items():
+    for recipe, scores in metrics["recipes"].items():
         rows += [
             (
                 recipe,
@@ -203,7 +203,7 @@ def format_scores(metrics: Mapping[str, Any]) -> list[str]:
                 f"{s['miou_low']:.1f} to {s['miou_high']:.1f}",
                 f"{s['miou_std']:.2f}",
             )
-            for benchmark, s in found.items()
+            for benchmark, s in scores.items()
             if "miou" in s
         ]
     width = [max(map(len, column)) for column in zip(*rows, strict=True)]

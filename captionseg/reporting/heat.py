@@ -1,5 +1,4 @@
-"""Where two models find what a caption leaves out: maps of single concepts (CoCu, Fig. 3b and
-4)."""
+"""Heat maps of concepts that a caption leaves out, for two models (CoCu, Figs. 3b and 4)."""
 
 from __future__ import annotations
 
@@ -33,11 +32,9 @@ from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import HEAT, SHOWN, draw, find_names
 from captionseg.reporting.rendering import View
 
-COLOURS = "viridis"  # even in lightness, and the same to the colour-blind
+COLOURS = "viridis"  # perceptually uniform and readable for colour-blind people
 TOP = 5.0
-"""Standard deviations at which the scale of colours ends, below a class that stands out from a
-hundred others.
-"""
+"""End of the colour scale in standard deviations; a class among a hundred can exceed it."""
 
 
 def compare(
@@ -49,20 +46,20 @@ def compare(
     *,
     seed: int,
 ) -> View:
-    """Maps of the largest unnamed concept of some pictures by two recipes; nothing without two, or
-    without a truth.
+    """Draw heat maps of the largest concept that the caption does not name, for two recipes.
 
     Args:
         run: the artifacts.
-        pair: a curated recipe and its baseline.
-        params: how many pictures, of which split. Which ones, and which concepts, no score decides.
-        protocol: how pictures are labelled; its refinement too.
-        folder: out; heat_N.jpg (the picture), heat_N_RECIPE.jpg, and heat.jpg with all of them.
-        seed: of the draw.
+        pair: a curated recipe and its baseline; None draws nothing.
+        params: number of pictures, and their split. Pictures and concepts are chosen without
+            looking at scores.
+        protocol: how pictures are labelled and refined.
+        folder: output folder: heat_N.jpg (the picture), heat_N_RECIPE.jpg, and heat.jpg with all.
+        seed: seed for drawing pictures.
 
     Returns:
-        rows, stops (colours of the scale, low to high) and top (where it ends); empty where there
-        is nothing to show.
+        rows, stops (colours of the scale, low to high) and top (end of the scale); empty if there
+        is nothing to show, for example without a truth.
     """
     left_out = {
         uid: names for uid, names in find_unnamed_concepts(run, params.split).items() if names
@@ -77,7 +74,7 @@ def compare(
     frozen = functools.cache(
         lambda: load_encoder(run.folders.prepared.encoder, device=params.device)
     )
-    found = {
+    activations = {
         name: compute_activations(run, name, shown, frozen, protocol, params.device)
         for name in recipes
     }
@@ -86,14 +83,14 @@ def compare(
         text, title = run.classes.names[concept], f"heat_{number}"
         drawn = {
             "": draw_outline(images[uid], true),
-            **{name: tint(images[uid], found[name][uid] / top, true) for name in recipes},
+            **{name: tint(images[uid], activations[name][uid] / top, true) for name in recipes},
         }
         files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in drawn}
         small = {name: fit(picture, SHOWN) for name, picture in drawn.items()}
         for name, picture in small.items():
             write_picture(picture, folder / files[name])
         maps = [
-            {"name": name, "file": files[name], **compute_means(found[name][uid], true)}
+            {"name": name, "file": files[name], **compute_means(activations[name][uid], true)}
             for name in recipes
         ]
         views.append(
@@ -110,11 +107,11 @@ def compare(
 
 
 # ------------------------------------------------------------------------------------------------
-# what is shown
+# concepts and their scores
 
 
 def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:
-    """uid -> known concepts that the caption does not name, of the pictures of a split."""
+    """Return uid -> known concepts that the caption does not name, for the pictures of a split."""
     uids = [
         uid for uid, row in run.pairs.items() if row["split"] == split and uid in run.known_classes
     ]
@@ -127,10 +124,10 @@ def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:
 def select_concepts(
     masks: Mapping[str, np.ndarray], left_out: Mapping[str, set[str]], names: Sequence[str]
 ) -> dict[str, tuple[int, np.ndarray]]:
-    """uid -> the concept that is left out of most pixels, and where it is.
+    """Return uid -> the left-out concept with the largest area, and its mask.
 
-    One that an earlier picture shows is taken only where there is no other. Pictures without a
-    pixel of any have none.
+    A concept of an earlier picture is used only if there is no other. Pictures without a pixel of a
+    left-out concept are skipped.
     """
     shown: dict[str, tuple[int, np.ndarray]] = {}
     for uid, mask in masks.items():
@@ -151,7 +148,7 @@ def compute_activations(
     protocol: Protocol,
     device: str,
 ) -> dict[str, np.ndarray]:
-    """uid -> `standing` [H, W] of its concept by the recipe's best seed; see `compare`."""
+    """Return uid -> standardised scores [H, W] of its concept by the recipe's best seed."""
     names = run.classes.names
     labeller = Labeller.load(
         run.folders.models / name,
@@ -166,17 +163,15 @@ def compute_activations(
     number, out = {uid: row for row, uid in enumerate(run.rows)}, {}
     for uid, (concept, true) in shown.items():
         logits = labeller.logits(inputs(np.array([number[uid]]), (true.shape[0], true.shape[1])))
-        # a model with a background has it before the classes
+        # a background comes before the classes
         out[uid] = standardise(logits[-len(names) :], concept)
     return out
 
 
 def standardise(logits: np.ndarray, concept: int) -> np.ndarray:
-    """How far a class stands out at each pixel: (its score - the mean of all classes) / their
-    standard deviation.
+    """Standardise a class's score at each pixel: (score - mean over classes) / standard deviation.
 
-    Scores of different models are of different sizes; this has no size, so that two models share
-    one scale.
+    Different models score on different scales; standardised scores are comparable.
 
     Args:
         logits: [C, H, W] scores of all classes.
@@ -192,39 +187,37 @@ def standardise(logits: np.ndarray, concept: int) -> np.ndarray:
 
 
 def compute_means(values: np.ndarray, true: np.ndarray) -> View:
-    """Mean value inside the concept's true mask and outside of it."""
+    """Return the mean value inside and outside of the concept's true mask."""
     outside = float(values[~true].mean()) if not true.all() else 0.0
     return {"inside": float(values[true].mean()), "outside": outside}
 
 
 def find_scale_end(classes: int) -> float:
-    """Where the scale of colours ends: TOP, or what is the most that a class can stand out from so
-    few others.
-    """
+    """Return the end of the colour scale: TOP, or the largest possible value for few classes."""
     return min(TOP, math.sqrt(max(1, classes - 1)))
 
 
 # ------------------------------------------------------------------------------------------------
-# how it is drawn
+# drawing
 
 
 def map_colours(values: np.ndarray) -> np.ndarray:
-    """[..., 3] uint8 of values, 0 to 1; what lies outside takes the nearer end."""
-    found = mpl.colormaps[COLOURS](np.clip(values, 0.0, 1.0))[..., :3]
-    return np.round(255 * found).astype(np.uint8)
+    """Map values in 0..1 to colours [..., 3] uint8; values outside are clipped."""
+    colours = mpl.colormaps[COLOURS](np.clip(values, 0.0, 1.0))[..., :3]
+    return np.round(255 * colours).astype(np.uint8)
 
 
 def tint(
     image: np.ndarray, values: np.ndarray, true: np.ndarray, *, opacity: float = 0.72
 ) -> np.ndarray:
-    """A grey picture under the colours of values [H, W], with the outline of a mask."""
+    """Draw values [H, W] as colours over a grey picture, with the outline of a mask."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     mixed = opacity * map_colours(values) + (1 - opacity) * grey[..., None]
     return draw_outline(np.round(mixed).astype(np.uint8), true)
 
 
 def draw_outline(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """A picture with the outline of a mask: white, with a dark edge to be seen on white too."""
+    """Draw the outline of a mask: white with a dark edge, so that it is visible on any ground."""
     width, out = max(1, round(min(true.shape) / 220)), picture.copy()
     out[find_boundaries(true, width=3 * width)] = (20, 20, 20)
     out[find_boundaries(true, width=width)] = (255, 255, 255)
@@ -232,13 +225,13 @@ def draw_outline(picture: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def add_caption(picture: np.ndarray, text: str, *, size: int = 13) -> np.ndarray:
-    """A picture with a line of text below."""
+    """Add a line of text below a picture."""
     strip = Image.new("RGB", (picture.shape[1], 2 * size), PAPER)
     ImageDraw.Draw(strip).text((0, size), text, fill=INK, font=load_font(size), anchor="lm")
     return np.concatenate([picture, np.asarray(strip)])
 
 
 def draw_scale_bar(width: int, top: float) -> np.ndarray:
-    """The scale of colours as a strip, with its ends in words."""
+    """Draw the colour scale as a strip, with its range below."""
     strip = np.broadcast_to(map_colours(np.linspace(0.0, 1.0, width)), (12, width, 3))
     return add_caption(strip, f"0 to {top:.1f}")

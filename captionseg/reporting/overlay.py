@@ -1,5 +1,5 @@
-"""Label maps over pictures, their colours and legends. numpy and Pillow only: the command line
-draws with it too.
+"""Label maps drawn over pictures, with colours and legends. Uses only numpy and Pillow, because the
+command line imports it too.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _TO_RGB = np.array(
 
 
 def make_palette(count: int) -> np.ndarray:
-    """[count, 3] uint8: colour i is the same for every count.
+    """Return `count` colours, uint8 [count, 3]; colour i does not depend on the count.
 
-    Each colour is the one that is farthest from all before it, in OKLab (Ottosson 2020), where
-    distance is difference as it is seen; among colours that are neither dark, pale nor grey.
+    Each colour is the farthest from all before it in OKLab (Ottosson 2020), where distance is
+    perceived difference, among colours that are neither dark, pale nor grey.
     """
     lab, rgb = _candidates()
     chosen, distance = [0], np.full(len(lab), np.inf)
@@ -50,8 +50,8 @@ def make_palette(count: int) -> np.ndarray:
 
 @functools.cache
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
-    """OKLab [n, 3] and sRGB uint8 [n, 3] of the colours that screens can show; the palette starts
-    with the first.
+    """Return OKLab [n, 3] and sRGB uint8 [n, 3] of the candidate colours inside sRGB; the palette
+    starts with the first.
     """
     grid = np.meshgrid(
         np.deg2rad(28 + np.arange(0, 360, 5)),
@@ -73,20 +73,20 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
 
 
 def format_hexes(colours: np.ndarray) -> list[str]:
-    """[n, 3] uint8 as #rrggbb."""
+    """Format colours uint8 [n, 3] as #rrggbb."""
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()]
 
 
 def draw_overlay(
     image: np.ndarray, labels: np.ndarray, colours: np.ndarray, *, opacity: float = 0.55
 ) -> np.ndarray:
-    """A picture tinted by its labels, with a thin light line between them.
+    """Tint a picture by its labels, with a thin light line between them.
 
     Args:
         image: uint8 [H, W, 3].
-        labels: integer [H, W], rows of `colours`; IGNORED pixels stay as they are.
+        labels: integer [H, W], rows of `colours`; IGNORED pixels are not tinted.
         colours: [C, 3] uint8.
-        opacity: of the tint.
+        opacity: opacity of the tint.
 
     Returns:
         uint8 [H, W, 3].
@@ -100,7 +100,9 @@ def draw_overlay(
 
 
 def find_boundaries(labels: np.ndarray, *, width: int = 1) -> np.ndarray:
-    """[H, W] bool: pixels whose neighbour `width` to the right or below has another label."""
+    """Return bool [H, W]: pixels whose neighbour `width` to the right or below has another
+    label.
+    """
     line = np.zeros(labels.shape, bool)
     line[:, :-width] |= labels[:, width:] != labels[:, :-width]
     line[:-width] |= labels[width:] != labels[:-width]
@@ -108,13 +110,13 @@ def find_boundaries(labels: np.ndarray, *, width: int = 1) -> np.ndarray:
 
 
 def measure_shares(labels: np.ndarray, count: int) -> np.ndarray:
-    """[count] share of the pixels of each label, IGNORED ones left out of all."""
+    """Return the share of pixels of each label, [count]; IGNORED pixels do not count."""
     known = labels[labels != IGNORED]
     return np.bincount(known.ravel(), minlength=count) / max(1, known.size)
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
+    """Load Pillow's built-in font."""
     return ImageFont.load_default(size)
 
 
@@ -126,17 +128,17 @@ def draw_legend(
     size: int = 13,
     struck: Sequence[bool] = (),
 ) -> np.ndarray:
-    """A strip with a coloured square and a name for each label, as many lines as it takes.
+    """Draw a legend: a coloured square and a name per label, on as many lines as needed.
 
     Args:
-        names: [n] of labels.
+        names: [n] label names.
         colours: [n, 3] uint8.
-        width: of the strip, in pixels.
-        size: of the letters.
-        struck: which names are struck out; none if it is empty.
+        width: width in pixels.
+        size: font size.
+        struck: which names are struck through; empty for none.
 
     Returns:
-        uint8 [h, width, 3]; h is 0 for no names.
+        uint8 [h, width, 3]; h is 0 without names.
     """
     face, gap, line = load_font(size), size // 2, round(size * 1.6)
     places, x, y = [], gap, gap
@@ -164,7 +166,7 @@ def draw_legend(
 
 
 def add_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) -> np.ndarray:
-    """A picture with its legend below."""
+    """Add a legend below a picture."""
     size = max(13, round(min(picture.shape[:2]) / 30))
     return np.concatenate([picture, draw_legend(names, colours, picture.shape[1], size=size)])
 
@@ -172,12 +174,11 @@ def add_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) -
 def draw_sheet(
     titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, gap: int = 8
 ) -> np.ndarray:
-    """Pictures in a grid with a title over each column.
+    """Draw pictures in a grid with a title above each column.
 
     Args:
-        titles: one a column.
-        rows: pictures uint8 [h, w, 3], as many a row as titles; each stands at the top left of its
-            cell.
+        titles: one per column.
+        rows: pictures uint8 [h, w, 3], one per column; aligned to the top left of their cells.
         gap: pixels between cells.
 
     Returns:
@@ -203,36 +204,34 @@ def draw_sheet(
 
 
 def fit(picture: np.ndarray, side: int) -> np.ndarray:
-    """A picture made smaller, if it must be, until no side is longer than `side` pixels."""
+    """Shrink a picture, if necessary, so that no side is longer than `side` pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
 def check_writable(path: Path) -> str:
-    """The image format that a file name says.
+    """Return the image format of a file name, after checking that it can be written.
 
     Raises:
-        UserError: for a name that says none that can be written, or a place where nothing can be.
+        UserError: for an unsupported format, or a path that cannot be written.
     """
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):
-        raise UserError(f"{path}: not a name for a picture; end it with .png, .jpg or .webp")
+        raise UserError(f"{path}: unsupported image format; use .png, .jpg or .webp")
     parent = next(p for p in path.absolute().parents if p.exists())
     if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        reason = (
-            "it is a folder" if path.is_dir() else f"{parent} is no folder that can be written to"
-        )
-        raise UserError(f"{path}: cannot be written ({reason}); name another file")
+        reason = "it is a folder" if path.is_dir() else f"{parent} is not a writable folder"
+        raise UserError(f"{path}: cannot be written ({reason}); choose another file")
     return kind
 
 
 def write_picture(picture: np.ndarray, path: Path) -> None:
-    """Write uint8 [H, W, 3], or labels [H, W], atomically and without metadata; JPEG keeps thin
-    lines sharp.
+    """Write a picture uint8 [H, W, 3] or labels [H, W], atomically and without metadata. JPEG is
+    written without chroma subsampling, which keeps thin lines sharp.
 
     Raises:
-        UserError: as `check_writable`.
+        UserError: see `check_writable`.
     """
     kind = check_writable(path)
     settings = {

@@ -1,4 +1,4 @@
-"""What reports/index.html shows: everything that is known of a run, on one page."""
+"""The content of reports/index.html: all results of a run on one page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from captionseg.reporting.rendering import View
 
 EXTREMES = 5
-"""Classes of a recipe that are named as its best, and as its worst."""
+"""Number of best and of worst classes shown per recipe."""
 
 CURATION = {
     "recall": ("recall",),
@@ -32,13 +32,13 @@ REFINED = {
     "pamr": "Masks refined along the edges of the picture (PAMR).",
     "segments": "Masks refined by class-agnostic segments.",
 }
-"""What is said of a recipe whose masks are not scored as they are."""
+"""Refinement -> remark about a recipe whose masks are refined before scoring."""
 
 
 def list_results(
     run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, Any]
 ) -> list[View]:
-    """A row of the results table for every recipe that was trained or scored."""
+    """Build a row of the results table for every recipe that was trained or scored."""
     rows = []
     for name, recipe in run.recipes.items():
         if name not in run.scores and name not in run.fits:
@@ -66,15 +66,13 @@ def list_results(
     return rows
 
 
-def read_difference(found: Mapping[str, float] | None, other: str | None) -> View | None:
-    """A difference of metrics.json, and from which recipe; None where there is none."""
-    return {**found, "to": other} if found else None
+def read_difference(difference: Mapping[str, float] | None, other: str | None) -> View | None:
+    """Return a difference of metrics.json with the other recipe's name; None without one."""
+    return {**difference, "to": other} if difference else None
 
 
 def list_remarks(scored: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences on how a recipe was scored where that is not as usual, and on scores that only some
-    models have.
-    """
+    """Yield sentences on unusual ways of scoring, and on scores that only some models have."""
     protocol, scores = scored.get("protocol", {}), scored.get("scores", {})
     if text := REFINED.get(protocol.get("refine")):
         yield text
@@ -84,34 +82,36 @@ def list_remarks(scored: Mapping[str, Any]) -> Iterator[str]:
         yield f"By the protocol of {paper}: mIoU {other['scores']['miou']:.1f}."
     if "mask_map" in scores:
         yield (
-            f"Masks of things: mAP {scores['mask_map']:.1f}, {scores['mask_map_50']:.1f} at an "
-            "IoU of one half."
+            f"Masks of things: mAP {scores['mask_map']:.1f}, {scores['mask_map_50']:.1f} at IoU "
+            "0.5."
         )
-    if found := scores.get("retrieval"):
+    if retrieval := scores.get("retrieval"):
         yield (
-            f"Of {found['queries']:,.0f} expressions of captions, {found['r1']:.1f} % find their "
-            f"segment first among {found['gallery']:,.0f}, {found['r10']:.1f} % among the first "
-            "ten."
+            f"Segment retrieval: {retrieval['r1']:.1f} % of {retrieval['queries']:,.0f} caption "
+            f"expressions find their segment first among {retrieval['gallery']:,.0f}, "
+            f"{retrieval['r10']:.1f} % within the first ten."
         )
 
 
 def find_champion(run: Artifacts) -> tuple[str, str] | None:
-    """The recipe of highest mIoU that has a baseline and is no control, and that baseline."""
+    """Return the recipe with the highest mIoU that has a baseline and is no control, and that
+    baseline.
+    """
     pairs = [
         (name, other)
         for name in run.scores
         if not is_control(run.recipes[name])
         if (other := find_baseline(run.recipes, name)) in run.scores
     ]
-    found = max(pairs, key=lambda pair: run.scores[pair[0]]["scores"]["miou"], default=None)
-    return (found[0], str(found[1])) if found else None
+    champion = max(pairs, key=lambda pair: run.scores[pair[0]]["scores"]["miou"], default=None)
+    return (champion[0], str(champion[1])) if champion else None
 
 
 def list_class_changes(
     run: Artifacts, pair: tuple[str, str], most: int
 ) -> list[tuple[str, str, float, float]]:
-    """(class, kind, IoU by the baseline, IoU by the other) of the largest gains and of losses that
-    show, best first.
+    """Return (class, kind, IoU of the baseline, IoU of the recipe) for the largest gains and
+    visible losses, best first.
     """
     after, before = (run.scores[name]["per_class"] for name in pair)
     kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
@@ -127,7 +127,7 @@ def list_class_changes(
 
 
 def list_class_scores(run: Artifacts) -> list[View]:
-    """IoU of every class by every recipe, classes in their own order."""
+    """Return the IoU of every class by every recipe, in class order."""
     kind = dict(zip(run.classes.names, run.classes.kinds, strict=False))
     names = dict.fromkeys(name for scored in run.scores.values() for name in scored["per_class"])
     values = {
@@ -145,7 +145,7 @@ def list_class_scores(run: Artifacts) -> list[View]:
 
 
 def find_extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
-    """The classes of highest and of lowest IoU by each recipe, none of them twice."""
+    """Return the classes with the highest and the lowest IoU of each recipe, none twice."""
     rows = []
     for name, scored in run.scores.items():
         order = sorted(scored["per_class"].items(), key=lambda item: (-item[1], item[0]))
@@ -155,7 +155,7 @@ def find_extremes(run: Artifacts, most: int = EXTREMES) -> list[View]:
 
 
 def list_validation(run: Artifacts) -> list[View]:
-    """A row for every table that was validated."""
+    """Build a row for every validated table."""
     return [
         {
             "name": name,
@@ -194,17 +194,16 @@ def build_context(
     shown: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """What the template shows.
+    """Build the context of the template.
 
     Args:
         run: the artifacts.
         params: section `report`.
-        metrics: of metrics.json.
-        verdicts: of its gate.
+        metrics: content of metrics.json.
+        verdicts: results of the gate's rules.
         looks: colours of recipes.
-        shown: data, examples, segments, scenes, heat and charts: the views whose pictures were
-            written.
-        seed: of the run.
+        shown: views whose pictures were written: data, examples, segments, scenes, heat and charts.
+        seed: seed of the run.
     """
     best = find_champion(run)
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")

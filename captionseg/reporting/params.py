@@ -9,23 +9,22 @@ from captionseg.typed import Count, Device, Natural, Split
 
 @dataclass(frozen=True)
 class ReportParams:
-    """Section `report` of params.yaml: how much is shown. Which pictures are shown is drawn from
-    the run's seed.
+    """Section `report` of params.yaml: how much is shown. The run's seed decides which pictures.
 
     Attributes:
-        pictures: training pictures with their captions.
-        examples: training pictures with what each rule curated for them.
-        neighbours: most similar pictures beside each of those.
-        segments: pictures with their segments and texts.
-        split: whose pictures all recipes are compared on.
-        scenes: how many of those.
-        heat: pictures with maps of a concept that the caption does not name.
-        classes: largest gains and losses of IoU by class.
-        measured: training pictures whose segments are compared with the truth, evenly spread; null
-            takes all.
-        sheet: small pictures of the page of the data.
-        concepts: most frequent concepts of that page.
-        device: that the recipes' models run on.
+        pictures: number of training pictures with their captions.
+        examples: number of training pictures with the concepts of each rule.
+        neighbours: number of most similar pictures next to each of those.
+        segments: number of pictures with their segments and texts.
+        split: split of the pictures on which all recipes are compared.
+        scenes: number of those.
+        heat: number of pictures with heat maps of a concept that the caption does not name.
+        classes: number of classes with the largest gains and losses of IoU.
+        measured: number of training pictures whose segments are compared with the truth, evenly
+            spaced; null takes all.
+        sheet: number of small pictures on the page of the data.
+        concepts: number of most frequent concepts on that page.
+        device: device of the recipes' models.
     """
 
     pictures: Natural = 12

@@ -1,5 +1,5 @@
-"""The pictures of the page and what is said about each: data, curation, segments. Drawn from the
-seed, never chosen.
+"""The page's pictures of data, curation and segments, with their descriptions. They are drawn at
+random from the seed.
 """
 
 from __future__ import annotations
@@ -34,15 +34,14 @@ DATA, EXAMPLES, SEGMENTS, SCENES, HEAT, SHEET = range(
 
 
 def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[str]:
-    """At most `count` of the ids, at random, in random order; the same whatever order they come
-    in."""
+    """Draw at most `count` ids in random order; the order of `uids` does not matter."""
     order = np.random.default_rng([seed, stream]).permutation(len(uids))[:count]
     ordered = sorted(uids)
     return [ordered[i] for i in order]
 
 
 def find_names(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
-    """Per caption the names that it holds, word for word."""
+    """Return the names that each caption contains, word for word."""
     matrix = Vocabulary(tuple(names), find_plurals(names, captions)).match_captions(captions)
     return [
         {str(names[c]) for c in matrix.indices[a:b]} for a, b in itertools.pairwise(matrix.indptr)
@@ -54,7 +53,7 @@ def find_names(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
 
 
 def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> View:
-    """Counts, what captions leave unsaid, and some training pictures."""
+    """Show the number of pictures, the concepts that captions leave out, and training pictures."""
     splits = [row["split"] for row in run.pairs.values()]
     chosen = draw(
         [uid for uid, row in run.pairs.items() if row["split"] == "train"],
@@ -87,8 +86,8 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
 
 
 def measure_concept_gap(run: Artifacts) -> list[View]:
-    """How many known concepts the training pictures show and their captions name, of all and of
-    each kind.
+    """Count the known concepts that training pictures show and that their captions name, in total
+    and by kind.
     """
     uids = [
         uid
@@ -126,8 +125,7 @@ def measure_concept_gap(run: Artifacts) -> list[View]:
 
 
 def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
-    """Training pictures with their captions, every rule's concepts, and their nearest
-    neighbours."""
+    """Show training pictures with their captions, each rule's concepts and nearest neighbours."""
     chosen = draw(
         [uid for uid, row in run.pairs.items() if row["split"] == "train"],
         params.examples,
@@ -208,7 +206,7 @@ def judge_concept(
 def mark_concepts(
     caption: str, own: Collection[str], lemma: dict[str, str]
 ) -> Iterator[tuple[str, bool]]:
-    """Pieces of a caption, and whether each is a word of one of its own concepts."""
+    """Split a caption into pieces and tell whether each is a word of one of its own concepts."""
     words, matches = Vocabulary(tuple(sorted(own)), lemma).read(caption)
     inside = {number for match in matches for number in range(match.first, match.last + 1)}
     end = 0
@@ -222,7 +220,7 @@ def mark_concepts(
 def make_thumbnails(
     run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path, stem: str
 ) -> Iterator[View]:
-    """Pictures, small."""
+    """Write thumbnails of pictures."""
     for number, uid in enumerate(uids, start=1):
         write_picture(fit(images[uid], THUMBNAIL), folder / f"{stem}_near_{number}.jpg")
         yield {"file": f"{stem}_near_{number}.jpg", "caption": run.pairs[uid]["caption"]}
@@ -233,7 +231,7 @@ def make_thumbnails(
 
 
 def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
-    """Training pictures with their segments and the texts of each."""
+    """Show training pictures with their segments and the texts of each."""
     uids = set(run.segments["uid"].to_pylist())
     chosen = draw(uids, params.segments, seed=seed, stream=SEGMENTS)
     images, masks = run.images(chosen), run.masks(chosen)
@@ -241,16 +239,16 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     for row in of(run.segments, chosen).to_pylist():
         rows[row["uid"]].append(row)
     says = build_namer(
-        sorted({t["text"] for found in rows.values() for s in found for t in s["texts"]}),
+        sorted({t["text"] for segments in rows.values() for s in segments for t in s["texts"]}),
         run.classes.names,
     )
     views = []
     for number, uid in enumerate(chosen, start=1):
-        found = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
-        inside = decode([r["rle"] for r in found], found[0]["height"], found[0]["width"])
-        colours = make_palette(len(found))
+        segments = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
+        inside = decode([r["rle"] for r in segments], segments[0]["height"], segments[0]["width"])
+        colours = make_palette(len(segments))
         write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
-        drawn = draw_overlay(images[uid], paint_segments(inside, found), colours)
+        drawn = draw_overlay(images[uid], paint_segments(inside, segments), colours)
         write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
         views.append(
             {
@@ -259,7 +257,9 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
                 "caption": run.pairs[uid]["caption"],
                 "segments": [
                     describe_texts(row, colour, mask, masks.get(uid), says)
-                    for row, colour, mask in zip(found, format_hexes(colours), inside, strict=True)
+                    for row, colour, mask in zip(
+                        segments, format_hexes(colours), inside, strict=True
+                    )
                 ],
             }
         )
@@ -267,7 +267,7 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
 
 
 def paint_segments(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
-    """[H, W] which segment is seen where: small ones lie on large ones, whole pictures are left
+    """Paint segments as labels [H, W]: small ones on top of large ones, whole-picture segments left
     out.
     """
     labels = np.full(inside.shape[1:], IGNORED, np.int16)
@@ -280,9 +280,10 @@ def paint_segments(inside: np.ndarray, rows: Sequence[dict]) -> np.ndarray:
 def describe_texts(
     row: dict, colour: str, mask: np.ndarray, true: np.ndarray | None, says: dict[str, set[int]]
 ) -> View:
-    """A segment's texts; one that names a class is right if most of the segment is of that class.
+    """Describe a segment's texts; one that names a class is right if that class covers most of the
+    segment.
 
-    Expressions name other things too and are not judged.
+    Expressions also name other things and are not judged.
     """
     counts = (
         np.bincount(true[mask & (true != IGNORED)], minlength=1)

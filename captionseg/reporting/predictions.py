@@ -32,22 +32,22 @@ from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import SCENES, SHOWN, draw
 from captionseg.reporting.rendering import View
 
-LEGEND_SHARE = 0.01  # of the picture, that a label needs to stand in a legend
-SHEET_ROWS = 3  # pictures of overlays.jpg
+LEGEND_SHARE = 0.01  # share of the picture that a label needs to appear in the legend
+SHEET_ROWS = 3  # pictures in overlays.jpg
 
 
 def compare(
     run: Artifacts, params: ReportParams, protocol: Protocol, folder: Path, *, seed: int
 ) -> list[View]:
-    """Truth and every recipe's labels on some test pictures; nothing where no truth is known.
+    """Show the truth and every recipe's labels on some test pictures; nothing without a truth.
 
     Args:
         run: the artifacts.
-        params: how many pictures, of which split.
+        params: number of pictures, and their split.
         protocol: how they are labelled.
-        folder: out; scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg with the
-            first of them.
-        seed: of the draw.
+        folder: output folder: scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg
+            with the first pictures.
+        seed: seed for drawing pictures.
     """
     uids = [
         uid
@@ -105,12 +105,12 @@ def describe_scene(
     masks: Mapping[str, np.ndarray],
     colours: np.ndarray,
 ) -> View:
-    """The files of one picture, its caption, and the legend of each label map.
+    """Describe one picture: its files, its caption, and the legend of each label map.
 
     Args:
         run: the artifacts.
-        number: of the scene, from 1.
-        uid: of the picture.
+        number: number of the scene, from 1.
+        uid: uid of the picture.
         maps: truth or recipe -> uid -> labels [H, W].
         masks: uid -> true labels [H, W].
         colours: [C, 3].
@@ -130,7 +130,7 @@ def describe_scene(
 
 
 def assign_colours(run: Artifacts) -> np.ndarray:
-    """[C, 3]: the classes that are in most pictures have the colours that are farthest apart."""
+    """Assign colours [C, 3]; the most frequent classes get the most distinct ones."""
     count = Counter(itertools.chain.from_iterable(run.known_classes.values()))
     rank = {
         name: i for i, name in enumerate(sorted(run.classes.names, key=lambda name: -count[name]))
@@ -146,15 +146,15 @@ def predict_labels(
     protocol: Protocol,
     device: str,
 ) -> dict[str, np.ndarray]:
-    """uid -> labels [H, W] by the recipe's best seed, of the size of the true masks.
+    """Predict uid -> labels [H, W] with the recipe's best seed, in the size of the true masks.
 
     Args:
         run: the artifacts.
-        name: of the recipe.
+        name: name of the recipe.
         masks: uid -> true labels.
-        frozen: gives the frozen encoder of texts.
+        frozen: returns the frozen text encoder.
         protocol: how pictures are labelled.
-        device: that the model runs on.
+        device: device of the model.
     """
     labeller = Labeller.load(
         run.folders.models / name,
@@ -176,8 +176,7 @@ def predict_labels(
 def describe_labels(
     labels: np.ndarray, true: np.ndarray, names: Sequence[str], colours: np.ndarray
 ) -> View:
-    """The legend of a label map, which of it is not in the picture, and the share of right
-    pixels."""
+    """Describe a label map: its legend, which labels are not in the picture, and pixel accuracy."""
     present, known = set(np.unique(true).tolist()), true != IGNORED
     return {
         "legend": [
@@ -189,7 +188,7 @@ def describe_labels(
 
 
 def list_largest(labels: np.ndarray, count: int) -> list[int]:
-    """The labels that stand in a legend, largest first."""
+    """Return the labels of a legend, largest first."""
     share = measure_shares(labels, count)
     return [int(c) for c in np.argsort(-share, kind="stable") if share[c] >= LEGEND_SHARE]
 
@@ -201,8 +200,8 @@ def show_labels(
     names: Sequence[str],
     colours: np.ndarray,
 ) -> np.ndarray:
-    """A picture with the legend of its labels below; those that are not in the picture are struck
-    out.
+    """Add the legend of its labels below a picture; labels that it does not show are struck
+    through.
     """
     order = list_largest(labels, len(names))
     struck = [not bool((true == c).any()) for c in order]

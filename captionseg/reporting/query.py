@@ -1,4 +1,4 @@
-"""What a query of segments has found: a table for the terminal and a sheet of pictures."""
+"""The results of a segment query: a table for the terminal and a contact sheet."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from captionseg.inference.segment_index import Hit
 from captionseg.reporting.overlay import FAINT, INK, PAPER, load_font
 from captionseg.segment_text.rle import decode
 
-SIDE, GAP, LINE = 224, 8, 20  # of a picture, between pictures, and of a line of letters, in pixels
-MARGIN = 0.15  # of a segment's box, shown around it
-SMALLEST = 32  # side of the smallest part of a picture that is shown by itself, in pixels
+SIDE, GAP, LINE = 224, 8, 20  # side of a picture, gap and height of a text line, in pixels
+MARGIN = 0.15  # margin around a segment's box, as a share of its side
+SMALLEST = 32  # smallest side of a crop, in pixels
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class PicturedHit:
     """A hit and its picture.
 
     Attributes:
-        hit: what was found.
-        image: uint8 [H, W, 3].
-        place: tar and key of the picture.
+        hit: the hit.
+        image: its picture, uint8 [H, W, 3].
+        place: tar file and key of the picture.
     """
 
     hit: Hit
@@ -35,18 +35,18 @@ class PicturedHit:
 
     @property
     def texts(self) -> list[str]:
-        """What names the segment, the best grounded first."""
+        """The segment's texts, the best grounded first."""
         ordered = sorted(self.hit.segment["texts"], key=lambda text: -text["score"])
         return list(dict.fromkeys(text["text"] for text in ordered))
 
     @property
     def mask(self) -> np.ndarray:
-        """[H, W] bool."""
+        """The segment's mask, bool [H, W]."""
         return decode([self.hit.segment["rle"]], *self.image.shape[:2])[0]
 
 
 def add_pictures(hits: Sequence[Hit], prepared: PreparedFolders) -> list[PicturedHit]:
-    """The hits, each with its picture."""
+    """Add its picture to each hit."""
     row_of, pictures = prepared.row_of(), prepared.pictures()
     rows = [row_of[hit.segment["uid"]] for hit in hits]
     return [
@@ -55,10 +55,12 @@ def add_pictures(hits: Sequence[Hit], prepared: PreparedFolders) -> list[Picture
     ]
 
 
-def format_table(found: Sequence[PicturedHit]) -> Iterator[str]:
-    """Lines: rank, score, picture, uid, box (x, y, width, height in pixels) and texts."""
+def format_table(pictured: Sequence[PicturedHit]) -> Iterator[str]:
+    """Yield the lines of a table: rank, score, picture, uid, box (x, y, width, height in pixels),
+    texts.
+    """
     rows = [("rank", "score", "picture", "uid", "x,y,w,h", "texts")]
-    for one in found:
+    for one in pictured:
         box = ",".join(f"{value:.0f}" for value in one.hit.segment["bbox"])
         rows.append(
             (
@@ -79,11 +81,11 @@ def format_table(found: Sequence[PicturedHit]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def draw_contact_sheet(title: str, found: Sequence[PicturedHit]) -> np.ndarray:
-    """uint8 [H, W, 3]: a tile for each hit, best first, row by row; a page somewhat wider than
-    high.
+def draw_contact_sheet(title: str, pictured: Sequence[PicturedHit]) -> np.ndarray:
+    """Draw a contact sheet, uint8 [H, W, 3]: a tile per hit, best first, row by row, slightly wider
+    than high.
     """
-    tiles = [draw_tile(one) for one in found]
+    tiles = [draw_tile(one) for one in pictured]
     height, width = tiles[0].shape[0] + GAP, tiles[0].shape[1] + 2 * GAP
     columns = min(len(tiles), max(1, round((1.4 * len(tiles) * height / width) ** 0.5)))
     rows, top = -(-len(tiles) // columns), 2 * LINE
@@ -100,9 +102,7 @@ def draw_contact_sheet(title: str, found: Sequence[PicturedHit]) -> np.ndarray:
 
 
 def draw_tile(one: PicturedHit) -> np.ndarray:
-    """The picture, pale outside of the segment, and beside it the part around the segment; below,
-    what it is.
-    """
+    """Draw a tile: the picture, faded outside the segment, a crop of the segment, and its text."""
     mask = one.mask
     x, y, w, h = crop_around(one.hit.segment["bbox"], one.image.shape[1], one.image.shape[0])
     part = np.s_[y : y + h, x : x + w]
@@ -128,15 +128,15 @@ def draw_tile(one: PicturedHit) -> np.ndarray:
 
 
 def draw_segment(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarray:
-    """uint8: a picture as large as a tile allows, a segment in it with an outline that is seen on
-    any colour.
+    """Draw a picture in the size of a tile, with an outline of a segment that is visible on any
+    colour.
 
-    No tint: a red segment has to look red.
+    The segment is not tinted: a red segment must look red.
 
     Args:
         image: uint8 [H, W, 3].
-        inside: bool [H, W] of the segment.
-        pale: how far what is outside fades to white, 0 to 1.
+        inside: mask of the segment, bool [H, W].
+        pale: how far the outside fades to white, 0 to 1.
     """
     scale = SIDE / max(inside.shape)
     size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
@@ -149,9 +149,7 @@ def draw_segment(image: np.ndarray, inside: np.ndarray, pale: float) -> np.ndarr
 
 
 def crop_around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """x, y, width and height of the square around a box with some margin, inside a picture of this
-    size.
-    """
+    """Return x, y, width and height of a square crop around a box, clipped to the picture."""
     x, y, w, h = box
     side = max(SMALLEST, round((1 + 2 * MARGIN) * max(w, h)))
     sides = min(side, width), min(side, height)
@@ -161,7 +159,7 @@ def crop_around(box: Sequence[float], width: int, height: int) -> tuple[int, int
 
 
 def shorten(text: str, face: object, width: float) -> str:
-    """A text that is no longer than `width` pixels in a font."""
+    """Shorten a text to at most `width` pixels in a font."""
     if face.getlength(text) <= width:  # type: ignore[attr-defined]
         return text
     kept = len(text)

@@ -1,4 +1,4 @@
-"""Pages out of the templates: base.html with the style sheet, which each page extends."""
+"""Renders pages from the templates; each extends base.html, which includes the style sheet."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ View = dict[str, Any]
 
 POLICY = Markup("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
 style-src 'unsafe-inline'; img-src 'self' file: data:; form-action 'none'; base-uri 'none'">""")
-"""Of every page: its own styles and pictures alone. No script runs, and nothing is fetched from
-elsewhere. Not every browser counts what lies beside a page on disk as `self`, hence `file:`."""
+"""Content policy of every page: own styles and pictures only, no scripts, no requests elsewhere.
+`file:` is needed because some browsers do not count files next to a local page as `self`.
+"""
 
 
 def render(
@@ -27,12 +28,12 @@ def render(
     context: Mapping[str, Any],
     tests: Mapping[str, Callable[..., bool]] | None = None,
 ) -> str:
-    """A page as text. All that others wrote is escaped, a name that the context lacks is an error.
+    """Render a page. Values are escaped; a name missing from the context is an error.
 
     Args:
         template: name of a file in templates/.
-        context: what it shows.
-        tests: for `is` in the template, by name.
+        context: values by name.
+        tests: functions for `is` in the template, by name.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("captionseg.reporting"),
@@ -54,10 +55,10 @@ def render(
 
 
 def format_number(value: float | None, decimals: int = 1) -> str:
-    """A number with a fixed count of decimals; a dash for none."""
+    """Format a number with fixed decimals; None as a dash."""
     return DASH if value is None else f"{value:.{decimals}f}"
 
 
 def allow_breaks(name: str) -> Markup:
-    """A name that may go on in the next line after each _ and -."""
+    """Allow line breaks in a name after each _ and -."""
     return Markup(re.sub(r"([_-])", r"\1<wbr>", str(escape(name))))

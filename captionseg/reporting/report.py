@@ -55,20 +55,20 @@ def write_report(
     seed: int,
     source: str = "",
 ) -> dict[str, Any]:
-    """Numbers, plots, pictures and the page. The same bytes for the same artifacts.
+    """Write numbers, plots, pictures and the page. Equal artifacts give equal bytes.
 
     Args:
-        folders: what the stages left.
-        out: where it goes.
+        folders: outputs of the stages.
+        out: output paths.
         params: section `report`.
-        recipes: section `recipes`, in the order in which they are shown.
+        recipes: section `recipes`, in display order.
         gate: rules by name.
-        scored: section `evaluate`: how pictures are labelled, and how intervals are drawn.
-        seed: of which pictures are shown.
-        source: of the data, by its name in section `download`.
+        scored: section `evaluate`: how pictures are labelled, and how intervals are computed.
+        seed: seed for drawing pictures.
+        source: name of the data source in section `download`.
 
     Returns:
-        what metrics.json holds.
+        the content of metrics.json.
     """
     run = Artifacts(folders, recipes)
     numbers, verdicts = write_metrics(
@@ -109,7 +109,7 @@ def write_report(
 def draw_charts(
     run: Artifacts, params: ReportParams, folder: Path, looks: Mapping[str, Style]
 ) -> list[str]:
-    """Draw what there are numbers for; the names of the charts."""
+    """Draw the charts that there are numbers for; return their names."""
     drawn = []
     if run.curves:
         draw_curves(folder / "curves", run.curves, looks)

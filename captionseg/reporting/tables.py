@@ -58,24 +58,24 @@ def write_metrics(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> tuple[dict[str, Any], list[Verdict]]:
-    """reports/metrics.json, the contract with CI, and how its gate came out. The same for the same
-    seed: no durations.
+    """Build the content of reports/metrics.json, which CI reads, and judge the gate's rules on it.
+    Equal seeds give equal content: it has no durations.
 
     Args:
         run: the artifacts.
         gate: rules by name.
-        measured: pictures whose segments are compared with the truth, None for all.
-        source: of the data, by its name in section `download`.
-        split: that is scored.
-        bootstrap: data sets drawn for intervals of differences.
-        seed: of the draws.
+        measured: number of pictures whose segments are compared with the truth, None for all.
+        source: name of the data source in section `download`.
+        split: the scored split.
+        bootstrap: number of bootstrap samples for intervals of differences.
+        seed: seed of the bootstrap.
     """
-    found = summarize(run.folders.segments)
+    summary = summarize(run.folders.segments)
     of_captions: dict[str, dict[str, float]] = {}
     if run.known_classes:
         kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
         quality = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
-        found |= quality["all"]
+        summary |= quality["all"]
         of_captions["captions"] = {
             name: x for name, x in quality["captions"].items() if name in SEGMENT_MEASURES
         }
@@ -84,7 +84,7 @@ def write_metrics(
             "data": describe_data(run, source, split),
             **({"index": run.recall} if run.recall else {}),
             "curation": run.curation,
-            "segments": {name: found[name] for name in SEGMENT_MEASURES if name in found}
+            "segments": {name: summary[name] for name in SEGMENT_MEASURES if name in summary}
             | of_captions,
             "recipes": {
                 name: _recipe(run, name, bootstrap, seed)
@@ -98,8 +98,8 @@ def write_metrics(
 
 
 def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:
-    """The section `data`, see captionseg.gate.data: of each split, how many pictures have
-    known masks.
+    """Build section `data`, see captionseg.gate.data, with the number of masked pictures
+    per split.
     """
     statuses = run.statuses
     rows = (run.pairs[uid] for uid in run.known_classes if uid in run.pairs)
@@ -117,9 +117,9 @@ def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:
 
 
 def hash_pairs(run: Artifacts) -> str:
-    """16 hex digits over every pair (uid, which has its caption; split; sha256 of the picture) and
-    what is known of it: the names of its classes and, of the pictures that were scored, the true
-    area of each class."""
+    """Hash all pairs to 16 hex digits: uid (which includes the caption), split, sha256 of the
+    picture, the names of its known classes and, for scored pictures, the true area of each class.
+    """
     total = hashlib.sha256()
     for uid, row in sorted(run.pairs.items()):
         known = ",".join(sorted(run.known_classes.get(uid, ())))
@@ -152,29 +152,30 @@ def _scores(scored: Mapping[str, Any]) -> dict[str, Any]:
 def compute_gains(
     run: Artifacts, name: str, *, bootstrap: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """over_baseline and over_control: mIoU of a recipe less that of another, 0 to 100, by a paired
-    bootstrap over the pictures of the test split: miou, its 95 % interval low to high, and better,
-    the share of data sets in which it is above the other."""
+    """Compute over_baseline and over_control: mIoU of a recipe minus that of another, 0 to 100, by
+    a paired bootstrap over test pictures: miou, its 95 % interval low to high, and better, the
+    share of bootstrap samples in which the recipe is ahead.
+    """
     out = {}
     for key, other in {
         "over_baseline": find_baseline(run.recipes, name),
         "over_control": find_control(run.recipes, name),
     }.items():
         if other in run.scores:
-            found = paired_difference(
+            difference = paired_difference(
                 run.areas[name], run.areas[other], samples=bootstrap, seed=seed
             )
             out[key] = {
-                "miou": 100 * found.mean,
-                "low": 100 * found.low,
-                "high": 100 * found.high,
-                "better": found.better,
+                "miou": 100 * difference.mean,
+                "low": 100 * difference.low,
+                "high": 100 * difference.high,
+                "better": difference.better,
             }
     return out
 
 
 def _mean(rows: Iterable[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
-    """Means of those of the names that every row has."""
+    """Return the means of the names that every row has."""
     rows = list(rows)
     return {
         name: float(np.mean([row[name] for row in rows]))
@@ -184,9 +185,7 @@ def _mean(rows: Iterable[Mapping[str, float]], names: Sequence[str]) -> dict[str
 
 
 def round_numbers(value: Any) -> Any:
-    """Numbers to DECIMALS; a number that is not finite is left out of its mapping, since JSON has
-    none.
-    """
+    """Round numbers to DECIMALS; non-finite numbers are left out, because JSON has none."""
     if isinstance(value, Mapping):
         return {
             k: round_numbers(v)
@@ -197,15 +196,15 @@ def round_numbers(value: Any) -> Any:
 
 
 def write_plots(run: Artifacts, folder: Path) -> None:
-    """CSV files for `dvc plots`: curves.csv, miou.csv and curation.csv; .dvc/plots/ holds how they
-    are drawn.
+    """Write CSV files for `dvc plots`: curves.csv, miou.csv and curation.csv; .dvc/plots/ has their
+    templates.
     """
     curves = []
     for recipe, seeds in run.curves.items():
         for seed, rows in seeds.items():
             score = {step: value for step, name, value in rows if name == "tune_miou"}
             curves += [
-                # scored after the update of a step
+                # scores are measured after the step's update
                 (recipe, seed, step, value, score.get(step + 1, ""))
                 for step, name, value in rows
                 if name == "loss"

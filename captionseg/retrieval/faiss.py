@@ -19,7 +19,8 @@ FLAT_LIMIT = 100_000
 WIDE, LISTS, ROWS = 2, 4, 16
 """Where nobody says more, a graph keeps WIDE times as many candidates as are asked for (faiss's own
 16 leave out a third of 256 neighbours), and 1 / LISTS of the lists are looked into, or as many as
-hold ROWS times as many rows."""
+hold ROWS times as many rows.
+"""
 
 
 class FaissIndex:
@@ -69,7 +70,7 @@ class FaissIndex:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"{path}: faiss cannot read it; delete it, it is made again: {reason}"
+                f"{path}: faiss cannot read it: {reason}; delete it to build it again"
             ) from None
         loaded_index.effort = ALL_EFFORT
         loaded_index._gpu = on_gpus(loaded_index.index)
@@ -101,14 +102,14 @@ class FaissIndex:
         """
         import faiss
 
-        wanted = {"efSearch": self.effort.ef_search or max(64, WIDE * k)}
+        settings = {"efSearch": self.effort.ef_search or max(64, WIDE * k)}
         with contextlib.suppress(RuntimeError):
             lists = faiss.extract_index_ivf(self.index).nlist
             enough = -(-ROWS * k * lists // max(1, self.index.ntotal))
-            wanted["nprobe"] = min(lists, self.effort.nprobe or max(-(-lists // LISTS), enough))
+            settings["nprobe"] = min(lists, self.effort.nprobe or max(-(-lists // LISTS), enough))
         for searched in {id(one): one for one in (self.index, self._gpu)}.values():
             space = faiss.ParameterSpace() if searched is self.index else faiss.GpuParameterSpace()
-            for name, value in wanted.items():
+            for name, value in settings.items():
                 with contextlib.suppress(RuntimeError):
                     space.set_index_parameter(searched, name, value)
 

@@ -80,12 +80,12 @@ def neighbours(
     if picture is None:
         picture = np.arange(len(descriptor))
     most = int(np.bincount(picture[rows]).max(initial=1))  # as many may be the query's own
-    wanted = min(k + most, len(rows))
+    width = min(k + most, len(rows))
     near = np.full((len(descriptor), k), -1, np.int32)
     similarity = np.full((len(descriptor), k), -np.inf, np.float32)
     starts = range(0, len(descriptor), chunk)
     for start, (score, ids) in zip(
-        starts, search_in_chunks(index, descriptor, wanted, starts), strict=True
+        starts, search_in_chunks(index, descriptor, width, starts), strict=True
     ):
         ids = np.where(ids < 0, -1, rows[ids]).astype(np.int32)
         # Put the query's own rows last, keep the order of the rest.

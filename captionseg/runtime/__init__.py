@@ -1,1 +1,1 @@
-"""Where a computation runs: devices and precision (device.py), ranks, processes and machines."""
+"""Devices and precision (device.py), ranks, processes and machines that computations run on."""

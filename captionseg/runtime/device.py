@@ -1,5 +1,5 @@
-"""What a computation runs on. Models, losses and metrics never ask; whoever calls them prepares
-tensors with this.
+"""The device and precision of a computation. Models, losses and metrics do not use it; their
+callers prepare tensors with it.
 """
 
 from __future__ import annotations
@@ -17,43 +17,40 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device and the precision that its matrix products run in, never auto."""
+    """A device and the precision of its matrix products, both resolved (not auto)."""
 
     device: str = "cpu"
     precision: Precision = "fp32"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Mixed precision for the block, or nothing at fp32."""
+        """Return a context for mixed precision; it does nothing at fp32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.split(":")[0], dtype=_DTYPES[self.precision])
 
     def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module on the device, in evaluation mode, convolutions in the layout that is fast
-        everywhere.
-        """
+        """Move a module to the device, in evaluation mode and channels-last layout."""
         return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def synchronize(self) -> None:
-        """Wait for the device, so that a clock can be read."""
+        """Wait for the device, for measuring time."""
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
 
     def to(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor on the device."""
+        """Move a tensor to the device."""
         return tensor.to(self.device, non_blocking=True)
 
 
 def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
-    """The runtime for a configured device and precision.
+    """Return the runtime for a configured device and precision.
 
     Args:
-        device: `auto` takes a GPU where there is one.
-        precision: `auto` takes bf16 where the device has instructions for it, else fp32.
+        device: `auto` uses a GPU if there is one.
+        precision: `auto` uses bf16 if the hardware supports it, otherwise fp32.
 
     Raises:
-        UserError: if a GPU is asked for by name and there is none, or there is no such kind of
-            device.
+        UserError: if the device does not exist or its kind is unknown.
     """
     available = torch.cuda.is_available()
     try:
@@ -71,7 +68,9 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
         and kind.index is not None
         and 0 < torch.cuda.device_count() <= kind.index
     ):
-        raise UserError(f"device {device!r}: the last GPU is cuda:{torch.cuda.device_count() - 1}")
+        raise UserError(
+            f"device {device!r}: no such GPU; the last is cuda:{torch.cuda.device_count() - 1}"
+        )
     chosen = ("cuda" if available else "cpu") if device == "auto" else device
     return Runtime(
         chosen, ("bf16" if has_bf16(chosen) else "fp32") if precision == "auto" else precision
@@ -79,17 +78,20 @@ def detect(device: str = "auto", precision: Precision = "fp32") -> Runtime:
 
 
 def full_precision(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:
-    """Within the block matrix products of float32 tensors, on the device of `tensor`, are float32
-    under autocast too.
+    """Return a context without autocast on the device of `tensor`, so that float32 matrix products
+    stay float32.
 
-    For logits that are scaled up or noised before a softmax: half precision rounds what decides.
+    For logits that are scaled up or noised before a softmax, where half precision would change the
+    result.
     """
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def has_bf16(device: str) -> bool:
-    """Does the device multiply bfloat16 in hardware? Emulated, it is slower than float32."""
+    """Return whether the device has bfloat16 hardware; emulation is slower than float32."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
-    return device == "cpu" and any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    supported = torch.cpu.get_capabilities()
+    return device == "cpu" and any(
+        supported.get(name, False) for name in ("avx512_bf16", "amx_bf16")
+    )

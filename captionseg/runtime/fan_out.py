@@ -1,8 +1,7 @@
-"""One function over many jobs: in this process, in several of this machine, or in those of a Ray
-cluster.
+"""Runs a function on many jobs: in this process, in several processes, or on a Ray cluster.
 
-A job is a shard that a worker reads and writes by itself, so little travels: the function, once to
-every worker, and what it returns. Workers on several machines see the same files under the same
+A job is a shard that a worker reads and writes itself, so little data is sent: the function, once
+per worker, and the results. Workers on several machines must see the same files under the same
 paths.
 """
 
@@ -21,12 +20,12 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """What each process makes for itself, when it first asks: an encoder on its own device. It is
-    never sent along.
+    """An object that each process makes on first use instead of receiving it, such as an encoder on
+    its device.
 
     Args:
-        make: sent in its place; importable.
-        made: by whoever has it already in this process.
+        make: makes the object; it is sent to workers and must be importable.
+        made: the object, if this process already has it.
     """
 
     def __init__(self, make: Callable[[], T], made: T | None = None) -> None:
@@ -50,25 +49,24 @@ def spread(
     threads: int = 1,
     called: Callable[[J], str] = str,
 ) -> Iterator[R]:
-    """work(job) of every job, in the order of the jobs.
+    """Yield work(job) for every job, in order.
 
-    With one worker or one job it stays in this process. The first failure stops the others. Where a
-    worker dies, its job alone is done again, at most ATTEMPTS times.
+    One worker or one job runs in this process. The first failure stops the others. If a worker
+    dies, only its job is retried, up to ATTEMPTS attempts.
 
     Args:
-        work: importable, with what it holds (a function of a module, or a partial of one); its
-            results are small.
-        jobs: small.
-        runtime: what to spread over.
-        device: that `work` computes on, as configured. auto and cuda: a worker has a GPU, or a
-            share of one, to itself, where there is any. cuda:N is one GPU of this machine, so the
-            work stays here.
-        threads: of each worker's numerical libraries; by default there are so many workers that all
-            have a core.
-        called: a job in words, for errors.
+        work: importable function (of a module, or a partial of one) with small results.
+        jobs: jobs, small objects.
+        runtime: how to distribute the jobs.
+        device: configured device of `work`. With auto and cuda each worker has its own GPU, or a
+            share of one, if there is any. cuda:N is one GPU of this machine, so the work stays in
+            this process.
+        threads: threads of each worker's numerical libraries; the number of workers is chosen so
+            that each thread has a core.
+        called: describes a job in errors.
 
     Raises:
-        UserError: as `work` raised it, or if a job's worker dies every time.
+        UserError: as raised by `work`, or if a job's worker dies in all attempts.
     """
     if stays_here(runtime, len(jobs), device=device, threads=threads):
         return map(work, jobs)
@@ -76,7 +74,7 @@ def spread(
 
 
 def stays_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", threads: int = 1) -> bool:
-    """Will `spread` stay in this process?"""
+    """Return whether `spread` runs in this process."""
     if not jobs or device.startswith("cuda:"):
         return True
     return (
@@ -95,33 +93,30 @@ def count_workers(runtime: RuntimeParams, jobs: int) -> int:
 def list_places(
     runtime: RuntimeParams, jobs: int, *, device: str, threads: int
 ) -> list[str | None]:
-    """A place for each of this machine's workers: the name of its GPU, None for whatever there
-    is."""
-    found: list[str | None]
+    """Return the GPU of each worker on this machine; None for no particular GPU."""
+    places: list[str | None]
     if device in ("auto", "cuda") and (gpus := list_visible_gpus()):
-        found = [*gpus] * int(1 / runtime.gpu_share + 1e-6)
+        places = [*gpus] * int(1 / runtime.gpu_share + 1e-6)
     else:
-        found = [None] * (runtime.workers or max(1, count_cores() // threads))
-    return found[: min(runtime.workers or len(found), max(1, jobs))]
+        places = [None] * (runtime.workers or max(1, count_cores() // threads))
+    return places[: min(runtime.workers or len(places), max(1, jobs))]
 
 
 def list_visible_gpus() -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use; none of them is
-    touched.
-    """
+    """Return the names in CUDA_VISIBLE_DEVICES of the usable GPUs, without initialising them."""
     import torch
 
-    count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",")[:count] if given else [str(number) for number in range(count)]
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 def count_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_threads() -> int:
-    """Threads of this process's numerical libraries, so that workers round as it does."""
+    """Return the number of threads of numerical libraries, so that workers round identically."""
     from threadpoolctl import threadpool_info
 
     return max((library["num_threads"] for library in threadpool_info()), default=1)
@@ -134,7 +129,7 @@ def _spread_over_workers(
     where: tuple[str, int],
     called: Callable[[J], str],
 ) -> Iterator[R]:
-    """`spread` by workers; results that are early wait for their turn."""
+    """Run `spread` on workers; early results wait for their turn."""
     workers = _start_workers(work, jobs, runtime, where, called)
     early: dict[int, R] = {}
     sent, yielded = 0, 0

@@ -1,9 +1,9 @@
-"""Which of the processes that train one model together this is, and how the others are started.
+"""Determines the rank of this process, and starts the other processes that train the same model.
 Imports no torch.
 
-What the environment says is torchrun's: RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT.
-Without RANK this process is the first of its machine, number NODE_RANK or 0, and starts those
-beside it by the command that itself was started by.
+Uses torchrun's environment: RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT. Without RANK
+this process is the first on its machine, NODE_RANK or 0, and starts the others with its own
+command line.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from captionseg.runtime.params import RuntimeParams
 log = logging.getLogger(__name__)
 
 PARENT = "CAPTIONSEG_PARENT"
-GRACE = 20.0  # seconds in which a process that lost another has to notice by itself
-FAREWELL = 60.0  # seconds that those beside the first one have to end after it
+GRACE = 20.0  # seconds in which a process should notice that another was lost
+FAREWELL = 60.0  # seconds in which other processes must end after the first
 
 
 class LostProcess(UserError):
-    """Another process does not answer any more."""
+    """Another process no longer answers."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One process of several: number `rank` of `world`, number `local` of its machine."""
+    """One of several processes: number `rank` of `world`, number `local` on its machine."""
 
     rank: int = 0
     local: int = 0
@@ -44,73 +44,73 @@ class Place:
 
     @property
     def main(self) -> bool:
-        """Whether it is the one that writes."""
+        """Whether it is the process that writes."""
         return self.rank == 0
 
 
 def read_place(params: RuntimeParams, environ: Mapping[str, str] = os.environ) -> Place:
-    """The place of this process, by the environment.
+    """Read the place of this process from the environment.
 
     Raises:
-        UserError: where it does not fit `runtime.devices` and `runtime.nodes`.
+        UserError: if it does not match `runtime.devices` and `runtime.nodes`.
     """
     world = params.devices * params.nodes
-    given = {
+    variables = {
         name: _number(environ, name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")
     }
-    if given["WORLD_SIZE"] not in (None, world):
+    if variables["WORLD_SIZE"] not in (None, world):
         raise UserError(
-            f"WORLD_SIZE is {given['WORLD_SIZE']}, and runtime.devices x runtime.nodes {world}: "
-            "make them equal, or unset WORLD_SIZE"
+            f"WORLD_SIZE is {variables['WORLD_SIZE']}, but runtime.devices x runtime.nodes is "
+            f"{world}; make them equal, or unset WORLD_SIZE"
         )
     if world == 1:
         return Place()
-    if given["RANK"] is not None:
-        rank, local = given["RANK"], given["LOCAL_RANK"]
+    if variables["RANK"] is not None:
+        rank, local = variables["RANK"], variables["LOCAL_RANK"]
         return _inside(
             Place(rank, rank % params.devices if local is None else local, world), params
         )
     if params.nodes > 1 and not (
-        environ.get("MASTER_ADDR") and environ.get("MASTER_PORT") and given["NODE_RANK"] is not None
+        environ.get("MASTER_ADDR")
+        and environ.get("MASTER_PORT")
+        and variables["NODE_RANK"] is not None
     ):
         raise UserError(
             f"runtime.nodes is {params.nodes}: set MASTER_ADDR, MASTER_PORT and NODE_RANK (0 on "
             "the first) on every machine; see docs/operations.md"
         )
-    return _inside(Place((given["NODE_RANK"] or 0) * params.devices, 0, world), params)
+    return _inside(Place((variables["NODE_RANK"] or 0) * params.devices, 0, world), params)
 
 
-def _inside(found: Place, params: RuntimeParams) -> Place:
-    if not 0 <= found.rank < found.world or not 0 <= found.local < params.devices:
+def _inside(place: Place, params: RuntimeParams) -> Place:
+    if not 0 <= place.rank < place.world or not 0 <= place.local < params.devices:
         raise UserError(
-            f"rank {found.rank}, {found.local} of its machine, is not one of {params.nodes} "
-            f"machines with {params.devices} processes; look at RANK, LOCAL_RANK and NODE_RANK"
+            f"rank {place.rank}, local rank {place.local}, does not exist with {params.nodes} "
+            f"machines and {params.devices} processes each; check RANK, LOCAL_RANK and NODE_RANK"
         )
-    return found
+    return place
 
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
     if text and not text.isdecimal():
-        raise UserError(f"{name} is {text!r}, which is no number")
+        raise UserError(f"{name} is {text!r}, which is not a number")
     return int(text) if text else None
 
 
 @contextlib.contextmanager
 def start_processes(params: RuntimeParams) -> Iterator[Place]:
-    """This process among the others, which run for the length of the block; os.environ says what
-    torchrun would.
+    """Run the other processes while the block runs, with os.environ set as torchrun does.
 
-    The first process of a machine starts the others and ends them: after the block it waits for
-    them, and when it fails, is told to end or is killed, they go too. When one of them fails, this
-    one does.
+    The first process on a machine starts the others. After the block it waits for them; if it
+    fails or is ended, they end too. If one of them fails, this process fails.
 
     Raises:
-        UserError: when another process of this machine failed.
+        UserError: if another process on this machine failed.
     """
     here = read_place(params)
     before = dict(os.environ)
-    own = "RANK" in before  # somebody else starts processes, and looks after them
+    own = "RANK" in before  # a launcher starts and watches the processes
     address = (
         {}
         if own or params.nodes > 1
@@ -154,17 +154,17 @@ def _start(rank: int, local: int) -> subprocess.Popen[bytes]:
 
 
 def find_free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Find a free port on this machine."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return listening.getsockname()[1]
 
 
 class _Watch(threading.Thread):
-    """Looks after the processes that this one has started.
+    """Watches the processes that this one started.
 
     Args:
-        others: by rank.
+        others: processes by rank.
     """
 
     def __init__(self, others: Mapping[int, subprocess.Popen[bytes]]) -> None:
@@ -172,9 +172,7 @@ class _Watch(threading.Thread):
         self.others, self.over = others, threading.Event()
 
     def run(self) -> None:
-        """End this process where another failed and it does not notice: it waits for it in a
-        collective.
-        """
+        """End this process if another failed and this one hangs in a collective operation."""
         while not self.over.wait(0.5):
             if (lost := self.lost()) and not self.over.wait(GRACE):
                 print(f"error: {lost}", file=sys.stderr, flush=True)  # noqa: T201
@@ -182,8 +180,8 @@ class _Watch(threading.Thread):
                 os._exit(1)
 
     def lost(self, seconds: float = 0.0) -> str:
-        """What to say of the first that has failed, or does within some seconds; nothing where none
-        does.
+        """Return a message about the first process that failed, or fails within some seconds; empty
+        if none does.
         """
         deadline = time.monotonic() + seconds
         while (
@@ -195,28 +193,30 @@ class _Watch(threading.Thread):
             if code := process.poll():
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
                 return (
-                    f"the process of rank {rank} {how}, so all have ended; its own lines are "
-                    "above. Run it again: training goes on from the last checkpoint"
+                    f"the process of rank {rank} {how}, so all were ended; see its messages above. "
+                    "Run it again to resume from the last checkpoint"
                 )
         return ""
 
     def wait(self) -> None:
-        """Until the others have ended too; their work is done, and how they end is no matter."""
+        """Wait for the others to end; their work is done, so their exit codes do not matter."""
         deadline = time.monotonic() + FAREWELL
         for rank, process in self.others.items():
             try:
                 code = process.wait(max(0.0, deadline - time.monotonic()))
                 if code:
                     log.warning(
-                        "all is done, but the process of rank %d ended with code %d", rank, code
+                        "training is done, but the process of rank %d exited with code %d",
+                        rank,
+                        code,
                     )
             except subprocess.TimeoutExpired:
                 log.warning(
-                    "all is done, but the process of rank %d does not end; it is told to", rank
+                    "training is done, but the process of rank %d does not exit; stopping it", rank
                 )
 
     def end(self) -> None:
-        """None of them is left after this."""
+        """End all other processes."""
         self.over.set()
         for process in self.others.values():
             process.terminate()

@@ -1,9 +1,8 @@
-"""No process outlives the one that it works for: a stage its DVC, workers their stage.
+"""Ends processes whose owner is gone: stages follow their DVC, workers follow their stage.
 
-A signal to `dvc repro` alone (by a CI runner, by the kernel when memory ran out, by a time-out of
-subprocess.run) ends DVC and not what it runs. The kernel's own means, PR_SET_PDEATHSIG of Linux, is
-about the thread that started a process and goes no further than a shell in between, so a thread
-looks.
+A signal to only `dvc repro` (by a CI runner, the kernel when memory runs out, or a time-out of
+subprocess.run) ends DVC but not its stage. Linux's PR_SET_PDEATHSIG follows the thread that started
+a process, and ends at a shell in between, so a thread polls instead.
 """
 
 from __future__ import annotations
@@ -16,19 +15,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import parent_process
 
-# seconds in which a stage that was told to end has to take its workers and temporary files away
+# seconds that a stage has to end its workers and remove temporary files
 GRACE = 10.0
-EVERY = 0.2  # seconds between two looks
+EVERY = 0.2  # seconds between polls
 REAPERS = ("systemd", "init", "launchd", "tini", "dumb-init", "docker-init", "catatonit")
 log = logging.getLogger(__name__)
 
 
 def follow_dvc(environ: Mapping[str, str] = os.environ) -> None:
-    """End this process, as SIGTERM does, when the DVC that runs it is gone, or the shell in
-    between.
+    """End this process as with SIGTERM when its DVC, or the shell in between, is gone.
 
-    Without DVC nothing is done: what a user starts by hand may outlive the shell that it came from.
-    So may DVC itself; whose child that is does not matter.
+    Does nothing without DVC: a process that a user starts by hand may outlive its shell. So may DVC
+    itself.
     """
     # 0: outside of our container
     if (stage := environ.get("DVC_STAGE")) and (shell := os.getppid()):
@@ -37,14 +35,14 @@ def follow_dvc(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def follow_parent(pid: int) -> None:
-    """End this process at once when its parent, which has this pid, is gone."""
+    """End this process immediately when its parent with this pid is gone."""
     _watch(lambda: os.getppid() != pid, lambda: os._exit(1))
 
 
 def follow_maker(*_: object) -> None:
-    """End this process at once when the one that made it, by multiprocessing, is gone.
+    """End this process immediately when its multiprocessing parent is gone.
 
-    Takes whatever DataLoader gives its worker_init_fn.
+    Accepts the arguments of DataLoader's worker_init_fn.
     """
     if (maker := parent_process()) is not None:
 
@@ -56,19 +54,19 @@ def follow_maker(*_: object) -> None:
 
 
 def _dvc(pid: int, stage: str) -> tuple[int, float] | None:
-    """The process that has set DVC_STAGE, from the parent on upwards; None where that is gone
-    already.
-    """
+    """Find the ancestor that set DVC_STAGE; None if it is already gone."""
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        while _variable(found, "DVC_STAGE") == stage and (above := found.parent()) is not None:
-            found = above
+        ancestor = psutil.Process(pid)
+        while (
+            _variable(ancestor, "DVC_STAGE") == stage and (above := ancestor.parent()) is not None
+        ):
+            ancestor = above
         return (
             None
-            if is_reaper(found.pid, found.name(), found.cmdline())
-            else (found.pid, found.create_time())
+            if is_reaper(ancestor.pid, ancestor.name(), ancestor.cmdline())
+            else (ancestor.pid, ancestor.create_time())
         )
     except psutil.AccessDenied:
         return pid, 0.0
@@ -77,13 +75,13 @@ def _dvc(pid: int, stage: str) -> tuple[int, float] | None:
 
 
 def is_reaper(pid: int, name: str, words: Sequence[str]) -> bool:
-    """Is it what the system gives orphans to? DVC may have that place too, in a container."""
+    """Return whether a process adopts orphans; in a container DVC itself can have pid 1."""
     ours = any(os.path.basename(word).startswith(("dvc", "python")) for word in words)
     return (pid == 1 and not ours) or name in REAPERS
 
 
 def _variable(process: object, name: str) -> str | None:
-    """A variable of a process as it was started; None where nobody may see it."""
+    """Return an environment variable of a process at its start; None without permission."""
     import psutil
 
     try:
@@ -97,10 +95,10 @@ def _lives(process: tuple[int, float]) -> bool:
 
     pid, created = process
     try:
-        found = psutil.Process(pid)
+        running = psutil.Process(pid)
         return (
-            not created or found.create_time() == created
-        ) and found.status() != psutil.STATUS_ZOMBIE
+            not created or running.create_time() == created
+        ) and running.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
@@ -108,7 +106,7 @@ def _lives(process: tuple[int, float]) -> bool:
 
 
 def _watch(is_gone: Callable[[], bool], end: Callable[[], None]) -> None:
-    """Look at once, then for ever; `end` is called at most once."""
+    """Poll until `is_gone`, then call `end` once."""
 
     def look() -> None:
         while not is_gone():
@@ -119,10 +117,10 @@ def _watch(is_gone: Callable[[], bool], end: Callable[[], None]) -> None:
 
 
 def _end_well() -> None:
-    """What a signal would do; and where the main thread does not hear it, the end all the same."""
+    """End like SIGTERM; if the main thread does not handle the signal, exit anyway."""
     log.warning(
-        "what started this stage is gone, so the stage ends; the next run goes on from what is "
-        "finished"
+        "the process that started this stage has ended, so the stage ends too; the next run "
+        "resumes from the finished parts"
     )
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)

@@ -1,5 +1,5 @@
-"""The outputs of a stage: one run at a time writes them, and they appear together when it has ended
-well.
+"""The outputs of a stage: only one run writes them at a time, and they appear together when it
+succeeds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from captionseg.records import UserError
 
 LOCKS = Path(".work", "locks")
-PATIENCE = 1.0  # seconds between two looks at who has a lock
+PATIENCE = 1.0  # seconds between checks of a lock's holder
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -31,24 +31,22 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 def lock_outputs(
     paths: Sequence[Path], *, root: Path, say: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
-    """These outputs for this process alone, whatever params another run of their stage has; waits
-    until they are.
+    """Lock outputs for this process, whatever the params of other runs; wait until they are free.
 
-    A lock is the kernel's (flock), of a file in .work/locks for each output: that of a process
-    which died, in whatever way, is free at once. The wait has no end of its own, for a stage may
-    run for days; whoever waits says for whom.
+    Each output has a kernel lock (flock) on a file in .work/locks, which is released when its
+    process dies. There is no time limit, because a stage may run for days; the holder is printed.
 
     Args:
-        paths: outputs, as the stage was told them.
-        root: of the repository.
-        say: is told, once for each holder that is waited for, who that is; and if there are no
-            locks here.
+        paths: outputs, as given to the stage.
+        root: root of the repository.
+        say: called once per holder that is waited for, and if the file system has no locks.
 
     Yields:
-        to be called before anything is moved into place: makes sure that the locks are still there.
+        a function to call before outputs are moved into place; it checks that the locks still
+        exist.
 
     Raises:
-        UserError: from what is yielded, if somebody deleted them.
+        UserError: by the yielded function, if the locks were deleted.
     """
     names = sorted({name_lock(path, root) for path in paths})
     with contextlib.ExitStack() as stack:
@@ -62,16 +60,17 @@ def lock_outputs(
             if lost := [file for file, known in files if _identity(file) != known]:
                 raise UserError(
                     f"{lost[0]}: the lock of this run was deleted while it ran, so another run may "
-                    "have begun; nothing was moved into place, run it again"
+                    "have started; no output was written, run it again"
                 )
 
         yield sure
 
 
 def name_lock(path: Path, root: Path) -> str:
-    """Of an output, however it is spelt and wherever the checkout is moved to."""
-    # Not what the output itself may be a link to: that is replaced, and DVC links to a place of
-    # each content.
+    """Return the name of an output's lock; it does not depend on spelling or the checkout's
+    place.
+    """
+    # The output itself is not resolved: it may be a link of DVC's, which will be replaced.
     place = os.path.relpath(
         os.path.join(os.path.realpath(path.parent), path.name), os.path.realpath(root)
     )
@@ -80,15 +79,15 @@ def name_lock(path: Path, root: Path) -> str:
 
 def _identity(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 @contextlib.contextmanager
 def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
-    """A lock; False where the file system has none."""
+    """Hold a lock; yields False if the file system has no locks."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lock, note, announced = (
         FileLock(file, fallback_to_soft=False),
@@ -101,19 +100,16 @@ def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
             break
         except Timeout:
             if (holder := _read_holder(note)) != announced:
-                say(f"waiting for {holder}, which writes the same outputs; Ctrl-C ends the wait")
+                say(f"waiting for {holder}, which writes the same outputs; Ctrl-C stops waiting")
                 announced = holder
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise
-            say(
-                f"{file.parent}: no locks on this file system, so see to it that no stage runs "
-                "twice"
-            )
+            say(f"{file.parent}: this file system has no locks; make sure that no stage runs twice")
             yield False
             return
     try:
-        with contextlib.suppress(OSError):  # a full disk: it says who waits for whom, no more
+        with contextlib.suppress(OSError):  # a full disk; the note is only informative
             note.write_text(json.dumps(_describe_process()), encoding="utf-8")
         yield True
     finally:
@@ -122,7 +118,7 @@ def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
 
 
 def _describe_process() -> str:
-    """This process, in words."""
+    """Describe this process."""
     words = [Path(word).name if n == 0 else word for n, word in enumerate(sys.argv[:2])]
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"{shlex.join(words)} (pid {os.getpid()} on {socket.gethostname()}, since {since})"
@@ -136,22 +132,22 @@ def _read_holder(note: Path) -> str:
 
 
 def move(source: Path, target: Path) -> None:
-    """One output, see `move_all`."""
+    """Move one output; see `move_all`."""
     move_all({source: target})
 
 
 def move_all(outputs: Mapping[Path, Path]) -> None:
-    """Rename outputs into place, over what is there; from another disk, by way of copies beside
-    their places.
+    """Rename outputs into place and replace existing ones; from another disk, via copies next to
+    the targets.
 
-    Whatever takes time or room comes before the first of them is in place: a run that is killed or
-    finds no room leaves all of what was there, but for the moment that a few renames take.
+    Everything that takes time or space happens before the first rename: a run that is killed or
+    runs out of space leaves all old outputs, except during a few renames.
 
     Args:
-        outputs: where each one lies -> where it goes.
+        outputs: source -> target.
 
     Raises:
-        RuntimeError: if the stage left one out, which is a mistake of ours.
+        RuntimeError: if the stage did not write an output, which is a bug.
     """
     for source, target in outputs.items():
         if not source.exists():
@@ -178,7 +174,7 @@ def move_all(outputs: Mapping[Path, Path]) -> None:
 
 
 def _copy_near(source: Path, target: Path, copies: list[Path]) -> Path:
-    """The output, or its copy, on the disk that it goes to."""
+    """Return the output, or a copy of it on the target's disk."""
     if source.stat().st_dev == target.parent.stat().st_dev:
         return source
     part = _name_part(target, "new")

@@ -49,7 +49,7 @@ class RuntimeParams:
         if self.workers < 0 or self.checkpoint_steps < 0:
             raise ValueError("workers and checkpoint_steps must not be negative")
         if not 0.0 < self.gpu_share <= 1.0:
-            raise ValueError(f"gpu_share is a share of a GPU, above 0 to 1, found {self.gpu_share}")
+            raise ValueError(f"gpu_share must be above 0 and at most 1, found {self.gpu_share}")
 
 
 HERE = RuntimeParams(workers=1)

@@ -110,7 +110,7 @@ class Processes:
         self.deaths[number] += 1
         if self.deaths[number] >= ATTEMPTS:
             raise make_death_error(name, how)
-        log.warning("%s: its worker died (%s); another one does it again", name, how)
+        log.warning("%s: its worker died (%s); another worker retries it", name, how)
         worker.pipe.close()
         fresh = self._start(worker.gpu)
         self.workers[self.workers.index(worker)] = fresh

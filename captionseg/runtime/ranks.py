@@ -84,8 +84,8 @@ def join_ranks(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
         except RuntimeError as error:
             if any(sign in str(error) for sign in _GONE):
                 raise LostProcess(
-                    f"rank {here.rank} has lost another ({str(error).splitlines()[0]}); run it "
-                    "again: training goes on from the last checkpoint"
+                    f"rank {here.rank} lost another rank ({str(error).splitlines()[0]}); run it "
+                    "again to resume from the last checkpoint"
                 ) from error
             raise
         dist.destroy_process_group()
@@ -101,12 +101,13 @@ def check_devices(params: RuntimeParams, device: str) -> bool:
         return False
     if ":" in device:
         raise UserError(
-            f"device {device!r} is one GPU, and each rank has its own (runtime.devices); say auto "
-            "or cuda"
+            f"device {device!r} is a single GPU, but each rank needs its own (runtime.devices); "
+            "use auto or cuda"
         )
     if torch.cuda.device_count() < params.devices:
         raise UserError(
-            f"runtime.devices is {params.devices}, and {torch.cuda.device_count()} GPUs are visible"
+            f"runtime.devices is {params.devices}, but only {torch.cuda.device_count()} GPUs are "
+            "visible"
         )
     return True
 
@@ -140,9 +141,9 @@ def get_place(params: RuntimeParams) -> Place:
     Raises:
         RuntimeError: if there are several and they cannot talk to each other, see `join_ranks`.
     """
-    found = read_place(params)
-    if found.world > 1 and not dist.is_initialized():
+    place = read_place(params)
+    if place.world > 1 and not dist.is_initialized():
         raise RuntimeError(
-            f"{found.world} processes have to be joined first: `with ranks.join_ranks(runtime):`"
+            f"join the {place.world} processes first: `with ranks.join_ranks(runtime):`"
         )
-    return found
+    return place

@@ -49,7 +49,7 @@ class RayTasks:
         self.limit, self.called = runtime.workers, called
         name = uuid.uuid4().hex
         # in a list: a worker fetches it once, not a task
-        self.given = ([self.ray.put(work)], name, os.getcwd(), threads)
+        self.shared = ([self.ray.put(work)], name, os.getcwd(), threads)
         share = runtime.gpu_share if gpu and self.ray.cluster_resources().get("GPU") else 0
         # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded
         # would be gone
@@ -63,7 +63,7 @@ class RayTasks:
 
     def send(self, number: int, job: Any) -> None:
         """See Workers."""
-        self.out[self.task.remote(self.given, number, job)] = (number, job)
+        self.out[self.task.remote(self.shared, number, job)] = (number, job)
 
     def receive(self) -> Answer:
         """See Workers."""
@@ -96,7 +96,7 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
         import ray
     except ImportError:
         raise UserError(
-            "runtime.fan_out: ray is not installed; pip install -e .[ray], or take processes"
+            "runtime.fan_out: ray is not installed; run `pip install -e .[ray]`, or use processes"
         ) from None
     if ray.is_initialized():
         return ray, False
@@ -115,13 +115,13 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"runtime.ray: no cluster at {runtime.ray or 'this machine'} ({one_line(error)}); "
-            "start one by `ray start --head`, see docs/operations.md"
+            "start one with `ray start --head`, see docs/operations.md"
         ) from None
     if not runtime.ray and (address := ray.util.get_node_ip_address()) != LOOPBACK:
         ray.shutdown()
         raise UserError(
-            f"runtime.fan_out: ray {ray.__version__} listens on {address}, not on this "
-            "machine alone; take processes, or a cluster of your own by runtime.ray"
+            f"runtime.fan_out: ray {ray.__version__} listens on {address}, which other machines "
+            "can reach; use processes, or your own cluster with runtime.ray"
         )
     return ray, True
 
@@ -147,9 +147,9 @@ def loopback(ray: Any) -> Iterator[None]:
             os.environ[name] = before[0]
 
 
-def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:
+def _run(shared: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:
     """A task."""
-    references, name, folder, threads = given
+    references, name, folder, threads = shared
     if name not in _held:
         import ray
 
@@ -157,8 +157,8 @@ def _run(given: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple
             os.chdir(folder)  # paths of stages are relative
         except OSError:
             lost = UserError(
-                f"{folder}: a machine of the Ray cluster ({os.uname().nodename}) has no such "
-                "folder; all of them need the same files under the same paths"
+                f"{folder}: does not exist on a machine of the Ray cluster "
+                f"({os.uname().nodename}); all machines need the same files under the same paths"
             )
             return number, False, lost
         work: Any = ray.get(references[0])

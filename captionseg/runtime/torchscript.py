@@ -129,9 +129,9 @@ class Reader:
         if code not in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPENDS", "SETITEMS"):
             raise UnpicklingError(code)
         start = len(self.stack) - int(code[5]) if code[5:] in ("1", "2", "3") else self.marks.pop()
-        found = self.stack[start:]
+        items = self.stack[start:]
         del self.stack[start:]
-        fill_container(code, self.stack, found)
+        fill_container(code, self.stack, items)
 
 
 PLAIN: dict[str, Any] = {
@@ -150,14 +150,14 @@ PLAIN: dict[str, Any] = {
 """Opcodes that put a value on the stack."""
 
 
-def fill_container(code: str, stack: list[Any], found: list[Any]) -> None:
+def fill_container(code: str, stack: list[Any], items: list[Any]) -> None:
     """A tuple of what was found, or the list or dict below it with these."""
     if code.startswith("TUPLE"):
-        stack.append(tuple(found))
+        stack.append(tuple(items))
     elif code == "APPENDS":
-        stack[-1].extend(found)
+        stack[-1].extend(items)
     else:
-        stack[-1].update(zip(found[::2], found[1::2], strict=True))
+        stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
 
 def rebuild(code: str, first: Any, second: Any) -> Any:

@@ -30,28 +30,29 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        found = _load(path)
+        content = _load(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file of weights") from None
     except UnpicklingError:
         raise UserError(
-            f"{path}: holds more than tensors, and such a file can run code; take safetensors"
+            f"{path}: contains more than tensors, so it could run code; use safetensors"
         ) from None
     except Exception as error:  # whatever a reader of foreign files may raise
         raise UserError(
             f"{path}: not a file of weights: {one_line(error) or type(error).__name__}"
         ) from None
-    if not isinstance(found, Mapping):
+    if not isinstance(content, Mapping):
         raise UserError(
-            f"{path}: not a file of weights: it holds a {type(found).__name__}, not tensors by name"
+            f"{path}: not a file of weights: it contains a {type(content).__name__}, not tensors "
+            "by name"
         )
     while (
-        inner := next((found[w] for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)
+        inner := next((content[w] for w in WRAPPERS if isinstance(content.get(w), Mapping)), None)
     ) is not None:
-        found = inner
-    tensors = {PREFIXES.sub("", str(k)): v for k, v in found.items() if isinstance(v, Tensor)}
+        content = inner
+    tensors = {PREFIXES.sub("", str(k)): v for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:
-        raise UserError(f"{path}: not a file of weights: there is no tensor in it")
+        raise UserError(f"{path}: not a file of weights: it contains no tensors")
     check_finite(tensors, path)
     return tensors
 
@@ -66,14 +67,19 @@ def _load(path: Path) -> Any:
 
 def read_metadata(path: Path | str) -> dict[str, str]:
     """What a safetensors file says of itself beside its tensors; nothing for files of other
-    kinds."""
+    kinds.
+    """
     try:
         with Path(path).open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            given = json.loads(stream.read(min(length, 1 << 27))).get("__metadata__") or {}
+            metadata = json.loads(stream.read(min(length, 1 << 27))).get("__metadata__") or {}
     except (OSError, struct.error, ValueError, AttributeError):
         return {}
-    return {str(key): str(value) for key, value in given.items()} if isinstance(given, dict) else {}
+    return (
+        {str(key): str(value) for key, value in metadata.items()}
+        if isinstance(metadata, dict)
+        else {}
+    )
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
@@ -101,19 +107,19 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
         if not torch.isfinite(torch.stack((low, high))).all():
             kind = "NaN" if low.isnan() or high.isnan() else "infinite numbers"
             raise UserError(
-                f"{source}: tensor {name} holds {kind}; such weights are of no use, take another "
-                "file or train again"
+                f"{source}: tensor {name} contains {kind}, so the weights are unusable; use "
+                "another file or train again"
             )
 
 
 def load_into(
-    module: nn.Module, given: Mapping[str, Tensor], source: Path | str, what: str
+    module: nn.Module, weights: Mapping[str, Tensor], source: Path | str, what: str
 ) -> None:
     """Copy tensors into a module that has exactly these, in any float precision.
 
     Args:
         module: takes them.
-        given: name -> tensor.
+        weights: name -> tensor.
         source: file or folder that they come from, for the error.
         what: the module, in words.
 
@@ -125,32 +131,32 @@ def load_into(
         name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)
     }
     for name, tensor in own.items():
-        if name in given:
-            check_like(name, given[name], tensor, source, what)
+        if name in weights:
+            check_like(name, weights[name], tensor, source, what)
         elif not name.endswith("num_batches_tracked"):
             raise UserError(f"{source}: does not fit {what}: it has no tensor {name}")
-    if rest := [name for name in given if name not in own]:
+    if rest := [name for name in weights if name not in own]:
         more = f" (and {len(rest) - 1} more)" if len(rest) > 1 else ""
-        raise UserError(f"{source}: does not fit {what}: nothing takes its tensor {rest[0]}{more}")
-    check_finite(given, source)
-    module.load_state_dict(dict(given), strict=False)
+        raise UserError(f"{source}: does not fit {what}: unexpected tensor {rest[0]}{more}")
+    check_finite(weights, source)
+    module.load_state_dict(dict(weights), strict=False)
 
 
-def check_like(name: str, given: Tensor, own: Tensor, source: Path | str, what: str) -> None:
+def check_like(name: str, tensor: Tensor, own: Tensor, source: Path | str, what: str) -> None:
     """Refuse a tensor of another shape, or whole numbers (of a quantised checkpoint) for weights.
 
     Raises:
         UserError: that says which.
     """
-    if given.shape != own.shape:
+    if tensor.shape != own.shape:
         raise UserError(
-            f"{source}: does not fit {what}: {name} is {list(given.shape)}, expected "
+            f"{source}: does not fit {what}: {name} is {list(tensor.shape)}, expected "
             f"{list(own.shape)}"
         )
-    if own.is_floating_point() != given.is_floating_point():
+    if own.is_floating_point() != tensor.is_floating_point():
         raise UserError(
-            f"{source}: does not fit {what}: {name} holds {name_dtype(given)}, "
-            f"expected {name_dtype(own)}; a quantised checkpoint cannot be read"
+            f"{source}: does not fit {what}: {name} is {name_dtype(tensor)}, "
+            f"expected {name_dtype(own)}; quantised checkpoints are not supported"
         )
 
 

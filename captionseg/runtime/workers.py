@@ -71,5 +71,5 @@ def make_death_error(job: str, how: str) -> UserError:
     """The error of a job that no worker outlives."""
     return UserError(
         f"{job}: its worker died {ATTEMPTS} times ({how}); if memory ran out, lower "
-        "runtime.workers or make shards smaller, then run it again: finished shards are kept"
+        "runtime.workers or use smaller shards, then run it again; finished shards are kept"
     )

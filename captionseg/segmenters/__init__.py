@@ -1,3 +1,3 @@
-"""Masks: class-agnostic regions of whole pictures, class-agnostic masks that may overlap, and masks
-for boxes.
+"""Class-agnostic regions of whole pictures, overlapping class-agnostic masks, and masks for
+boxes.
 """

@@ -1,9 +1,9 @@
 """Class-agnostic regions without weights: graph-based segmentation (Felzenszwalb and Huttenlocher,
 IJCV 2004), merged.
 
-Felzenszwalb's graph alone either cuts a thing into many pieces or lets it run into its ground, and
-gives any number of regions. So it only makes small pieces here, which are joined as Ward joins
-clusters: always the two neighbours whose union adds least to the squared deviations of colour.
+Felzenszwalb's graph alone either splits a thing into many pieces or merges it with the background,
+and returns any number of regions. So it only makes small pieces here, which are merged like Ward's
+clusters: always the two neighbours whose union increases the squared deviations of colour least.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Felzenszwalb:
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_regions <= 255:
-            raise ValueError(f"max_regions must lie in 1..255, not {self.max_regions}")
+            raise ValueError(f"max_regions must be in 1..255, found {self.max_regions}")
         if self.median < 1 or self.median % 2 == 0:
-            raise ValueError(f"median must be an odd number, not {self.median}")
+            raise ValueError(f"median must be odd, found {self.median}")
 
     def regions(self, image: np.ndarray) -> np.ndarray:
         """See RegionMaker."""

@@ -15,14 +15,13 @@ MASK_MAKERS = {"hierarchy": Hierarchy, "sam_auto": SamAuto}
 
 @dataclass(frozen=True)
 class MasksParams:
-    """The segments of a picture that a model which reads segments gives classes to (inference of
-    USE).
+    """The segments of a picture that models which read segments classify (inference of USE).
 
     Attributes:
-        maker: regions are those that models are trained with (section `regions`), which do not
-            overlap; else which of MASK_MAKERS, whose own section holds its parameters.
-        aggregate: the score of a pixel from those of the masks it is in: their sum, which has the
-            argmax of their mean, or the largest. Of regions both are the same.
+        maker: regions means those used in training (section `regions`), which do not overlap;
+            otherwise a member of MASK_MAKERS, with its own section.
+        aggregate: how a pixel combines the scores of its masks: sum (with the same argmax as the
+            mean) or maximum. For regions both are equal.
     """
 
     maker: Annotated[str, Member(MASK_MAKERS, also="regions")] = "regions"
@@ -31,5 +30,5 @@ class MasksParams:
     sam_auto: SamAuto = field(default_factory=SamAuto)
 
     def build(self) -> MaskMaker | None:
-        """The maker that `maker` names; None for regions, which are there already."""
+        """Build the chosen maker; None for regions, which already exist."""
         return None if self.maker == "regions" else getattr(self, self.maker).build()

@@ -1,4 +1,4 @@
-"""How much masks overlap, and the suppression of those that are nearly another one (mask NMS)."""
+"""Overlap of masks, and suppression of near duplicates (mask NMS)."""
 
 from __future__ import annotations
 

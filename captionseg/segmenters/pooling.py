@@ -1,4 +1,4 @@
-"""Mean of a dense feature map over each region, and where the region lies."""
+"""Pools a dense feature map over each region, and adds the region's geometry."""
 
 from __future__ import annotations
 

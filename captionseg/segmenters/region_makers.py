@@ -17,12 +17,12 @@ class RegionsParams:
     """Section `regions`.
 
     Attributes:
-        maker: which of REGION_MAKERS; its own section holds its parameters.
+        maker: member of REGION_MAKERS, with its own section.
     """
 
     maker: Annotated[str, Member(REGION_MAKERS)] = "felzenszwalb"
     felzenszwalb: Felzenszwalb = field(default_factory=Felzenszwalb)
 
     def build(self) -> RegionMaker:
-        """The region maker that `maker` names."""
+        """Build the chosen region maker."""
         return getattr(self, self.maker)

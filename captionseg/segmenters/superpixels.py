@@ -33,7 +33,7 @@ class Superpixels:
     def __post_init__(self) -> None:
         if not 0 <= self.offset < min(self.share, 1 - self.share):
             raise ValueError(
-                f"offset {self.offset} must lie below share {self.share} and below 1 - share"
+                f"offset {self.offset} must be less than share {self.share} and 1 - share"
             )
 
     def build(self) -> BoxSegmenter:

@@ -1,1 +1,1 @@
-"""Files: written under another name and renamed into place, read folder by folder."""
+"""Atomic writing of files, and reading of files and folders."""

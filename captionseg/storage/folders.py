@@ -1,4 +1,4 @@
-"""Folders of shards: read together, counted, compared."""
+"""Reading, counting and hashing the files of a folder of shards."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from captionseg.storage.reading import AGAIN, read_array, read_table
 
 
 def list_files(folder: Path | str, suffix: str) -> list[Path]:
-    """The files of a folder with a suffix, in name order; hidden ones are nobody's.
+    """List the files of a folder with a suffix, in name order, without hidden files.
 
     Raises:
-        UserError: for one whose suffix is in other letters, since it would be lost without a word.
+        UserError: for a suffix in upper case, because the file would silently be ignored.
     """
     files = sorted(
         path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffix)
     )
     if odd := [path for path in files if not path.name.endswith(suffix)]:
-        raise UserError(f"{odd[0]}: its name should end in {suffix}, in small letters; rename it")
+        raise UserError(f"{odd[0]}: the name must end in {suffix}, in lower case; rename it")
     if not files:
         raise UserError(
-            f"no {suffix[1:]} files in {folder}: run the stage that writes it first (`dvc repro`)"
+            f"{folder}: no {suffix[1:]} files; run the stage that writes them (`dvc repro`)"
         )
     return files
 
 
 def list_shard_files(folder: Path | str, suffix: str, names: Collection[str]) -> list[Path]:
-    """The files of a folder, which must be exactly those of `names`, in that order: a shard each.
+    """List the files of a folder, which must be exactly those of the shards `names`, in that order.
 
     Raises:
-        UserError: for a file that is missing, and for one that is of none of the shards.
+        UserError: for a missing file, or one that belongs to no shard.
     """
     present = [path.name for path in list_files(folder, suffix)]
-    wanted = [f"{name}{suffix}" for name in names]
-    if missing := [name for name in wanted if name not in set(present)]:
+    expected = [f"{name}{suffix}" for name in names]
+    if missing := [name for name in expected if name not in set(present)]:
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise UserError(
-            f"{Path(folder) / missing[0]}: no such file{more}, so that rows are lost; run `dvc "
-            "repro`, which makes it anew"
+            f"{Path(folder) / missing[0]}: no such file{more}, so rows are missing; run `dvc "
+            "repro` to write it again"
         )
-    if odd := sorted(set(present) - set(wanted)):
-        raise UserError(f"{Path(folder) / odd[0]}: of no shard of these data; {AGAIN}")
-    return [Path(folder) / name for name in wanted]
+    if odd := sorted(set(present) - set(expected)):
+        raise UserError(f"{Path(folder) / odd[0]}: belongs to no shard of these data; {AGAIN}")
+    return [Path(folder) / name for name in expected]
 
 
 def read_tables(
@@ -60,16 +60,16 @@ def read_tables(
     schema: pa.Schema | None = None,
     shards: Collection[str] | None = None,
 ) -> pa.Table:
-    """All parquet files of a folder, in name order, as one table.
+    """Read all parquet files of a folder, in name order, as one table.
 
     Args:
-        folder: of the files.
-        columns: see `read_table`, likewise schema.
-        schema: see columns.
-        shards: names of the files without their suffix; those and no others must be there.
+        folder: folder of the files.
+        columns: see `read_table`.
+        schema: see `read_table`.
+        shards: names of the files without suffix; exactly these must exist.
 
     Raises:
-        UserError: if there is none, one is missing or damaged, or they have different columns.
+        UserError: if there are no files, one is missing or damaged, or their columns differ.
     """
     files = (
         list_files(folder, ".parquet")
@@ -79,22 +79,22 @@ def read_tables(
     tables = [read_table(file, schema=schema, columns=columns) for file in files]
     for file, table in zip(files, tables, strict=True):
         if not table.schema.equals(tables[0].schema):
-            raise UserError(f"{file}: other columns or types than in {files[0].name}; {AGAIN}")
+            raise UserError(f"{file}: columns or types differ from {files[0].name}; {AGAIN}")
     return pa.concat_tables(tables)
 
 
 def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> list[np.ndarray]:
-    """All `.npy` files of a folder, in name order, memory-mapped.
+    """Memory-map all `.npy` files of a folder, in name order.
 
     Args:
         folder: NAME with the files NAME_SHARD.npy.
-        rows: shard -> how many rows its file must have, in the order of the shards. Without it a
-            file that is missing shifts all rows after it to other pictures, so it is given wherever
-            rows have an owner.
+        rows: shard -> number of rows its file must have, in shard order. Use it whenever rows
+            belong to pictures: without it, a missing file would shift all later rows to other
+            pictures.
 
     Raises:
-        UserError: if there is none, one is missing or damaged, or has other rows or another form
-            than it should.
+        UserError: if there are no files, one is missing or damaged, or has a wrong number of rows
+            or a wrong shape.
     """
     if rows is None:
         files = list_files(folder, ".npy")
@@ -107,20 +107,20 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
     for file, array in zip(files, arrays, strict=True):
         if (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
             raise UserError(
-                f"{file}: {array.dtype}{list(array.shape[1:])} a row, where {files[0].name} has "
-                f"{arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
+                f"{file}: rows are {array.dtype}{list(array.shape[1:])}, but in {files[0].name} "
+                f"they are {arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
             )
     return arrays
 
 
 def read_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> np.ndarray:
-    """The arrays of `map_arrays`, joined along the first axis."""
+    """Read the arrays of `map_arrays`, concatenated along the first axis."""
     return np.concatenate(map_arrays(folder, rows))
 
 
 def count_rows(path: Path | str) -> int | None:
-    """Rows of an `.npy` or a parquet file, by its header; None where there is no such file, or part
-    of one.
+    """Read the number of rows from the header of an `.npy` or parquet file; None if it is missing
+    or incomplete.
     """
     try:
         if str(path).endswith(".npy"):
@@ -132,20 +132,18 @@ def count_rows(path: Path | str) -> int | None:
         return None
 
 
-def find_incomplete(wanted: Mapping[Path, int]) -> str:
-    """The first of some files that has not the rows that it should have, in words; empty where all
-    have.
-    """
-    for path, count in wanted.items():
-        if (found := count_rows(path)) != count:
+def find_incomplete(expected: Mapping[Path, int]) -> str:
+    """Describe the first file without the expected number of rows; empty if all are complete."""
+    for path, count in expected.items():
+        if (rows := count_rows(path)) != count:
             return f"{path}: " + (
-                "missing, or torn" if found is None else f"{found} rows, expected {count}"
+                "missing, or torn" if rows is None else f"{rows} rows, expected {count}"
             )
     return ""
 
 
 def hash_files(files: Sequence[Path]) -> str:
-    """sha256, as hex digits, over names and contents of files.
+    """Hash names and contents of files with sha256, as hex digits.
 
     Raises:
         UserError: if one is missing.
@@ -159,13 +157,13 @@ def hash_files(files: Sequence[Path]) -> str:
                 )
         except OSError:
             raise UserError(
-                f"{file}: no such file; run the stage that writes it first (`dvc repro`)"
+                f"{file}: no such file; run the stage that writes it (`dvc repro`)"
             ) from None
     return total.hexdigest()
 
 
 def find_package_file(package: str, inside: str) -> Path:
-    """Where a data package of PyPI keeps a file, without importing it.
+    """Return the path of a file in an installed package, without importing it.
 
     Raises:
         UserError: if the package is not installed.

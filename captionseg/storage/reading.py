@@ -1,4 +1,6 @@
-"""A file that is read: a torn, empty or foreign one is one line that says what to do."""
+"""Reading of files; a damaged, empty or foreign file gives a one-line error that says what
+to do.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,19 @@ from safetensors import SafetensorError
 
 from captionseg.records import UserError, one_line
 
-AGAIN = "delete it and run `dvc repro`, which makes it anew"
+AGAIN = "delete it and run `dvc repro` to write it again"
 
 
 @contextlib.contextmanager
 def explain_read_errors(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
-    """Around whatever reads a file: that it is missing, cut off or no such file is one line that
-    names it.
+    """Convert errors from reading a missing, truncated or invalid file to one line that names it.
 
     Args:
-        path: of the file.
+        path: the file.
         todo: what the user can do about it.
 
     Raises:
-        UserError: in place of what the readers of JSON, parquet, npy and safetensors raise.
+        UserError: instead of the errors of the readers of JSON, parquet, npy and safetensors.
     """
     try:
         yield
@@ -56,16 +57,16 @@ def explain_read_errors(path: Path | str, todo: str = AGAIN) -> Iterator[None]:
 
 
 def read_json(path: Path | str, *, todo: str = AGAIN) -> dict[str, Any]:
-    """The object of a JSON file.
+    """Read a JSON object.
 
     Raises:
-        UserError: for a file that is missing, no JSON, or JSON of another kind.
+        UserError: for a file that is missing, or is not a JSON object.
     """
     with explain_read_errors(path, todo):
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise TypeError(f"expected an object, found {one_line(repr(found), 60)}")
-    return found
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError(f"expected an object, found {one_line(repr(content), 60)}")
+    return content
 
 
 def read_table(
@@ -75,27 +76,26 @@ def read_table(
     columns: Sequence[str] | None = None,
     todo: str = AGAIN,
 ) -> pa.Table:
-    """A parquet file. Nothing is made up: a column that is asked for is there, with the type it
-    should have.
+    """Read a parquet file and check its columns and their types.
 
     Args:
-        path: of the file.
-        schema: names and types of the columns that must be there; others are not read.
-        columns: only these of them, or of the file.
-        todo: what the user can do about a file that is damaged.
+        path: the file.
+        schema: required columns and types; others are not read.
+        columns: read only these columns of the schema, or of the file.
+        todo: what the user can do about a damaged file.
 
     Raises:
-        UserError: naming the file, and the column that is missing or of another type.
+        UserError: naming the file, and the column that is missing or has a wrong type.
     """
     with (
         explain_read_errors(path, todo),
         pq.ParquetFile(path, page_checksum_verification=True) as file,
     ):
-        found = file.schema_arrow
+        stored = file.schema_arrow
         names = list(
-            columns if columns is not None else (found if schema is None else schema).names
+            columns if columns is not None else (stored if schema is None else schema).names
         )
-        check_columns(found, path, names, schema, todo)
+        check_columns(stored, path, names, schema, todo)
         return file.read(columns=names).select(names)
 
 
@@ -103,7 +103,8 @@ def read_batches(
     path: Path | str, columns: Sequence[str], size: int, *, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a parquet file, at most `size` at a time; columns and errors as in
-    `read_table`."""
+    `read_table`.
+    """
     with explain_read_errors(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
@@ -118,40 +119,41 @@ def read_batches(
 
 
 def check_columns(
-    found: pa.Schema,
+    stored: pa.Schema,
     path: Path | str,
     names: Sequence[str],
     schema: pa.Schema | None,
     todo: str = AGAIN,
 ) -> None:
-    """Raises UserError for a column that is missing, or of another type than in `schema`."""
-    if missing := [name for name in names if name not in found.names]:
+    """Raise UserError for a column that is missing, or has a type other than in `schema`."""
+    if missing := [name for name in names if name not in stored.names]:
         raise UserError(f"{path}: it has no column {', '.join(missing)}; {todo}")
     for name in names if schema is not None else ():
         assert schema is not None
-        if not found.field(name).type.equals(schema.field(name).type):
+        if not stored.field(name).type.equals(schema.field(name).type):
             raise UserError(
-                f"{path}: column {name} is {found.field(name).type}, not "
+                f"{path}: column {name} is {stored.field(name).type}, expected "
                 f"{schema.field(name).type}; {todo}"
             )
 
 
 def read_array(path: Path | str, *, rows: int | None = None, todo: str = AGAIN) -> np.ndarray:
-    """An `.npy` file, memory-mapped.
+    """Memory-map an `.npy` file.
 
     Args:
-        path: of the file.
-        rows: that it must have.
-        todo: what the user can do about a file that is damaged.
+        path: the file.
+        rows: required number of rows.
+        todo: what the user can do about a damaged file.
 
     Raises:
-        UserError: if it is damaged, longer or shorter than it says, or of other rows.
+        UserError: if it is damaged, its size does not match its header, or it has a wrong number of
+            rows.
     """
     with explain_read_errors(path, todo):
-        # np.load would look for archives and pickles, too
-        found = np.lib.format.open_memmap(path, mode="r")
-        if found.size and found.offset + found.nbytes != os.path.getsize(path):
+        # np.load would also accept archives and pickles
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.size and array.offset + array.nbytes != os.path.getsize(path):
             raise ValueError("it is longer than its header says")
-        if rows is not None and (found.ndim == 0 or len(found) != rows):
-            raise ValueError(f"{found.shape[0] if found.ndim else 'no'} rows, where {rows} belong")
-    return found
+        if rows is not None and (array.ndim == 0 or len(array) != rows):
+            raise ValueError(f"expected {rows} rows, found {array.shape[0] if array.ndim else 0}")
+    return array

@@ -1,4 +1,4 @@
-"""Files written under another name and renamed into place."""
+"""Atomic writing of files: under a temporary name, then renamed into place."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ TROUBLE = (
     errno.EISDIR,
     errno.EEXIST,
 )
-"""Of disks and of users' folders: nothing that a stage could do about."""
+"""Errors of disks and users' folders, which are not bugs of a stage."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and removed when it
-    does not.
+    """Yield a temporary path next to `path`; rename it if the block succeeds, otherwise
+    delete it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,34 +54,32 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
-            # a full disk names no file, others one that is gone
+            # a full disk names no file, other errors name the temporary one
             error.filename, error.filename2 = (str(path), None)
         raise
 
 
 def describe_trouble(error: OSError) -> str:
-    """What is wrong with the files of this machine, in one line; empty where it rather is a mistake
-    of ours.
-    """
+    """Describe an error of this machine's files in one line; empty if it is probably a bug."""
     if error.errno not in TROUBLE:
         return ""
     name = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename or "")
     advice = {
-        errno.ENOSPC: "make room",
-        errno.EDQUOT: "make room",
-        errno.EACCES: "see who may read and write there",
-        errno.EPERM: "see who may read and write there",
-        errno.EROFS: "work where you may write",
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EACCES: "check the permissions",
+        errno.EPERM: "check the permissions",
+        errno.EROFS: "use a writable folder",
     }
     where = f"{name}: " if name else ""
     return one_line(
-        f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'mend that')}, then run it "
-        "again: what is finished is kept"
+        f"{where}{os.strerror(error.errno)}; {advice.get(error.errno, 'fix this')}, then run it "
+        "again; finished parts are kept"
     )
 
 
 def remove_parts(folder: Path | str) -> None:
-    """Delete temporary files of writers that were killed; nobody may be writing there."""
+    """Delete temporary files of killed writers; there must be no active writer."""
     for part in Path(folder).rglob(".*.part"):
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
@@ -94,8 +92,7 @@ def write_table(table: pa.Table, path: Path | str) -> None:
 
 def write_array(array: np.ndarray, path: Path | str) -> None:
     """Write an `.npy` file atomically."""
-    # w+b, not wb: into that numpy writes by C's own functions, whose error does not say that the
-    # disk is full.
+    # w+b, because with wb numpy writes with C functions, whose errors do not report a full disk.
     with atomic_path(path) as part, part.open("w+b") as stream:
         np.save(stream, array, allow_pickle=False)
 
@@ -103,10 +100,10 @@ def write_array(array: np.ndarray, path: Path | str) -> None:
 def write_tensors(
     tensors: Mapping[str, Any], path: Path | str, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write arrays of numpy or tensors of torch as safetensors, atomically, for whom the umask
-    says.
+    """Write numpy arrays or torch tensors as safetensors, atomically, with permissions by the
+    umask.
 
-    safetensors' own `save_file` makes a file that its owner alone can read.
+    `save_file` of safetensors makes a file that only its owner can read.
     """
     if all(isinstance(value, np.ndarray) for value in tensors.values()):
         from safetensors.numpy import save
@@ -123,7 +120,7 @@ def write_json(value: Any, path: Path | str) -> None:
 
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file with a header line, written atomically."""
+    """Write a CSV file with a header line, atomically."""
     with atomic_path(path) as part, part.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(names)

@@ -72,14 +72,14 @@ class Masker:
         """
         chosen = self.words if entities is None else entities
         words, matches = self.vocabulary.read(caption)
-        found: list[str] = []
+        masked: list[str] = []
         parts, end = [], 0
         for match in matches:
             concept = self.vocabulary.concepts[match.number]
             name = next((n for n in (concept, merge_synonym(concept)) if n in chosen), None)
-            if name is None or (most is not None and len(found) >= most):
+            if name is None or (most is not None and len(masked) >= most):
                 continue
-            found.append(name)
+            masked.append(name)
             parts += [caption[end : words[match.first].start], MASK]
             end = words[match.last].after
-        return "".join([*parts, caption[end:]]), found
+        return "".join([*parts, caption[end:]]), masked

@@ -19,7 +19,7 @@ MOST = 255  # a mask of 8 bits has so many labels, and one value for none
 
 
 def read_labels(text: str, where: str = "--labels") -> list[str]:
-    """The labels of a list with commas, each once; what is left out is said in one line.
+    """Read labels from a comma-separated list, each once; log ignored entries in one line.
 
     Spaces, capitals, invisible characters and the way that an accent is stored make no label
     another one: the first spelling counts.
@@ -33,37 +33,32 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
             holds no word.
     """
     if any("\ud800" <= c <= "\udfff" for c in text):
-        raise UserError(f"{where}: {quote(text)} is no valid text; type it in UTF-8")
+        raise UserError(f"{where}: {quote(text)} is not valid UTF-8")
     parts = [clean(part) for part in _COMMA.split(text)]
-    given = [part for part in parts if part]
+    written = [part for part in parts if part]
     labels: dict[str, str] = {}
     again = []
-    for label in given:
+    for label in written:
         same = unicodedata.normalize("NFKC", label).casefold()
         if same in labels:
             again.append(label)
         else:
             labels[same] = label
-    empty = len(parts) - len(given)
+    empty = len(parts) - len(written)
     empty -= len(parts) > 1 and not parts[-1]  # a comma at the end is a habit
-    found = list(labels.values())
-    if not found:
+    names = list(labels.values())
+    if not names:
         raise UserError(f'{where}: give at least one, for example --labels "zebra, grass"')
-    if signs := [label for label in found if is_sign(label)]:
-        raise UserError(
-            f"{where}: {quote_first(signs)} holds no word; leave it out, or say what to look for"
-        )
-    if len(found) > MOST:
-        raise UserError(
-            f"{where}: {len(found)} labels; a picture can be segmented with at most {MOST} at once"
-        )
-    reasons = [f"{empty} with nothing between commas"] if empty else []
+    if signs := [label for label in names if is_sign(label)]:
+        raise UserError(f"{where}: {quote_first(signs)} contains no word; remove it or use a word")
+    if len(names) > MOST:
+        raise UserError(f"{where}: {len(names)} labels; at most {MOST} are possible for a picture")
+    reasons = [f"{empty} empty"] if empty else []
     if again:
-        are = "is" if len(again) == 1 else "are"
-        reasons.append(f"{len(again)} that {are} there already ({quote_first(again)})")
+        reasons.append(f"{len(again)} repeated ({quote_first(again)})")
     if reasons:
-        log.warning("%s: left out %s", where, " and ".join(reasons))
-    return found
+        log.warning("%s: ignored %s", where, " and ".join(reasons))
+    return names
 
 
 def is_sign(label: str) -> bool:

@@ -61,10 +61,10 @@ def extract_nouns(
     with pipeline.select_pipes(disable=["parser"]):
         composed = (unicodedata.normalize("NFC", caption) for caption in cut_captions(captions))
         for doc in pipeline.pipe(composed, batch_size=512):
-            found = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
+            nouns = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
             yield [
                 (word, lemmatize(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
-                for t in found
+                for t in nouns
                 for word in (key(t.text),)
             ]
 
@@ -79,8 +79,8 @@ def cut_captions(captions: Iterable[str]) -> Iterator[str]:
         yield caption[:LONGEST_CAPTION]
     if cut:
         log.warning(
-            "%d of the captions are longer than %d characters (the longest has %d): only "
-            "their beginnings are read for nouns",
+            "%d captions are longer than %d characters (the longest has %d); nouns are only taken "
+            "from their beginnings",
             cut,
             LONGEST_CAPTION,
             longest,

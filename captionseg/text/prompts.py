@@ -69,18 +69,18 @@ def embed_classes(
         encode: texts -> [T, D] embeddings.
         templates: each with one {}.
     """
-    found = average_prompts(names, encode, templates)
-    say_alike(names, found)
+    classes = average_prompts(names, encode, templates)
+    say_alike(names, classes)
     strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
     if strange:
         nothing = average_prompts(UNKNOWN, encode, templates)
-        lost = [names[i] for i in strange if (np.abs(nothing - found[i]).max(1) < ALIKE).any()]
+        lost = [names[i] for i in strange if (np.abs(nothing - classes[i]).max(1) < ALIKE).any()]
         if lost:
             warn_once(
-                f"the text encoder knows no character of {quote_first(lost)}: the scores of such "
-                "a name mean nothing"
+                f"the text encoder knows no character of {quote_first(lost)}, so scores of such "
+                "names are meaningless"
             )
-    return found
+    return classes
 
 
 ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other widths
@@ -111,6 +111,6 @@ def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
         more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
         first, second = pairs[0]
         warn_once(
-            f"the text encoder cannot tell {quote(first)} from {quote(second)}{more}: one "
-            "of them is never found"
+            f"the text encoder cannot distinguish {quote(first)} from {quote(second)}{more}, so "
+            "one of them is never predicted"
         )

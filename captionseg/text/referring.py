@@ -74,10 +74,12 @@ def find_references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
     for chunk in list_chunks(doc):
         if chunk.root.pos_ == "PRON" or chunk.root.lower_ in skip:
             continue
-        whole = expand_chunk(chunk)
-        key = chunk.text.lower(), whole.text.lower()
-        written.setdefault(key, (chunk.text, whole.text))
-        mention = Mention((chunk.start_char, chunk.end_char), (whole.start_char, whole.end_char))
+        expanded = expand_chunk(chunk)
+        key = chunk.text.lower(), expanded.text.lower()
+        written.setdefault(key, (chunk.text, expanded.text))
+        mention = Mention(
+            (chunk.start_char, chunk.end_char), (expanded.start_char, expanded.end_char)
+        )
         places.setdefault(key, []).append(mention)
     return [Reference(*written[key], tuple(mentions)) for key, mentions in places.items()]
 

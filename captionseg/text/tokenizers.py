@@ -74,9 +74,9 @@ class ClipTokens:
         """See Tokenizer."""
         if not len(texts):
             return np.zeros((0, 1), np.int64)
-        found = self.encode(list(texts)).numpy()
-        warn_too_long(find_cut_texts(self.encode, texts, found), self.context)
-        return cut(found)
+        tokens = self.encode(list(texts)).numpy()
+        warn_too_long(find_cut_texts(self.encode, texts, tokens), self.context)
+        return cut(tokens)
 
     def save(self, folder: Path) -> None:
         """See Tokenizer."""
@@ -105,12 +105,12 @@ class BertTokens:
         """See Tokenizer."""
         if not len(texts):
             return np.zeros((0, 1), np.int64)
-        found = self.encode(
+        tokens = self.encode(
             list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np"
         )
-        rows = zip(texts, found.encodings or (), strict=False)
+        rows = zip(texts, tokens.encodings or (), strict=False)
         warn_too_long((text for text, row in rows if row.overflowing), self.context)
-        return found["input_ids"].astype(np.int64)
+        return tokens["input_ids"].astype(np.int64)
 
     def save(self, folder: Path) -> None:
         """See Tokenizer."""

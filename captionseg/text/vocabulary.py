@@ -117,20 +117,20 @@ class Vocabulary:
         then the first: a hot dog is no dog.
         """
         words = split(caption)
-        found = [
+        matches = [
             match
             for start, word in enumerate(words)
             if self.forms(word.key)[1]
             for match in self._starting(caption, words, start)
         ]
-        if any(m.first != m.last for m in found):
+        if any(m.first != m.last for m in matches):
             free, taken = np.ones(len(words), bool), []
-            for m in sorted(found, key=lambda m: (m.first - m.last, m.first)):
+            for m in sorted(matches, key=lambda m: (m.first - m.last, m.first)):
                 if free[m.first : m.last + 1].all():
                     free[m.first : m.last + 1] = False
                     taken.append(m)
-            found = sorted(taken)
-        return words, found
+            matches = sorted(taken)
+        return words, matches
 
     def _starting(self, caption: str, words: Sequence[Word], start: int) -> Iterator[Match]:
         """The matches that begin with a word, one of each length."""
@@ -147,9 +147,9 @@ class Vocabulary:
         """[N, C] bool: which captions name which concepts, see `read`."""
         rows, columns = [], []
         for row, caption in enumerate(captions):
-            found = sorted({match.number for match in self.read(caption)[1]})
-            rows += [row] * len(found)
-            columns += found
+            named = sorted({match.number for match in self.read(caption)[1]})
+            rows += [row] * len(named)
+            columns += named
         ones = np.ones(len(rows), bool)
         return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
 
@@ -159,9 +159,9 @@ class Vocabulary:
 
         What is between words is in none of them. See `read`.
         """
-        words, found = self.read(caption)
+        words, matches = self.read(caption)
         number = [-1] * len(words)
-        for match in found:
+        for match in matches:
             number[match.first : match.last + 1] = [match.number] * (match.last + 1 - match.first)
         return [(caption[word.start : word.end], n) for word, n in zip(words, number, strict=True)]
 
@@ -194,7 +194,7 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     ][: params.size]
     if not frequent:
         raise UserError(
-            f"curate.vocabulary: no noun stands in {params.minimum} of {len(captions)} captions; "
+            f"curate.vocabulary: no noun occurs in {params.minimum} of {len(captions)} captions; "
             "lower curate.vocabulary.minimum or give a file"
         )
     return Vocabulary(tuple(frequent), lemma)
@@ -216,13 +216,13 @@ def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
         elif concepts.setdefault(words, line) != line:
             again.append(line)
     if not concepts:
-        raise UserError(f"{where}: {path} holds no concept; write one a line")
-    found = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
-    never = np.flatnonzero(np.asarray(found.match_captions(captions).sum(0)).ravel() == 0)
+        raise UserError(f"{where}: {path} contains no concepts; write one per line")
+    vocabulary = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
+    never = np.flatnonzero(np.asarray(vocabulary.match_captions(captions).sum(0)).ravel() == 0)
     for wrong, why in (
-        (signs, "have no letter and are left out"),
-        (again, "have the words of another one and are left out"),
-        ([found.concepts[n] for n in never], "stand in no caption"),
+        (signs, "have no letter and are ignored"),
+        (again, "have the same words as another one and are ignored"),
+        ([vocabulary.concepts[n] for n in never], "occur in no caption"),
     ):
         if wrong:
             log.warning(
@@ -233,7 +233,7 @@ def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
                 why,
                 quote_first(wrong),
             )
-    return found
+    return vocabulary
 
 
 def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:

@@ -56,10 +56,10 @@ _PLAIN = _words(r"[^\W_]")  # the same for ASCII, where it is faster
 def split(text: str) -> list[Word]:
     """The words of a text, in order."""
     if text.isascii():
-        found = _PLAIN.finditer(text)
-        return [Word(m.start(), m.end(1), m.end(), m.group(1).lower()) for m in found]
-    found = _pattern().finditer(text.translate(_SAME))
-    return [Word(m.start(), m.end(1), m.end(), key(m.group(1))) for m in found]
+        matches = _PLAIN.finditer(text)
+        return [Word(m.start(), m.end(1), m.end(), m.group(1).lower()) for m in matches]
+    matches = _pattern().finditer(text.translate(_SAME))
+    return [Word(m.start(), m.end(1), m.end(), key(m.group(1))) for m in matches]
 
 
 def tokens(text: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""Where a run's params, metrics, pictures and models go besides files: MLflow, or nowhere."""
+"""Records a run's params, metrics, pictures and models in MLflow, unless tracking is off."""

@@ -1,7 +1,7 @@
-"""Runs side by side in a terminal: what differs in their params, and what they measured.
+"""Compares runs side by side: the params that differ, and the metrics.
 
-captionseg compare latest~1 latest                                    # this reproduction and the
-one before captionseg compare latest/nouns-mil latest/cocu-mil champion          # recipes
+captionseg compare latest~1 latest                            # the last two reproductions
+captionseg compare latest/nouns-mil latest/cocu-mil champion  # recipes
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 TAGS = {"commit": "mlflow.source.git.commit", "dirty": "git.dirty", "dvc.lock": "dvc.lock"}
 LATEST = re.compile(r"latest(?:~(\d+))?(?:/(.+))?")
 ALIASES = ("champion", "challenger")
-SERIES = ("system/", "curve.")  # their last points say nothing that the others do not
+SERIES = ("system/", "curve.")  # series, whose last points are not informative
 
 
 @dataclass(frozen=True)
 class Table:
-    """Runs as columns.
+    """A table with a column per run.
 
     Attributes:
-        heads: a name for each run.
-        about, params, metrics: name of a row -> a value for each run, None where it has none.
-        equal: metrics that are left out, since they are the same in all runs.
+        heads: a name per run.
+        about, params, metrics: name of a row -> a value per run, None if missing.
+        equal: number of metrics left out because they are equal in all runs.
     """
 
     heads: list[str]
@@ -47,61 +47,57 @@ class Table:
 
 
 def connect(root: Path) -> tuple[MlflowClient, str]:
-    """The store of a repository and its experiment, for reading.
+    """Connect to a repository's store; return a client and the id of its experiment.
 
     Raises:
-        UserError: there is none, or it does not answer.
+        UserError: there is no store, or it does not answer.
     """
     try:
         uri = reproduction.store_uri(root)
     except ValueError as error:
         raise UserError(str(error)) from None
     if (database := reproduction.find_database(uri)) and not database.exists():
-        raise UserError(f"{database}: no runs yet; `dvc repro` makes some")
+        raise UserError(f"{database}: no runs yet; run `dvc repro`")
     adopt()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     try:
         client = MlflowClient(uri, uri)
-        found = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError) as error:
         raise UserError(f"{uri}: does not answer: {one_line(error, 160)}") from None
-    if found is None:
-        raise UserError(f"{uri}: has no experiment {EXPERIMENT!r}; `dvc repro` makes it")
-    return client, found.experiment_id
+    if experiment is None:
+        raise UserError(f"{uri}: no experiment {EXPERIMENT!r}; run `dvc repro` to create it")
+    return client, experiment.experiment_id
 
 
 def resolve(client: MlflowClient, experiment: str, word: str) -> Run:
-    """The run that a word of the command line means.
+    """Return the run that a word of the command line refers to.
 
     Raises:
-        UserError: none, or more than one.
+        UserError: there is no such run, or more than one.
     """
     if match := LATEST.fullmatch(word):
         return _find_latest(client, experiment, int(match[1] or 0), match[2])
     if word in ALIASES:
         return _find_alias(client, word)
-    found = _search(client, experiment, f"attributes.run_name = '{_quote(word)}'", limit=10)
+    runs = _search(client, experiment, f"attributes.run_name = '{_quote(word)}'", limit=10)
     if re.fullmatch(r"[0-9a-f]{4,32}", word):
-        found += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
-    if len(found) > 1:
-        some = ", ".join(f"{run.info.run_id[:8]} of {_format_start(run)}" for run in found[:3])
-        raise UserError(
-            f"{word}: {len(found)} runs are called so; say which by its id: {some}, ..."
-        )
-    if not found:
+        runs += _search(client, experiment, f"attributes.run_id LIKE '{word}%'", limit=10)
+    if len(runs) > 1:
+        some = ", ".join(f"{run.info.run_id[:8]} of {_format_start(run)}" for run in runs[:3])
+        raise UserError(f"{word}: {len(runs)} runs have this name; give an id: {some}, ...")
+    if not runs:
         raise UserError(
             f"{word}: no such run; give an id, a name, latest, latest~1, latest/RECIPE or champion "
             "(`make mlflow` lists them)"
         )
-    return found[0]
+    return runs[0]
 
 
-def tabulate(runs: Sequence[Run], *, every: bool = False) -> Table:
-    """What is to be said of runs: params and metrics that are not the same in all, or `every`
-    metric; no series.
-    """
+def tabulate(runs: Sequence[Run], *, all_metrics: bool = False) -> Table:
+    """Build a table of runs: params and metrics that differ, or `all_metrics`; no series."""
     about: dict[str, list[str | None]] = {
         "id": [run.info.run_id[:8] for run in runs],
         "started": [_format_start(run) for run in runs],
@@ -118,15 +114,17 @@ def tabulate(runs: Sequence[Run], *, every: bool = False) -> Table:
     params = {name: values for name, values in params.items() if len(set(values)) > 1}
     metrics = _rows([run.data.metrics for run in runs])
     metrics = {name: values for name, values in metrics.items() if not name.startswith(SERIES)}
-    shown = {name: values for name, values in metrics.items() if every or len(set(values)) > 1}
+    shown = {
+        name: values for name, values in metrics.items() if all_metrics or len(set(values)) > 1
+    }
     heads = [run.info.run_name or run.info.run_id[:8] for run in runs]
     return Table(heads, about, params, shown, len(metrics) - len(shown))
 
 
-def to_text(found: Table) -> str:
-    """For a terminal."""
-    lines: list[tuple[str, ...]] = [("", *list_heads(found))]
-    for title, rows in list_sections(found):
+def to_text(table: Table) -> str:
+    """Format a table for a terminal."""
+    lines: list[tuple[str, ...]] = [("", *list_heads(table))]
+    for title, rows in list_sections(table):
         lines += [(title,), *((f"  {name}", *cells) for name, *cells in rows)]
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
     return "\n".join(
@@ -135,11 +133,11 @@ def to_text(found: Table) -> str:
     )
 
 
-def to_markdown(found: Table) -> str:
-    """For a page or a comment."""
-    top = [escape(head) for head in list_heads(found)]
+def to_markdown(table: Table) -> str:
+    """Format a table as Markdown."""
+    top = [escape(head) for head in list_heads(table)]
     out = ["| | " + " | ".join(top) + " |", "|---|" + "---:|" * len(top)]
-    for title, rows in list_sections(found):
+    for title, rows in list_sections(table):
         out.append(f"| **{escape(title)}** |" + " |" * len(top))
         out += [
             "| " + " | ".join((*map(escape, row), *[""] * (1 + len(top) - len(row)))) + " |"
@@ -148,14 +146,14 @@ def to_markdown(found: Table) -> str:
     return "\n".join(out)
 
 
-def to_json(found: Table) -> str:
-    """For programs."""
+def to_json(table: Table) -> str:
+    """Format a table as JSON."""
     return json.dumps(
         {
-            "runs": found.heads,
-            "about": found.about,
-            "params": found.params,
-            "metrics": found.metrics,
+            "runs": table.heads,
+            "about": table.about,
+            "params": table.params,
+            "metrics": table.metrics,
         },
         indent=2,
     )
@@ -168,47 +166,47 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def list_heads(found: Table) -> list[str]:
-    """Of the columns after the first."""
-    return [*found.heads, "difference"] if len(found.heads) == 2 else found.heads
+def list_heads(table: Table) -> list[str]:
+    """Return the headings of all columns but the first."""
+    return [*table.heads, "difference"] if len(table.heads) == 2 else table.heads
 
 
-def list_sections(found: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """(title, rows of cells), those with rows."""
+def list_sections(table: Table) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Return (title, rows of cells) of the sections that have rows."""
     metrics = {
         name: [*map(_number, values), *_difference(values)]
-        for name, values in found.metrics.items()
+        for name, values in table.metrics.items()
     }
     parts: dict[str, Mapping[str, Sequence[str | None]]] = {
-        "run": found.about,
-        "params that differ": found.params,
+        "run": table.about,
+        "params that differ": table.params,
         "metrics": metrics,
     }
-    found_rows = {
+    sections = {
         title: [(name, *(value or "-" for value in values)) for name, values in rows.items()]
         for title, rows in parts.items()
     }
-    if found.equal:
-        found_rows["metrics"].append((f"({found.equal} equal ones left out: --all)",))
-    return [(title, rows) for title, rows in found_rows.items() if rows]
+    if table.equal:
+        sections["metrics"].append((f"({table.equal} equal ones hidden, --all shows them)",))
+    return [(title, rows) for title, rows in sections.items() if rows]
 
 
 def _find_latest(client: MlflowClient, experiment: str, back: int, child: str | None) -> Run:
-    found = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
-    if len(found) <= back:
+    runs = _search(client, experiment, "tags.role = 'reproduction'", limit=back + 1)
+    if len(runs) <= back:
         raise UserError(
-            f"latest~{back}: there are {len(found)} reproductions; `dvc repro` makes one more"
+            f"latest~{back}: there are only {len(runs)} reproductions; run `dvc repro` for another"
         )
     if child is None:
-        return found[back]
-    key = _quote(found[back].data.tags.get(reproduction.KEY, ""))
+        return runs[back]
+    key = _quote(runs[back].data.tags.get(reproduction.KEY, ""))
     same = _search(client, experiment, f"tags.{reproduction.KEY} = '{key}'", limit=1000)
     below = [run for run in same if run.data.tags.get("role") != "reproduction"]
-    for run in below:  # newest first: of a stage that was tried again, the last try
+    for run in below:  # newest first: the last attempt of a stage
         if run.info.run_name == child:
             return run
     names = ", ".join(dict.fromkeys(str(run.info.run_name) for run in below))
-    raise UserError(f"{child}: not a run of {found[back].info.run_name} (there: {names or 'none'})")
+    raise UserError(f"{child}: not a run of {runs[back].info.run_name} (found: {names or 'none'})")
 
 
 def _find_alias(client: MlflowClient, alias: str) -> Run:
@@ -220,8 +218,8 @@ def _find_alias(client: MlflowClient, alias: str) -> Run:
         return client.get_run(client.get_model_version_by_alias(NAME, alias).run_id or "")
     except MlflowException:
         raise UserError(
-            f"{alias}: no version of the model {NAME!r} has this alias; a reproduction whose gate "
-            "passes registers one"
+            f"{alias}: no version of model {NAME!r} has this alias; a reproduction that passes the "
+            "gate registers one"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What a stage logs of its outputs waits until they are in place, and has their final paths."""
+"""Defers what a stage logs about its outputs until they are at their final paths."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from captionseg.tracking.tracker import Tracker
 
 AT_ONCE = ("params", "metrics", "tags", "inputs")
-"""Calls that are made at once. All others are about files, or about the whole reproduction."""
+"""Calls that are not deferred. All others concern files or the whole reproduction."""
 
 
 class DeferredTracker:
-    """A tracker for the main of a stage: `send` passes on to the other tracker what is about files,
-    with the paths that they have by then.
+    """A tracker for the main of a stage: `send` forwards the calls about files to another tracker,
+    with final paths.
 
     Args:
-        tracker: the other one.
-        outputs: where each lies while the stage is at work -> where it is afterwards.
+        tracker: the other tracker.
+        outputs: path while the stage runs -> final path, for each output.
     """
 
     def __init__(self, tracker: Tracker, outputs: Mapping[Path, Path]) -> None:
@@ -32,13 +32,13 @@ class DeferredTracker:
         return lambda *values, **named: self._deferred.append((name, values, named))
 
     def send(self) -> None:
-        """Make the calls that were deferred; the outputs are in place."""
+        """Make the deferred calls, once the outputs are in place."""
         for name, values, named in self._deferred:
             getattr(self._tracker, name)(*self._move_paths(values), **self._move_paths(named))
         self._deferred = []
 
     def _move_paths(self, value: Any) -> Any:
-        """The same value, paths in it as they are after the move."""
+        """Replace the paths in a value by the final ones."""
         if isinstance(value, Path):
             for source, target in self._outputs.items():
                 if value == source or source in value.parents:

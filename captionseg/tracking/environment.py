@@ -1,4 +1,4 @@
-"""What a process that talks to MLflow finds in its environment, and whether anybody is told."""
+"""The environment of processes that use MLflow, and the switch that turns tracking off."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Mapping
 EXPERIMENT = "captionseg"
 PATIENCE = 10.0  # seconds that the writer waits for a locked store before it gives up
 
-# For the writer alone: no telemetry, one line of ours instead of MLflow's many, a dead server found
-# out soon.
+# Only for the writer: no telemetry, one line of log instead of many, dead servers detected soon.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -20,9 +19,9 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "OMP_NUM_THREADS": "1",
 }
-# Whatever the shell says: asynchronous writes are lost when the writer leaves; locks ask a network.
+# Overrides the shell: asynchronous writes are lost when the writer exits; locking uses the network.
 FORCED = {"MLFLOW_ENABLE_ASYNC_LOGGING": "false", "MLFLOW_LOCK_MODEL_DEPENDENCIES": "false"}
-# Of a shell's other projects. With MLFLOW_RUN_ID every start goes on with that run (mlflow#15713).
+# Set by other projects. With MLFLOW_RUN_ID every start would resume that run (mlflow#15713).
 OTHERS = (
     "MLFLOW_RUN_ID",
     "MLFLOW_EXPERIMENT_ID",
@@ -36,17 +35,17 @@ OFF = ("off", "0", "false", "no")  # CAPTIONSEG_TRACKING
 
 
 def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a process that talks to MLflow finds in its environment."""
+    """Return the environment of a process that uses MLflow."""
     return {**ENVIRONMENT, **{k: v for k, v in environ.items() if k not in OTHERS}, **FORCED}
 
 
 def adopt() -> None:
-    """Make this process such a one, before it imports MLflow."""
-    found = build_environment(os.environ)
+    """Set this environment in the current process; call it before importing MLflow."""
+    variables = build_environment(os.environ)
     os.environ.clear()
-    os.environ.update(found)
+    os.environ.update(variables)
 
 
 def is_off(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether nothing is to be recorded."""
+    """Return whether tracking is turned off."""
     return environ.get("CAPTIONSEG_TRACKING", "").strip().lower() in OFF

@@ -1,7 +1,7 @@
-"""What a stage reads, as DVC knows it: paths with the digests that dvc.lock has for them.
+"""The inputs of a stage, with their digests from dvc.lock.
 
-DVC writes the lock after each stage, so what a stage reads is in it when the stage starts. Of the
-stage itself the lock has the run before this one, therefore only `outs` are looked at.
+DVC updates the lock after each stage, so the inputs of a stage are in it when the stage starts. The
+stage's own entry is from its previous run, so only `outs` are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import yaml
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where it is there
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if available
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Input:
     """A path that a stage reads.
 
     Attributes:
-        path: from the root of the repository.
-        digest: md5 of its contents as DVC has it, at most 36 characters.
-        stages: that wrote it.
-        size, files: bytes and files in it.
+        path: path from the root of the repository.
+        digest: md5 of its content, as in dvc.lock, at most 36 characters.
+        stages: stages that wrote it.
+        size, files: number of bytes and files.
     """
 
     path: str
@@ -41,18 +41,18 @@ class Input:
     files: int
 
     def source(self) -> str:
-        """Where it is, as JSON."""
+        """Return path and stages as JSON."""
         return json.dumps({"path": self.path, "stages": list(self.stages)})
 
     def profile(self, root: Path) -> str:
-        """How much it is, as JSON: bytes, files, and of pairs the pictures of each split."""
-        found = count_pictures(root / self.path)
-        rows = {"num_rows": sum(found.values()), "splits": found} if found else {}
+        """Return its size as JSON: bytes, files, and for pairs the pictures per split."""
+        pictures = count_pictures(root / self.path)
+        rows = {"num_rows": sum(pictures.values()), "splits": pictures} if pictures else {}
         return json.dumps({**rows, "files": self.files, "bytes": self.size})
 
 
 def read_lock(lock: Path) -> dict[str, dict[str, Any]]:
-    """path -> what dvc.lock says of it and `stage`, for all outs; none without a lock."""
+    """Return path -> its entry in dvc.lock plus `stage`, for all outs; empty without a lock."""
     if not lock.exists():
         return {}
     stages = (yaml.load(lock.read_text(), LOADER) or {}).get("stages", {})
@@ -65,9 +65,9 @@ def read_lock(lock: Path) -> dict[str, dict[str, Any]]:
 
 
 def find_inputs(root: Path, paths: Iterable[str]) -> list[Input]:
-    """Those of `paths` whose contents the lock knows: an out, or a folder whose files are outs."""
+    """Return the `paths` that dvc.lock has: outs, or folders that contain outs."""
     outs = read_lock(root / "dvc.lock")
-    found = []
+    inputs = []
     for path in paths:
         at = PurePosixPath(path)
         parts = [
@@ -76,8 +76,8 @@ def find_inputs(root: Path, paths: Iterable[str]) -> list[Input]:
             if name == path or (at in PurePosixPath(name).parents and (root / name).exists())
         ]
         if parts:
-            found.append(_join(path, sorted(parts, key=lambda out: out["path"])))
-    return found
+            inputs.append(_join(path, sorted(parts, key=lambda out: out["path"])))
+    return inputs
 
 
 def _join(path: str, outs: list[dict[str, Any]]) -> Input:
@@ -93,32 +93,34 @@ def _join(path: str, outs: list[dict[str, Any]]) -> Input:
 
 
 def count_pictures(folder: Path) -> dict[str, int]:
-    """split -> pictures of a folder of pairs; nothing where it is none."""
-    found: Counter[str] = Counter()
+    """Count the pictures per split in a folder of pairs; empty for any other folder."""
+    pictures: Counter[str] = Counter()
     for file in sorted(folder.glob("*.parquet")):
         if not {"split", "status"} <= set(pq.read_schema(file).names):
             return {}
         table = pq.read_table(file, columns=["split", "status"])
         pairs = zip(table["split"].to_pylist(), table["status"].to_pylist(), strict=True)
-        found.update(split for split, status in pairs if status == "success")
-    return dict(found)
+        pictures.update(split for split, status in pairs if status == "success")
+    return dict(pictures)
 
 
-def write(client: MlflowClient, run: str, found: Iterable[Input], root: Path, context: str) -> None:
-    """Log what a run reads as MLflow's data sets; the same again is once.
+def write(
+    client: MlflowClient, run: str, inputs: Iterable[Input], root: Path, context: str
+) -> None:
+    """Log the inputs of a run as MLflow data sets; repeating it changes nothing.
 
     Args:
-        client: of the store.
+        client: client of the store.
         run: id of the run.
-        found: what it reads.
-        root: of the repository, to count pairs.
-        context: what it reads them for.
+        inputs: its inputs.
+        root: root of the repository, to count pairs.
+        context: what the inputs are used for.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     data = [
         Dataset(one.path, one.digest, "dvc", one.source(), profile=one.profile(root))
-        for one in found
+        for one in inputs
     ]
     if data:
         client.log_inputs(

@@ -1,4 +1,4 @@
-"""What the runs of a recipe are filtered and grouped by."""
+"""Labels by which the runs of recipes are filtered and grouped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def list_labels(params: Any, recipe: str) -> dict[str, str]:
-    """What the runs of a recipe of captionseg.params.Params are filtered and grouped by."""
+    """Return the labels of a recipe of captionseg.params.Params."""
     return read_labels(params.raw, recipe)
 
 
 def read_labels(params: Mapping[str, Any], recipe: str) -> dict[str, str]:
-    """`list_labels` out of what params.yaml holds; the defaults are those of the dataclasses."""
+    """Return the labels of a recipe from parsed params.yaml, with the dataclasses' defaults."""
     row = params["recipes"][recipe]
     pretrain, evaluate = params.get("pretrain") or {}, params.get("evaluate") or {}
     source = (params.get("download") or {}).get(

@@ -1,7 +1,4 @@
-"""Lines of log beside progress bars: the bars make room for the line and are drawn again.
-
-Else a line stands where the bar ends, and the next bar in the line.
-"""
+"""Writes log lines without breaking progress bars: the bars are redrawn below the line."""
 
 from __future__ import annotations
 
@@ -12,16 +9,16 @@ from tqdm import tqdm
 
 
 def write(line: str) -> None:
-    """A line on standard error, below which the bars go on."""
+    """Write a line to standard error, above the progress bars."""
     tqdm.write(line, file=sys.stderr)
 
 
 class Handler(logging.Handler):
-    """A handler of logging that does so."""
+    """A logging handler that writes above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         try:
             write(self.format(record))
-        except Exception:  # as every handler of logging has it
+        except Exception:  # as logging's own handlers do
             self.handleError(record)

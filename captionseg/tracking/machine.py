@@ -1,7 +1,7 @@
-"""What the machine does while a stage runs, under the names that MLflow's pages show as system
-metrics.
+"""Samples the machine's load while a stage runs, under MLflow's names for system metrics.
 
-Sampled by the writer between two lines of the stage: no thread, nothing in the stage's own process.
+The writer samples between calls of the stage, so there is no thread and no work in the stage's
+process.
 """
 
 from __future__ import annotations
@@ -17,29 +17,28 @@ EVERY = 5.0  # seconds between samples
 
 
 class Machine:
-    """Processor, memory, disk, network and NVIDIA's GPUs (if pynvml is installed) of the whole
-    machine.
+    """Load of processor, memory, disk, network and NVIDIA GPUs (if pynvml is installed).
 
     Args:
-        disk: any path on the disk that is looked at.
-        every: seconds between samples.
+        disk: any path on the disk to measure.
+        interval: seconds between samples.
     """
 
-    def __init__(self, disk: Path, every: float = EVERY) -> None:
-        self.disk, self.every, self.step = str(disk), every, 0
+    def __init__(self, disk: Path, interval: float = EVERY) -> None:
+        self.disk, self.interval, self.step = str(disk), interval, 0
         self._gpus: Any = None
-        # the share since the call before: of this one, nobody knows since when
+        # measures the share since the previous call, so the first value is meaningless
         psutil.cpu_percent()
         self._network = psutil.net_io_counters()
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for a sample."""
-        return time.monotonic() - self._last >= self.every
+        """Return whether it is time for a sample."""
+        return time.monotonic() - self._last >= self.interval
 
     def sample(self) -> dict[str, float]:
-        """Load since the last sample, memory and disk of now, traffic since the start; in percent
-        and megabytes.
+        """Return load since the last sample, current memory and disk use, and traffic since the
+        start, in percent and megabytes.
         """
         self._last, self.step = time.monotonic(), self.step + 1
         memory, disk, network = (
@@ -47,7 +46,7 @@ class Machine:
             psutil.disk_usage(self.disk),
             psutil.net_io_counters(),
         )
-        found = {
+        values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "system_memory_usage_megabytes": memory.used / 1e6,
             "system_memory_usage_percentage": 100 * memory.used / memory.total,
@@ -55,20 +54,20 @@ class Machine:
             "disk_usage_megabytes": disk.used / 1e6,
             "disk_available_megabytes": disk.free / 1e6,
         }
-        if network and self._network:  # None where there is no network at all
-            found["network_receive_megabytes"] = (
+        if network and self._network:  # None without a network
+            values["network_receive_megabytes"] = (
                 network.bytes_recv - self._network.bytes_recv
             ) / 1e6
-            found["network_transmit_megabytes"] = (
+            values["network_transmit_megabytes"] = (
                 network.bytes_sent - self._network.bytes_sent
             ) / 1e6
         return {
-            f"system/{name}": round(value, 1) for name, value in {**found, **self.gpus()}.items()
+            f"system/{name}": round(value, 1) for name, value in {**values, **self.gpus()}.items()
         }
 
     def gpus(self) -> dict[str, float]:
-        """What MLflow's own monitor says of the GPUs; nothing where there are none."""
-        with contextlib.suppress(Exception):  # no pynvml, no driver, a GPU that was lost
+        """Return the values of MLflow's GPU monitor; empty without GPUs."""
+        with contextlib.suppress(Exception):  # no pynvml, no driver, a lost GPU
             if self._gpus is None:
                 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 

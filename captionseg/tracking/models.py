@@ -1,5 +1,5 @@
-"""models/RECIPE as models of MLflow: known by the digest of their files, logged once for each state
-of them.
+"""Logs models/RECIPE as MLflow models, identified by the digest of their files and logged once per
+digest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 DIGEST = "model.md5"
-LIBRARY = Path(__file__).parents[1]  # what a model needs to run, and is logged with
+LIBRARY = Path(__file__).parents[1]  # logged with each model, which needs it to run
 
 
 def hash_folder(folder: Path) -> str:
-    """md5 of a folder as DVC has it: what dvc.lock says of `models/RECIPE`, without its `.dir`."""
+    """Return the md5 of a folder as in dvc.lock, without `.dir`."""
     rows = []
     for name in sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
@@ -33,19 +33,20 @@ def hash_folder(folder: Path) -> str:
 
 
 def find(client: MlflowClient, experiment: str, md5: str) -> LoggedModel | None:
-    """The newest model that was logged of files with this digest."""
+    """Return the newest logged model whose files have this digest."""
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
-    found = client.search_logged_models([experiment], f"tags.`{DIGEST}` = '{md5}'", order_by=newest)
-    return next((model for model in found if model.status.value == "READY"), None)
+    models = client.search_logged_models(
+        [experiment], f"tags.`{DIGEST}` = '{md5}'", order_by=newest
+    )
+    return next((model for model in models if model.status.value == "READY"), None)
 
 
 def log_model(
     client: MlflowClient, experiment: str, *, run: str, folder: Path, name: str
 ) -> LoggedModel:
-    """Log models/RECIPE as a python_function with its signature, as what a run made.
+    """Log models/RECIPE as a python_function with its signature, as an output of a run.
 
-    As mlflow.pyfunc.log_model, without loading the model to try it (seconds of torch for each
-    recipe).
+    Like mlflow.pyfunc.log_model, but without loading the model to test it, which takes seconds.
     """
     import mlflow.pyfunc
     import numpy as np
@@ -55,8 +56,7 @@ def log_model(
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype("uint8"), (-1, -1, 3))]),
         Schema([TensorSpec(np.dtype("int16"), (-1, -1))]),
-        # MLflow puts the default in where none are given: words of ours would be answered as if
-        # they had been asked for.
+        # MLflow fills in the default if a request has no labels, so it must be empty.
         ParamSchema([ParamSpec("labels", "string", [], shape=(-1,))]),
     )
     example = (np.zeros((32, 32, 3), np.uint8), {"labels": ["sky", "tree"]})
@@ -90,8 +90,7 @@ def log_model(
 
 
 def link(client: MlflowClient, run: str, model: LoggedModel) -> None:
-    """Show a model as what a run made; a second time is refused by the store, so it is asked
-    first."""
+    """Link a model to the run that made it; checks first, as the store refuses a second link."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run).outputs

@@ -1,7 +1,7 @@
-"""MLflow's database, moved, renamed or copied with its checkout, finds its files beside it again.
+"""Updates the file addresses in MLflow's database after its checkout was moved or copied.
 
-MLflow writes absolute addresses of files into it. After `mv` they lead nowhere; in a copy they
-lead into the original, which a run of the copy would then write to.
+MLflow stores absolute addresses. After `mv` they are broken; in a copy they point to the original,
+and a run of the copy would write there.
 
     python -m captionseg.tracking.places [ROOT]
 """
@@ -28,13 +28,13 @@ EXPERIMENT = re.compile(rf"(file://.*/{ARTIFACTS})(/\d+)?")
 
 
 def follow(database: Path) -> str:
-    """Let addresses of files below the place where the checkout was lead to where it is now.
+    """Replace the checkout's old location by the current one in all file addresses.
 
     Args:
         database: mlflow.db of a checkout, not in use by another writer.
 
     Returns:
-        the place where it was; empty if it is still there, or names none.
+        the old location; empty if it has not changed or is unknown.
     """
     now = (database.parent / ARTIFACTS).as_uri()
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
@@ -44,14 +44,14 @@ def follow(database: Path) -> str:
         }
         if not {table for table, _ in COLUMNS} <= tables:
             return ""
-        found = connection.execute(
+        row = connection.execute(
             "SELECT artifact_location FROM experiments WHERE name = 'captionseg'"
         ).fetchone()
-        match = EXPERIMENT.fullmatch(found[0] or "") if found else None
+        match = EXPERIMENT.fullmatch(row[0] or "") if row else None
         if not match or (before := match[1]) == now:
             return ""
         for table, column in COLUMNS:
-            connection.execute(  # names of our own, values as parameters
+            connection.execute(  # table and column names are constants, values are parameters
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
                 f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                 (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
@@ -60,11 +60,11 @@ def follow(database: Path) -> str:
 
 
 def main(root: str = ".") -> int:
-    """Do it, for a server that is about to start; 0 also where there is nothing to do."""
+    """Update the database of a server that is about to start; always 0."""
     database = reproduction.find_home(Path(root)) / reproduction.DATABASE
     if database.exists() and (before := follow(database)):
         sys.stderr.write(
-            f"mlflow.db: this checkout was at {before}; its runs find their files here now\n"
+            f"mlflow.db: updated the paths of files, because the checkout moved from {before}\n"
         )
     return 0
 

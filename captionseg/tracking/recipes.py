@@ -1,8 +1,8 @@
-"""The recipes of a reproduction as runs of their own, so that the UI puts them side by side.
+"""Records the recipes of a reproduction as separate runs, so that the UI shows them side by side.
 
-Stages that did not run again leave no run in a reproduction, its recipes always do: they are made
-of files, with equal names for equal things. They are not nested below the run of the reproduction,
-which a tag of theirs names: nested ones would be one collapsed row, whatever the filter.
+Stages that did not run have no run in a reproduction, but recipes always have one: it is made from
+files, with consistent names. They are not nested below the reproduction's run, only tagged with it:
+nested runs would be one collapsed row, whatever the filter.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from captionseg.tracking.values import clean, flatten
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store
 
-POINTS = 1000  # of a curve; more are not seen
-DECIMALS = 4  # of numbers in metrics.json
+POINTS = 1000  # points of a curve; more are not visible
+DECIMALS = 4  # decimals of numbers in metrics.json
 
 
 @dataclass(frozen=True)
 class RecipeReport:
-    """Scores, labels and folders of a run's recipes, from `report` or from `evaluate` of one.
+    """Scores, labels and folders of a run's recipes, from stage `report` or `evaluate`.
 
     Attributes:
-        numbers: metrics.json; of `evaluate` the scores of its recipe alone.
-        labels: recipe -> what it is filtered and grouped by.
-        benchmark: whose scores count.
+        numbers: metrics.json; from `evaluate` only the scores of its recipe.
+        labels: recipe -> its labels, see `list_labels`.
+        benchmark: the benchmark whose scores count.
         models, areas, pairs, pictures: folders; `areas` may be the file of the only recipe.
     """
 
@@ -56,12 +56,12 @@ class RecipeReport:
 
     @property
     def passes_gate(self) -> bool:
-        """Whether the gate holds."""
+        """Whether the gate passed."""
         return bool(self.numbers.get("gate", {}).get("passed"))
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is the whole reproduction, with a gate."""
+        """Whether this covers the whole reproduction, including the gate."""
         return "gate" in self.numbers
 
 
@@ -73,18 +73,18 @@ def record(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> list[Entry]:
-    """A run for each recipe with its data, params, scores, curves, pictures and model; again is the
-    same runs.
+    """Record a run per recipe with its data, params, scores, curves, pictures and model; repeating
+    it reuses the runs.
 
     Args:
-        store: where they are written.
-        parent: run of the reproduction.
-        report: by a stage, or by the files.
-        params: the whole of params.yaml, dotted.
-        tags: of all runs of that reproduction.
+        store: the store.
+        parent: id of the reproduction's run.
+        report: results of the recipes.
+        params: the whole of params.yaml, with dotted names.
+        tags: tags of all runs of the reproduction.
 
     Returns:
-        those that have a model.
+        the recipes that have a model.
     """
     names = [name for name in report.labels if name in report.numbers.get("recipes", {})]
     tags = {key: value for key, value in tags.items() if key != PARENT}
@@ -117,12 +117,12 @@ def record(
 
 
 def hash_state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[str, str]) -> str:
-    """md5 of what `record` and the registry make of a reproduction: equal ones show the same.
+    """Hash everything that `record` and the registry show of a reproduction, as md5.
 
     Args:
-        report: of all its recipes.
-        params: the whole of params.yaml, dotted.
-        models: recipe -> md5 of models/RECIPE; empty or left out where it has none.
+        report: results of all its recipes.
+        params: the whole of params.yaml, with dotted names.
+        models: recipe -> md5 of models/RECIPE; empty or missing without a model.
     """
     rows = {
         name: [
@@ -138,8 +138,8 @@ def hash_state(report: RecipeReport, params: Mapping[str, Any], models: Mapping[
 
 
 def list_settings(params: Mapping[str, Any], name: str, model: str) -> dict[str, Any]:
-    """What a recipe was trained with: its row of params.yaml over what `pretrain` says of all and
-    of its model.
+    """Return the settings of a recipe: section `pretrain`, for all models and for its own,
+    overridden by the recipe's row in params.yaml.
     """
     own = {
         key.removeprefix(f"recipes.{name}."): v
@@ -162,16 +162,16 @@ def list_settings(params: Mapping[str, Any], name: str, model: str) -> dict[str,
 
 
 def select_scores(numbers: Mapping[str, Any], name: str, benchmark: str) -> dict[str, float]:
-    """The numbers of a recipe: of training and of the benchmark that counts plain, of others under
-    their names.
+    """Return the numbers of a recipe: of training and of its main benchmark without a prefix, of
+    other benchmarks under their names.
     """
-    found = dict(numbers["recipes"][name])
-    plain = {**found.pop("train", {}), **found.pop(benchmark, {})}
-    return {key: float(value) for key, value in flatten({**plain, **found}).items()}
+    scores = dict(numbers["recipes"][name])
+    plain = {**scores.pop("train", {}), **scores.pop(benchmark, {})}
+    return {key: float(value) for key, value in flatten({**plain, **scores}).items()}
 
 
 def average_fits(report: RecipeReport, name: str) -> dict[str, float]:
-    """Means over the seeds out of models/RECIPE, as metrics.json has them, if it has none."""
+    """Return means over the seeds from models/RECIPE, if metrics.json does not have them."""
     files = sorted(Path(report.models, name).glob("seeds/*/fit.json"))
     if "train" in report.numbers["recipes"][name] or not files:
         return {}
@@ -184,10 +184,10 @@ def average_fits(report: RecipeReport, name: str) -> dict[str, float]:
 
 
 def hash_data(areas: Path, pairs: Path) -> str:
-    """md5 of what a recipe was scored on: the pictures, and the true area of each class in each of
-    them.
+    """Hash the data that a recipe was scored on, as md5: the pictures, and the true area of each
+    class in each of them.
 
-    Training pictures are no part of it, so that models which learnt from others stay comparable.
+    Training pictures are not included, so that models trained on other pictures stay comparable.
 
     Args:
         areas: areas/RECIPE.parquet.
@@ -196,21 +196,19 @@ def hash_data(areas: Path, pairs: Path) -> str:
     rows = pq.read_table(areas, columns=["uid", "seed", "class", "true"])
     rows = rows.filter(pc.field("true") > 0).select(["uid", "class", "true"]).to_pylist()
     uids = {row["uid"] for row in rows}
-    # while it is read: there may be a million times as many others
+    # filtered while reading: there may be far more other rows
     scored = pc.field("uid").isin(sorted(uids))
     images = pq.read_table(
         sorted(pairs.glob("*.parquet")), columns=["uid", "sha256"], filters=scored
     ).to_pylist()
     lines = {f"{row['uid']} {row['sha256']}" for row in images}
-    # the same for every seed
+    # equal for all seeds
     lines |= {f"{row['uid']} {row['class']} {row['true']}" for row in rows}
     return hashlib.md5("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def read_curves(model: Path) -> dict[str, list[tuple[int, float]]]:
-    """name -> (step, mean over the seeds) of the curves in models/RECIPE/seeds, thinned to what can
-    be seen.
-    """
+    """Return name -> (step, mean over the seeds) of the curves in models/RECIPE/seeds, thinned."""
     points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(model.glob("seeds/*/curve.csv")):
         with file.open(newline="") as stream:
@@ -224,8 +222,9 @@ def read_curves(model: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | None:
-    """Its model, logged unless the very files were logged before, and what the registry asks of
-    it."""
+    """Its model, logged unless the very files were logged before, and what the registry
+    asks of it.
+    """
     folder, areas = Path(report.models) / name, Path(report.areas)
     areas = areas / f"{name}.parquet" if areas.is_dir() else areas
     if not folder.is_dir():
@@ -236,7 +235,7 @@ def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | N
         models.link(store.client, run, model)
     else:
         model = models.log_model(store.client, store.experiment, run=run, folder=folder, name=name)
-    found = select_scores(report.numbers, name, report.benchmark)
+    scores = select_scores(report.numbers, name, report.benchmark)
     data = hash_data(areas, Path(report.pairs)) if areas.exists() else ""
     return Entry(
         name,
@@ -246,13 +245,13 @@ def _entry(store: Store, run: str, report: RecipeReport, name: str) -> Entry | N
         md5,
         report.benchmark,
         data,
-        found.get("miou"),
-        found.get("tune_miou"),
+        scores.get("miou"),
+        scores.get("tune_miou"),
     )
 
 
 def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Entry | None) -> None:
-    """What the run does not say already: each stage that knows of a recipe says what it knows."""
+    """Write the metrics that the run does not have yet; several stages record the same recipe."""
     now, known = time.time_ns() // 1_000_000, store.client.get_run(run).data.metrics
     of_model = set(known)
     if entry:
@@ -260,12 +259,12 @@ def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Ent
     for curve, rows in read_curves(Path(report.models) / name).items():
         if known.get(clean(f"curve.{curve}")) != rows[-1][1]:
             store.write_metrics(run, [(f"curve.{curve}", value, now, step) for step, value in rows])
-    found = select_scores(report.numbers, name, report.benchmark) | average_fits(report, name)
+    scores = select_scores(report.numbers, name, report.benchmark) | average_fits(report, name)
     store.write_metrics(
         run,
         [
             (key, value, now, 0)
-            for key, value in found.items()
+            for key, value in scores.items()
             if known.get(clean(key)) != value or clean(key) not in of_model
         ],
         model=entry.model if entry else None,
@@ -273,11 +272,11 @@ def _metrics(store: Store, run: str, report: RecipeReport, name: str, entry: Ent
 
 
 def _pictures(store: Store, run: str, folder: Path, name: str) -> None:
-    """scene_1_RECIPE.jpg as pictures/scene_1.jpg: the UI compares artifacts of equal names."""
+    """Log scene_1_RECIPE.jpg as pictures/scene_1.jpg: the UI compares artifacts of equal names."""
     pattern = re.compile(rf"([a-z]+_\d+)_{re.escape(name)}(\.\w+)")
-    found = {path: match for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
+    matches = {path: match for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
     with tempfile.TemporaryDirectory() as work:
-        for path, match in found.items():
+        for path, match in matches.items():
             shutil.copyfile(path, Path(work) / "".join(match.groups()))
-        if found:
+        if matches:
             store.client.log_artifacts(run, work, "pictures")

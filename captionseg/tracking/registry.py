@@ -1,8 +1,8 @@
-"""The registered model `captionseg`: which recipe's model is its champion.
+"""The registered model `captionseg`, and the choice of its champion.
 
-The challenger of a reproduction is its recipe that is best on the tune split: the test split
-chooses nothing within a reproduction. Between reproductions the better mIoU on the test split is
-champion, on the same test pictures alone.
+The challenger of a reproduction is the recipe that is best on the tune split: within a
+reproduction, nothing is chosen on the test split. Between reproductions, the model with the better
+mIoU on the same test pictures becomes champion.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ ORIGIN = {
     "dvc.lock": "dvc.lock",
     "reproduction": PARENT,
 }
-"""What a version says of where it came from, out of the tags of runs."""
+"""Tags of a version that say where it came from -> tags of runs."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe of a reproduction as the registry sees it.
+    """A recipe of a reproduction, as the registry needs it.
 
     Attributes:
         recipe: its name.
         run: id of its run.
         model: id of its logged model.
-        source: where the files of that model lie.
+        source: address of the files of that model.
         md5: digest of models/RECIPE.
-        benchmark: that it was scored on.
+        benchmark: the benchmark that it was scored on.
         data: digest of the pictures and masks of that benchmark.
-        miou: there, mean of the seeds; None where nothing is known of the pictures.
-        tune: mIoU on the tune split, likewise.
+        miou: mIoU there, mean over seeds; None without true masks.
+        tune: mIoU on the tune split, mean over seeds; None without true masks.
     """
 
     recipe: str
@@ -58,11 +58,11 @@ class Entry:
 
     @property
     def has_scores(self) -> bool:
-        """Whether both mIoUs are numbers: one that is not finite would never be beaten."""
+        """Whether both mIoUs are finite; a non-finite one could never be beaten."""
         return all(value is not None and math.isfinite(value) for value in (self.miou, self.tune))
 
     def scores(self) -> dict[str, str]:
-        """The tags of a version that say how good it is, and on what."""
+        """Return the tags of a version with its scores and their benchmark."""
         return {
             "miou": f"{self.miou:.4f}",
             "tune_miou": f"{self.tune:.4f}",
@@ -74,29 +74,29 @@ class Entry:
 def promote(
     client: MlflowClient, entries: list[Entry], tags: dict[str, str], *, passed: bool
 ) -> str:
-    """Register the challenger among `entries` and see whether it becomes champion.
+    """Register the challenger among `entries`, and make it champion if it is better.
 
     Args:
-        client: of the registry.
-        entries: the recipes of a reproduction that ended well.
-        tags: of the runs of the reproduction.
-        passed: whether the gate holds; else nothing is registered.
+        client: client of the registry.
+        entries: recipes of a successful reproduction.
+        tags: tags of the reproduction's runs.
+        passed: whether the gate passed; otherwise nothing is registered.
 
     Returns:
-        what was decided, in one line.
+        the decision, in one line.
     """
     if not passed:
-        return "nothing registered: the gate does not hold"
+        return "nothing registered: the gate failed"
     able = [entry for entry in entries if entry.has_scores and entry.data]
     if not able:
-        return "nothing registered: no recipe has a mIoU on the tune and on the test split"
+        return "nothing registered: no recipe has a mIoU on both the tune and the test split"
     aliases = _aliases(client)
     refresh(client, able)
     best = max(able, key=lambda entry: entry.tune or 0.0)
     version = find_version(client, best.md5) or register(client, best, tags)
     number = str(version.version)
     if number == aliases.get(CHAMPION):
-        return f"version {number}, {best.recipe}: the model is champion already"
+        return f"version {number}, {best.recipe}: is already champion"
     champion = client.get_model_version(NAME, aliases[CHAMPION]) if CHAMPION in aliases else None
     wins, why = beats(best, champion)
     client.set_registered_model_alias(NAME, CHAMPION if wins else CHALLENGER, number)
@@ -108,16 +108,16 @@ def promote(
 
 
 def beats(entry: Entry, champion: ModelVersion | None) -> tuple[bool, str]:
-    """Whether an entry takes the place of a champion, and why (not). Scores on other pictures are
-    not compared.
+    """Return whether an entry replaces the champion, and why. Scores on different pictures are not
+    compared.
     """
     if champion is None:
-        return True, f"{entry.miou:.2f} mIoU on {entry.benchmark}, and there was none"
+        return True, f"{entry.miou:.2f} mIoU on {entry.benchmark}, the first champion"
     tags, name = champion.tags, f"version {champion.version}, {champion.tags.get('recipe', '?')}"
     if (tags.get("benchmark"), tags.get("benchmark.data")) != (entry.benchmark, entry.data):
         return False, (
-            f"not comparable, the champion ({name}) was scored on other pictures; set the alias by "
-            "hand if it is to give way"
+            f"not comparable, the champion ({name}) was scored on other pictures; to replace it, "
+            "set the alias by hand"
         )
     before = float(tags.get("miou", "nan"))
     wins = entry.miou is not None and (math.isnan(before) or entry.miou > before)
@@ -125,8 +125,8 @@ def beats(entry: Entry, champion: ModelVersion | None) -> tuple[bool, str]:
 
 
 def refresh(client: MlflowClient, entries: list[Entry]) -> None:
-    """Give versions whose very models were scored again the new scores: on new pictures a champion
-    stays comparable.
+    """Update the scores of versions whose models were scored again, so that a champion stays
+    comparable on new pictures.
     """
     for entry in entries:
         if version := find_version(client, entry.md5):
@@ -136,13 +136,13 @@ def refresh(client: MlflowClient, entries: list[Entry]) -> None:
 
 
 def find_version(client: MlflowClient, md5: str) -> ModelVersion | None:
-    """The version that was made of files with this digest, if any."""
-    found = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{md5}'")
-    return max(found, key=lambda version: int(version.version), default=None)
+    """Return the version whose files have this digest, if any."""
+    candidates = client.search_model_versions(f"name = '{NAME}' and tags.`{DIGEST}` = '{md5}'")
+    return max(candidates, key=lambda version: int(version.version), default=None)
 
 
 def register(client: MlflowClient, entry: Entry, tags: dict[str, str]) -> ModelVersion:
-    """A new version out of a logged model."""
+    """Register a logged model as a new version."""
     origin = {name: tags[key] for name, key in ORIGIN.items() if key in tags}
     tags = {
         **origin,
@@ -154,18 +154,17 @@ def register(client: MlflowClient, entry: Entry, tags: dict[str, str]) -> ModelV
     version = client.create_model_version(
         NAME, entry.source, run_id=entry.run, tags=tags, model_id=entry.model
     )
-    # A server says so on the model's page by itself, a client of a database does not.
+    # A server sets this tag itself, a client of a database does not.
     versions = json.dumps([{"name": NAME, "version": str(version.version)}])
     client.set_logged_model_tags(entry.model, {"mlflow.modelVersions": versions})
     return version
 
 
 def _aliases(client: MlflowClient) -> dict[str, str]:
-    """alias -> version of the registered model, which is made if it is not there."""
+    """Return alias -> version of the registered model, which is created if missing."""
     if not client.search_registered_models(f"name = '{NAME}'"):
         about = (
-            "Models that segment pictures with words; the champion is the best of all "
-            "reproductions."
+            "Models that segment pictures by text; the champion is the best of all reproductions."
         )
         client.create_registered_model(NAME, description=about)
     return {

@@ -1,8 +1,8 @@
-"""Which reproduction a process belongs to, where its store is, and whether it still lives. Knows no
-MLflow.
+"""Finds the reproduction that a process belongs to, its store, and whether it is alive. Does not
+import MLflow.
 
-A reproduction is one `dvc repro`, one experiment of `dvc exp run`, or one run of the flow. All its
-stages are children of one parent run, found by its key.
+A reproduction is one `dvc repro`, one `dvc exp run`, or one run of the flow. All its stages are
+children of one parent run, which is found by its key.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import psutil
 
 PARENT, KEY = "mlflow.parentRunId", "reproduction"
 SQLITE, DATABASE = "sqlite:///", "mlflow.db"
-WITHIN = "reproduction.run"  # of a recipe's run, which has no PARENT
+WITHIN = "reproduction.run"  # tag of a recipe's run, which has no PARENT
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What makes stages belong together.
+    """A reproduction.
 
     Args:
-        key: equal for all stages of one reproduction.
-        name: how people see it.
+        key: equal for all its stages.
+        name: its name in the UI.
     """
 
     key: str
@@ -37,10 +37,10 @@ class Reproduction:
 
 
 def find(environ: Mapping[str, str], ancestors: Iterable[psutil.Process]) -> Reproduction | None:
-    """The reproduction of a process with this environment and these ancestors, nearest first.
+    """Find the reproduction of a process from its environment and its ancestors, nearest first.
 
-    The flow names itself in CAPTIONSEG_FLOW_RUN and DVC an experiment in DVC_EXP_NAME (empty under
-    a plain `dvc repro`, which is known by its process). None: the process stands alone.
+    The flow sets CAPTIONSEG_FLOW_RUN, an experiment of DVC sets DVC_EXP_NAME, and a plain
+    `dvc repro` is identified by its process. None if the process belongs to no reproduction.
     """
     if flow := environ.get("CAPTIONSEG_FLOW_RUN"):
         return Reproduction(f"flow-{flow}", f"flow {flow[:8]}")
@@ -69,14 +69,14 @@ def _is_dvc(process: psutil.Process) -> bool:
 
 
 def identify_process(process: psutil.Process) -> str:
-    """host:pid:start. A pid alone comes back after a while, and a shared store has pids of several
+    """Return host:pid:start, because pids are reused and a shared store has pids of several
     hosts.
     """
     return f"{socket.gethostname()}:{process.pid}:{process.create_time():.1f}"
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the process with this identity is surely no more. False if it is on another host."""
+    """Return whether the process with this identity has ended; False if it is on another host."""
     try:
         host, pid, start = owner.rsplit(":", 2)
         if host != socket.gethostname():
@@ -86,20 +86,20 @@ def is_dead(owner: str) -> bool:
         return True
     except (psutil.Error, ValueError):
         return False
-    # a clock that is set moves the boot time, and with it all starts
+    # setting the clock shifts the boot time, and with it all start times
     return abs(started - float(start)) > 5
 
 
 def is_foreign(owner: str) -> bool:
-    """Whether it is of a host of another name, so that nobody here can tell whether it lives."""
+    """Return whether it is on another host, so that it is unknown whether it is alive."""
     host, *rest = owner.rsplit(":", 2)
     return len(rest) == 2 and host != socket.gethostname()
 
 
 def find_home(root: Path) -> Path:
-    """The repository whose store is used: `root`, or what it is a temporary copy of.
+    """Return the repository whose store is used: `root`, or the original of a temporary copy.
 
-    `dvc exp run --queue` and `--temp` work in copies at .dvc/tmp/exps/, which they delete.
+    `dvc exp run --queue` and `--temp` work in copies in .dvc/tmp/exps/, which they delete.
     """
     parts = root.resolve().parts
     for i in range(len(parts) - 2):
@@ -109,17 +109,17 @@ def find_home(root: Path) -> Path:
 
 
 def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """Absolute URI of the store: MLFLOW_TRACKING_URI, or mlflow.db in the repository.
+    """Return the absolute URI of the store: MLFLOW_TRACKING_URI, or mlflow.db in the repository.
 
-    A relative path of sqlite counts from the repository, not from a copy that is deleted later.
+    A relative sqlite path is resolved from the repository, not from a temporary copy.
 
     Raises:
-        ValueError: a path that a URI cannot name.
+        ValueError: the path cannot be written as a URI.
     """
     folder, uri = find_home(root), environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri and "?" in str(folder):
         raise ValueError(
-            f"{folder}: MLflow's URI of a database ends at a question mark; "
+            f"{folder}: MLflow cannot use a database in a folder with a `?` in its name; "
             "rename the folder, or set MLFLOW_TRACKING_URI"
         )
     if uri and not uri.startswith(SQLITE):
@@ -128,34 +128,32 @@ def store_uri(root: Path, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def find_database(uri: str) -> Path | None:
-    """The file of a sqlite store."""
+    """Return the file of a sqlite store; None for other stores."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
 
 
 def collect_tags(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Where the code, the data and the order to run came from, as tags; what is not known is left
-    out.
+    """Return tags with the origin of code, data and run; unknown ones are left out.
 
-    dvc.lock is the one that the stage found: it has the stages before this one.
+    dvc.lock is read when the stage starts, so it covers the stages before this one.
     """
     lock, commit = root / "dvc.lock", _git(root, "rev-parse", "HEAD")
-    # A run writes over its own lock and reports: they do not say that the code is another than the
-    # commit's.
+    # A run rewrites its lock and reports, so changes in them do not make the code dirty.
     dirty = _git(
         root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports"
     )
-    found = {
+    tags = {
         "mlflow.source.git.commit": commit,
         "git.dirty": commit and ("true" if dirty else "false"),
         "dvc.lock": hashlib.md5(lock.read_bytes()).hexdigest() if lock.exists() else "",
         "dvc.exp": environ.get("DVC_EXP_NAME", ""),
         "flow.run": environ.get("CAPTIONSEG_FLOW_RUN", ""),
     }
-    return {k: v for k, v in found.items() if v}
+    return {k: v for k, v in tags.items() if v}
 
 
 def _git(root: Path, *words: str) -> str:
-    # A git hook that starts a run names its own repository in GIT_DIR.
+    # A git hook that starts a run sets GIT_DIR to its own repository.
     others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     environ = {k: v for k, v in os.environ.items() if k not in others}
     try:

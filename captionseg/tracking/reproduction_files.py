@@ -1,10 +1,10 @@
-"""What a reproduction left in its files: what MLflow shows does not depend on which stages ran.
+"""Reads the results of a reproduction from its files, whichever of its stages ran.
 
-DVC passes over `report` where its inputs and its committed reports are those of dvc.lock, as in a
-fresh clone, and restores others from its run-cache. What they left is read here from dvc.lock,
-which names the files and the commands that wrote them, and from the files themselves.
+DVC skips `report` if its inputs and reports match dvc.lock, as in a fresh clone, and restores
+stages from its run-cache. So the results are read from dvc.lock, which names the files and the
+commands that wrote them, and from the files themselves.
 
-    python -m captionseg.tracking.reproduction_files ROOT [STAGE ...]   # which are not up to date
+    python -m captionseg.tracking.reproduction_files ROOT [STAGE ...]   # list stale stages
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ PATIENCE = 300.0  # seconds that DVC may take to look at the files
 
 @dataclass(frozen=True)
 class ReproductionFiles:
-    """What there is to show of a reproduction that is done.
+    """The results of a finished reproduction.
 
     Attributes:
-        report: of its recipes.
-        files: reports, those that there are.
-        params: the whole of params.yaml, dotted.
-        models: recipe -> md5 of models/RECIPE, as dvc.lock has it.
+        report: results of its recipes.
+        files: the existing report files.
+        params: the whole of params.yaml, with dotted names.
+        models: recipe -> md5 of models/RECIPE in dvc.lock.
     """
 
     report: RecipeReport
@@ -54,13 +54,14 @@ class ReproductionFiles:
 
     @property
     def state(self) -> str:
-        """Equal for equal things to show."""
+        """Hash of the results; equal results have equal hashes."""
         return hash_state(self.report, self.params, self.models)
 
 
 def read(root: Path) -> ReproductionFiles | None:
-    """What the files of a repository show; None without reports or what they were made of, or with
-    others than those that dvc.lock records."""
+    """Read the results in a repository; None if the reports or their inputs are missing, or the
+    reports differ from dvc.lock.
+    """
     lock = _yaml(root / "dvc.lock").get("stages", {})
     if REPORT not in lock or not all(
         (root / dep["path"]).exists() for dep in lock[REPORT].get("deps", ())
@@ -68,7 +69,7 @@ def read(root: Path) -> ReproductionFiles | None:
         return None
     of_report = parse_options(lock[REPORT]["cmd"])
     if not {"metrics", "models", "areas", "pairs", "pictures"} <= set(of_report):
-        return None  # a stage of somebody else's
+        return None  # not our stage
     metrics = root / of_report["metrics"]
     recorded = {
         out["path"]: out.get("md5") for entry in lock.values() for out in entry.get("outs", ())
@@ -102,19 +103,19 @@ def read(root: Path) -> ReproductionFiles | None:
 
 
 def parse_options(command: str) -> dict[str, str]:
-    """{"pairs": "data/pairs", ...} of a stage's command."""
+    """Parse the options of a stage's command: {"pairs": "data/pairs", ...}."""
     words = shlex.split(command)
     return {word[2:]: value for word, value in itertools.pairwise(words) if word.startswith("--")}
 
 
 def list_stale_stages(root: Path, stages: Iterable[str] = ()) -> list[str]:
-    """Those of some stages (none named: of all) that DVC would run again.
+    """Return the stages (default: of all) that DVC would run again.
 
-    In a process of its own, because DVC warns and changes folders as it likes. `dvc status` would
-    refuse while another stage runs; nothing is locked or written here.
+    Runs in a separate process, because DVC prints warnings and changes the working directory.
+    Unlike `dvc status` this works while another stage runs: nothing is locked or written.
 
     Raises:
-        RuntimeError: DVC cannot tell.
+        RuntimeError: DVC fails.
     """
     command = [sys.executable, "-W", "ignore", "-m", __name__, str(root), *stages]
     environ = {**os.environ, "DVC_NO_ANALYTICS": "1"}
@@ -134,16 +135,16 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def main(root: str, *names: str) -> int:
-    """Print the stages that are not as dvc.lock has them, as JSON."""
+    """Print the stages that differ from dvc.lock, as JSON."""
     from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
     with Repo(root) as repo:
-        found = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
-        wanted = [stage for stage in found if not names or stage.addressing in names]
+        stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        chosen = [stage for stage in stages if not names or stage.addressing in names]
         changed = [
             stage.addressing
-            for stage in wanted
+            for stage in chosen
             if stage.changed_stage()
             or any(item.workspace_status() for item in (*stage.deps, *stage.outs))
         ]

@@ -1,9 +1,9 @@
-"""A trained model as MLflow's python_function: `_load_pyfunc` is the name that MLflow asks for.
+"""A trained model as an MLflow python_function; MLflow calls `_load_pyfunc`.
 
     model = mlflow.pyfunc.load_model("models:/m-...")
     model.predict(image, params={"labels": ["sky", "tree"]})      # uint8 [H, W, 3] -> int16 [H, W]
 
-Logged with a copy of this library and the weights as they are in models/RECIPE: nothing is pickled.
+It is logged with a copy of this library and the files of models/RECIPE; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 
 from captionseg.records import UserError
 
-# What captionseg.inference imports, and the weights of the default encoder. Named here, because
-# MLflow would find it out by loading the model: seconds of every run. The test of this file reads
-# the imports.
+# Packages that captionseg.inference imports, and the weights of the default encoder. Listed here,
+# because MLflow would load the model to find them, which takes seconds per run. A test compares
+# the list with the imports.
 PACKAGES = (
     "mlflow",
     "numpy",
@@ -45,23 +45,21 @@ PACKAGES = (
 
 
 def list_requirements(packages: tuple[str, ...] = PACKAGES) -> list[str]:
-    """`name==version` of those `packages` that are installed here (without a local part, as in
-    2.1+cpu).
-    """
-    found = []
+    """Return `name==version` of the installed `packages`, without a local part such as +cpu."""
+    requirements = []
     for name in packages:
         try:
-            found.append(f"{name}=={metadata.version(name).split('+')[0]}")
+            requirements.append(f"{name}=={metadata.version(name).split('+')[0]}")
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return requirements
 
 
 class ServedPredictor:
-    """What MLflow calls instead of the predictor.
+    """A predictor with the interface that MLflow expects.
 
     Args:
-        folder: models/RECIPE, as `Predictor.load` takes it.
+        folder: models/RECIPE, see `Predictor.load`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,13 +72,13 @@ class ServedPredictor:
 
         Args:
             model_input: uint8 [H, W, 3], RGB.
-            params: {"labels": words to tell apart}; their order is the order of the indices.
+            params: {"labels": words}; indices follow their order.
 
         Returns:
             int16 [H, W], indices into the labels.
 
         Raises:
-            MlflowException: no labels, or no picture; over HTTP status 400 and this one line.
+            MlflowException: invalid labels or picture; over HTTP status 400 with one line.
         """
         from mlflow.exceptions import MlflowException
 
@@ -93,35 +91,35 @@ class ServedPredictor:
 
 
 def read_words(labels: Any) -> list[str]:
-    """What to tell apart, as it was asked for.
+    """Return the labels of a request.
 
     Raises:
-        ValueError: nothing was, or something that is no word.
+        ValueError: there are none, or one is not a word.
     """
-    example = 'give the words to tell apart as params: {"labels": ["zebra", "grass"]}'
+    example = 'give the labels as params: {"labels": ["zebra", "grass"]}'
     labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
     if not labels or isinstance(labels, str):
         raise ValueError(f"labels: {repr(labels) if labels else 'none'}; {example}")
     if wrong := [label for label in labels if not isinstance(label, str) or not label.strip()]:
-        raise ValueError(f"labels: {wrong[0]!r} is no word; {example}")
+        raise ValueError(f"labels: {wrong[0]!r} is not a word; {example}")
     return [str(label) for label in labels]
 
 
 def read_picture(values: Any) -> np.ndarray:
-    """uint8 [H, W, 3] of numbers from 0 to 255; others would turn into other colours.
+    """Convert whole numbers from 0 to 255 to a picture uint8 [H, W, 3].
 
     Raises:
-        ValueError: other numbers, or another shape.
+        ValueError: for other numbers, or another shape.
     """
-    found = np.asarray(values)
-    if found.ndim != 3 or found.shape[2] != 3 or not found.size:
-        raise ValueError(f"the picture: expected [height, width, 3], found {list(found.shape)}")
-    if found.dtype.kind not in "iuf" or (
-        found.dtype != np.uint8
-        and (found.min() < 0 or found.max() > 255 or (found != np.round(found)).any())
+    picture = np.asarray(values)
+    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"picture: expected shape [height, width, 3], found {list(picture.shape)}")
+    if picture.dtype.kind not in "iuf" or (
+        picture.dtype != np.uint8
+        and (picture.min() < 0 or picture.max() > 255 or (picture != np.round(picture)).any())
     ):
-        raise ValueError("the picture: expected whole numbers from 0 to 255 (RGB)")
-    return found.astype(np.uint8)
+        raise ValueError("picture: expected whole numbers from 0 to 255 (RGB)")
+    return picture.astype(np.uint8)
 
 
 def _load_pyfunc(data_path: str) -> ServedPredictor:

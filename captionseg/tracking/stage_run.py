@@ -1,6 +1,4 @@
-"""The run of one stage: what `Tracker` offers to a stage is done here, on the other side of the
-pipe.
-"""
+"""The MLflow run of one stage: executes in the writer process what a stage calls on `Tracker`."""
 
 from __future__ import annotations
 
@@ -18,20 +16,20 @@ from captionseg.tracking.reproduction import KEY, PARENT
 from captionseg.tracking.store import BATCH, OWNER, Store
 from captionseg.tracking.synchronise import catch_up, show
 
-FLUSH = 5.0  # seconds that a metric may wait for others
-CONTEXTS = {"pretrain": "training", "evaluate": "evaluation"}  # what a stage reads its inputs for
-SHARED = ("pairs", "truth")  # inputs that are those of the whole reproduction
+FLUSH = 5.0  # seconds between writes of metrics
+CONTEXTS = {"pretrain": "training", "evaluate": "evaluation"}  # stage -> what its inputs are for
+SHARED = ("pairs", "truth")  # inputs of the whole reproduction
 TAG_LENGTH = 5000
 
 
 @dataclass(frozen=True)
 class StageDescription:
-    """What is known of a stage before it starts.
+    """What is known about a stage before it starts.
 
     Attributes:
         stage: its name.
-        params: the whole of params.yaml, dotted.
-        tags: of all runs of the reproduction.
+        params: the whole of params.yaml, with dotted names.
+        tags: tags of all runs of the reproduction.
     """
 
     stage: str
@@ -40,13 +38,12 @@ class StageDescription:
 
 
 class StageRun:
-    """The run of one stage. What `Tracker` offers to a stage is done here, on the other side of
-    the pipe.
+    """The MLflow run of one stage, with the methods of `Tracker`.
 
     Args:
-        store: where it is written.
+        store: the store.
         run: id of the run.
-        parent: id of the reproduction's run, or None if the stage stands alone.
+        parent: id of the reproduction's run, or None if the stage runs alone.
         about: the stage.
     """
 
@@ -60,67 +57,67 @@ class StageRun:
         self._flushed = time.monotonic()
 
     def params(self, values: dict[str, Any]) -> None:
-        """Write them at once."""
+        """Write params immediately."""
         self.store.write_params(self.run, values)
 
     def tags(self, values: dict[str, str]) -> None:
-        """Write them at once."""
+        """Write tags immediately."""
         for key, value in values.items():
             self.store.client.set_tag(self.run, key, value[:TAG_LENGTH])
 
     def inputs(self, paths: dict[str, str]) -> None:
-        """Those that DVC knows, if it is DVC that runs the stage: else they may be others than
-        dvc.lock says.
+        """Log the inputs that dvc.lock has. Only if DVC runs the stage: otherwise the inputs may
+        differ from dvc.lock.
         """
         if "DVC_STAGE" in os.environ:
-            found = inputs.find_inputs(self.store.root, paths.values())
+            read = inputs.find_inputs(self.store.root, paths.values())
             inputs.write(
                 self.store.client,
                 self.run,
-                found,
+                read,
                 self.store.root,
                 CONTEXTS.get(self.about.stage, "input"),
             )
             if self.parent:
-                shared = [one for one in found if one.path in {paths.get(name) for name in SHARED}]
+                shared = [one for one in read if one.path in {paths.get(name) for name in SHARED}]
                 inputs.write(
                     self.store.client, self.parent, shared, self.store.root, "reproduction"
                 )
 
     def metrics(self, values: dict[str, float], step: int, timestamp: int) -> None:
-        """Keep them until there are enough, or the oldest has waited for long."""
+        """Buffer metrics until there are enough, or the oldest has waited too long."""
         self._points += [(key, value, timestamp, step) for key, value in values.items()]
         if len(self._points) >= BATCH["metrics"] or time.monotonic() - self._flushed > FLUSH:
             self.flush()
 
     def flush(self) -> None:
-        """Write the metrics that wait."""
+        """Write the buffered metrics."""
         points, self._points, self._flushed = self._points, [], time.monotonic()
         self.store.write_metrics(self.run, points)
 
     def artifact(self, path: str, folder: str) -> None:
-        """Copy it at once."""
+        """Copy a file or folder immediately."""
         self.store.write_file(self.run, Path(path), folder)
 
     def model(self, folder: str, name: str) -> None:
-        """Log it at once, with the library that can load it."""
+        """Log a model immediately, with the library that loads it."""
         models.log_model(
             self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name
         )
 
     def summary(self, values: dict[str, float], paths: list[str]) -> None:
-        """Keep it for `finish`."""
+        """Keep a summary for `finish`."""
         self._summaries.append((values, paths))
 
     def recipes(self, **report: Any) -> None:
-        """Keep it for `finish`."""
+        """Keep a report on recipes for `finish`."""
         self._recipes = recipes.RecipeReport(**report)
 
     def finish(self) -> None:
-        """Write what waits: reports for the parent, runs of recipes, and who is champion.
+        """Write what was kept: summaries on the parent run, runs of recipes, and the champion.
 
-        Only for a stage that ended well, when its outputs are in place: else a killed run would
-        show the scores of the run before it. A stage that stands alone keeps its reports.
+        Only call it after a stage succeeded and its outputs are in place; otherwise a killed run
+        would show the scores of its predecessor. A stage without a parent keeps its summaries.
         """
         self.flush()
         for values, paths in self._summaries:
@@ -142,7 +139,7 @@ class StageRun:
             catch_up(self.store, self.parent, self.about.tags)
 
     def close(self, status: str, error: str) -> None:
-        """Give the run its last status, and its parent the one that follows."""
+        """Set the final status of the run and update its parent's."""
         if error:
             self.store.client.set_tag(self.run, "error", error[:TAG_LENGTH])
         with self.store.lock:
@@ -154,23 +151,23 @@ class StageRun:
 def open_stage_run(
     store: Store, stage: str, recipe: str | None, params: Mapping[str, Any]
 ) -> StageRun:
-    """A new run for a stage, below the run of its reproduction, which is made if it is absent.
+    """Create a run for a stage, below the run of its reproduction, which is created if missing.
 
     Args:
-        store: where it is written.
+        store: the store.
         stage: its name.
-        recipe: of the stage, if it has one.
-        params: the whole of params.yaml, dotted.
+        recipe: the stage's recipe, if it has one.
+        params: the whole of params.yaml, with dotted names.
     """
     process = psutil.Process()
-    found = reproduction.find(os.environ, process.parents())
+    owner = reproduction.find(os.environ, process.parents())
     tags = {**reproduction.collect_tags(store.root), OWNER: reproduction.identify_process(process)}
     with store.lock:
         store.reap()
         parent = None
-        if found:
-            parent = store.parent(found, tags, params)
-            tags |= {PARENT: parent, KEY: found.key}
+        if owner:
+            parent = store.parent(owner, tags, params)
+            tags |= {PARENT: parent, KEY: owner.key}
         own = {**tags, "role": "stage", "stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
         own |= {"recipe": recipe} if recipe else {}
         run = store.create(own, f"{stage}/{recipe}" if recipe else stage)

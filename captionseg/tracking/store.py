@@ -1,7 +1,7 @@
-"""Runs in MLflow: a reproduction's, its stages' below it, and what is written to them.
+"""Reads and writes MLflow runs: one per reproduction, with its stages' runs below it.
 
-Used by the writer process alone. MLflow is imported where it is used: a locked store is found out
-before.
+Only the writer process uses it. MLflow is imported late, after checking that the store is not
+locked.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ OWNER = "owner"
 LIFE = "system/cpu_utilization_percentage"
 SILENCE = 1800.0  # seconds
 PARAM_LENGTH = 6000
-BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
+BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits per call
 
 
 class Store:
-    """MLflow's store, one experiment of it, and a lock against the other writers of this machine.
+    """Our experiment in MLflow's store, with a lock against other writers on this machine.
 
     Args:
         root: root of the repository.
-        patience: seconds to wait for a store that is locked.
+        patience: seconds to wait for a locked store.
 
     Raises:
-        Exception: of MLflow, sqlite or the lock, if the store cannot be used.
+        Exception: from MLflow, sqlite or the lock, if the store cannot be used.
     """
 
     def __init__(self, root: Path, patience: float) -> None:
         home, uri = reproduction.find_home(root), reproduction.store_uri(root)
         self.root = root
-        # Whoever has it is one of us, busy for a while (the schema takes seconds, on a machine that
-        # is busy a minute), not stuck; of one that died it is free.
+        # Another writer may hold it for a while (creating the schema takes seconds, on a busy
+        # machine a minute), but not forever: it is released when its owner dies.
         self.lock = FileLock(home / "mlflow.db.lock", timeout=12 * patience)
         database, artifacts = reproduction.find_database(uri), None
         if database:
@@ -59,15 +59,15 @@ class Store:
             uri = uri if "?" in uri else f"{uri}?timeout={patience:g}"
         from mlflow.tracking import MlflowClient
 
-        with self.lock:  # the first writer makes the schema
-            # The registry is the same store, wherever the user keeps that of other projects: its
-            # versions name logged models of this one.
+        with self.lock:  # the first writer creates the schema
+            # The registry must be in the same store, whatever MLFLOW_REGISTRY_URI says, because
+            # its versions refer to logged models.
             self.client: MlflowClient = MlflowClient(uri, uri)
-            found = self.client.get_experiment_by_name(EXPERIMENT)
-            # The kind decides which pages of the UI come first: those of training, not of chat.
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            # The kind makes the UI show its pages for training first, not those for chat.
             self.experiment = (
-                found.experiment_id
-                if found
+                experiment.experiment_id
+                if experiment
                 else self.client.create_experiment(
                     EXPERIMENT,
                     artifact_location=artifacts,
@@ -76,7 +76,7 @@ class Store:
             )
 
     def runs(self, where: str) -> list[Run]:
-        """Runs that MLflow's filter finds, oldest first."""
+        """Return the runs that match an MLflow filter, oldest first."""
         return list(
             self.client.search_runs(
                 [self.experiment], where, order_by=["attributes.start_time ASC"], max_results=1000
@@ -84,38 +84,38 @@ class Store:
         )
 
     def create(self, tags: Mapping[str, str], name: str) -> str:
-        """A new run; its id."""
+        """Create a run and return its id."""
         return self.client.create_run(self.experiment, tags=dict(tags), run_name=name).info.run_id
 
     def children(self, parent: str) -> list[Run]:
-        """The runs below a run, oldest first."""
+        """Return the runs below a run, oldest first."""
         return self.runs(f"tags.`{PARENT}` = '{parent}'")
 
     def recipes(self, key: str) -> list[Run]:
-        """The runs of a reproduction's recipes, oldest first."""
+        """Return the runs of a reproduction's recipes, oldest first."""
         return self.runs(f"tags.{KEY} = '{key}' and tags.role = 'recipe'")
 
     def agrees(self, run: Run, values: Mapping[str, Any]) -> bool:
-        """Whether a run may be given these params: MLflow lets none be changed."""
+        """Return whether these params can be written to a run: MLflow cannot change params."""
         return all(run.data.params.get(clean(k), _text(v)) == _text(v) for k, v in values.items())
 
     def parent(
-        self, found: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
+        self, owner: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
     ) -> str:
-        """The run of a reproduction, made if it is not there; its id."""
-        runs = self.runs(f"tags.{KEY} = '{found.key}' and tags.role = 'reproduction'")
+        """Return the id of a reproduction's run, which is created if missing."""
+        runs = self.runs(f"tags.{KEY} = '{owner.key}' and tags.role = 'reproduction'")
         if runs:
             self.client.update_run(runs[0].info.run_id, "RUNNING")
             if "dvc.lock" in tags:
                 self.client.set_tag(runs[0].info.run_id, "dvc.lock", tags["dvc.lock"])
             return runs[0].info.run_id
-        tags = {**tags, KEY: found.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
-        parent = self.create(tags, found.name)
+        tags = {**tags, KEY: owner.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
+        parent = self.create(tags, owner.name)
         self.write_params(parent, params)
         return parent
 
     def reap(self) -> None:
-        """Give runs whose process is gone the status that they can no longer give themselves."""
+        """Set the status of runs whose process died before it could."""
         parents = set()
         for run in self.runs("attributes.status = 'RUNNING'"):
             owner = run.data.tags.get(OWNER, "")
@@ -130,18 +130,18 @@ class Store:
             self.settle(parent)
 
     def is_silent(self, run: Run) -> bool:
-        """Whether a run has long not said what its machine does, as one does every few seconds.
+        """Return whether a run has not reported its machine's load for a long time.
 
-        Of a process on another host nothing else is known; and a machine may be given another name.
-        One that was taken for dead and is not ends with its own status.
+        This is all that is known about a process on another host, or on a renamed machine. A run
+        that was wrongly taken for dead still sets its own status at its end.
         """
         history = self.client.get_metric_history(run.info.run_id, LIFE)
         heard = max([run.info.start_time or 0, *(metric.timestamp for metric in history)])
         return time.time() - heard / 1000 > SILENCE
 
     def settle(self, parent: str) -> None:
-        """A reproduction is what the last runs of its stages are: running, failed, killed, else
-        finished.
+        """Set the status of a reproduction from the last runs of its stages: running, failed,
+        killed or finished.
         """
         latest = {
             (run.data.tags.get("stage"), run.data.tags.get("recipe")): run.info.status
@@ -154,7 +154,7 @@ class Store:
             )
 
     def write_params(self, run: str, values: Mapping[str, Any]) -> None:
-        """Params, clipped to what MLflow stores."""
+        """Write params, truncated to what MLflow stores."""
         from mlflow.entities import Param
 
         params = [Param(clean(k), _text(v)) for k, v in values.items()]
@@ -164,7 +164,7 @@ class Store:
     def write_metrics(
         self, run: str, points: Iterable[tuple[str, float, int, int]], *, model: str | None = None
     ) -> None:
-        """Metrics: (name, value, time in ms, step) each; also of a logged model, by its id."""
+        """Write metrics (name, value, time in ms, step), also to the logged model with this id."""
         from mlflow.entities import Metric
 
         metrics = [
@@ -175,14 +175,14 @@ class Store:
             self.client.log_batch(run, metrics=batch)
 
     def write_summary(self, run: str, values: Mapping[str, float], paths: Iterable[Path]) -> None:
-        """Numbers and files of a whole reproduction, on its run."""
+        """Write numbers and files of a whole reproduction to its run."""
         now = time.time_ns() // 1_000_000
         self.write_metrics(run, [(key, value, now, 0) for key, value in values.items()])
         for path in paths:
             self.write_file(run, path)
 
     def write_file(self, run: str, path: Path, folder: str = "") -> None:
-        """A file, or a folder under its own name."""
+        """Write a file, or a folder under its own name."""
         if path.is_dir():
             self.client.log_artifacts(run, str(path), "/".join(filter(None, [folder, path.name])))
         else:
@@ -190,10 +190,10 @@ class Store:
 
 
 def probe(path: Path, patience: float) -> None:
-    """Open the database for writing, as MLflow would with ten retries and a page of log.
+    """Open the database for writing; MLflow itself would retry ten times and print a page of log.
 
     Raises:
-        sqlite3.Error: it is locked, or no database.
+        sqlite3.Error: it is locked, or not a database.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(
@@ -205,7 +205,7 @@ def probe(path: Path, patience: float) -> None:
 
 
 def split_batches(values: list[Any], size: int) -> Iterator[list[Any]]:
-    """Slices of at most `size`."""
+    """Split a list into slices of at most `size`."""
     for i in range(0, len(values), size):
         yield values[i : i + size]
 

@@ -1,8 +1,7 @@
-"""Make MLflow show what a reproduction came to, whichever of its stages ran, and once.
+"""Records the results of a reproduction in MLflow exactly once, whichever of its stages ran.
 
-Three of us ask for it: the stage `report`, or `evaluate` for its own recipe; any stage after which
-DVC passes over `report`, since nothing changed for it; and `captionseg sync`, where no stage ran
-that could have reported anything.
+There are three callers: stage `report`, or `evaluate` for its recipe; any stage after which DVC
+skips `report` because nothing changed for it; and `captionseg sync`, if no stage ran at all.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from captionseg.tracking.values import flatten_numbers
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store
 
-STATE = "state"  # of a reproduction that is shown as a whole: of what
+STATE = "state"  # tag of a completely recorded reproduction: the hash of its results
 
 
 def show(
@@ -38,73 +37,73 @@ def show(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> None:
-    """The recipes of a reproduction as runs; if it is whole, its champion, and that it is shown.
+    """Record the recipes of a reproduction; if it is complete, also update the champion and mark it
+    as recorded.
 
     Args:
-        store: locked by us.
-        parent: run of the reproduction.
-        report: of its recipes.
-        params: the whole of params.yaml, dotted.
-        tags: of its runs.
+        store: the store; the caller holds its lock.
+        parent: id of the reproduction's run.
+        report: results of its recipes.
+        params: the whole of params.yaml, with dotted names.
+        tags: tags of its runs.
     """
-    found = recipes.record(store, parent, report, params=params, tags=tags)
+    entries = recipes.record(store, parent, report, params=params, tags=tags)
     if report.is_whole:
         decided = registry.promote(
-            store.client, found, {**tags, PARENT: parent}, passed=report.passes_gate
+            store.client, entries, {**tags, PARENT: parent}, passed=report.passes_gate
         )
         store.client.set_tag(parent, "registry", decided)
-        state = recipes.hash_state(report, params, {one.recipe: one.md5 for one in found})
+        state = recipes.hash_state(report, params, {one.recipe: one.md5 for one in entries})
         store.client.set_tag(parent, STATE, state)
-        with contextlib.suppress(OSError):  # a stage that is gone repeats nothing
+        with contextlib.suppress(OSError):  # the stage that would print it is gone
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")
 
 
 def show_all(
-    store: Store, parent: str, found: reproduction_files.ReproductionFiles, tags: Mapping[str, str]
+    store: Store, parent: str, files: reproduction_files.ReproductionFiles, tags: Mapping[str, str]
 ) -> None:
-    """What files hold of a reproduction, as if its last stages had just run."""
-    store.write_summary(parent, flatten_numbers(found.report.numbers), found.files)
-    show(store, parent, found.report, params=found.params, tags=tags)
+    """Record a reproduction from its files, as if its last stages had just run."""
+    store.write_summary(parent, flatten_numbers(files.report.numbers), files.files)
+    show(store, parent, files.report, params=files.params, tags=tags)
 
 
 def catch_up(store: Store, parent: str, tags: Mapping[str, str]) -> None:
-    """At the end of a stage: show what `report` left, if DVC is going to pass over it now."""
-    found = reproduction_files.read(store.root)
-    if not found or store.client.get_run(parent).data.tags.get(STATE) == found.state:
+    """Record the results of `report` at the end of a stage, if DVC will skip `report`."""
+    files = reproduction_files.read(store.root)
+    if not files or store.client.get_run(parent).data.tags.get(STATE) == files.state:
         return
     if not reproduction_files.list_stale_stages(store.root, [reproduction_files.REPORT]):
         with store.lock:
-            show_all(store, parent, found, tags)
+            show_all(store, parent, files, tags)
 
 
 def synchronise(root: Path) -> str:
-    """Show what the files of a checkout hold, where no stage is there to do it; what was done, in
-    words.
+    """Record the results of a checkout without running a stage; return what was done, as text.
 
-    Within a flow it belongs to the flow's run, else to one of its own.
+    Within a flow they belong to the flow's run, otherwise to a new one.
 
     Raises:
         UserError: stages are not up to date, or the store cannot be used.
     """
     try:
-        found = reproduction_files.read(root)
-        if found is None:
-            raise UserError("there are no reports that dvc.lock knows; run `dvc repro` first")
+        files = reproduction_files.read(root)
+        if files is None:
+            raise UserError("no reports that match dvc.lock; run `dvc repro` first")
         database = reproduction.find_database(reproduction.store_uri(root))
         flow = "CAPTIONSEG_FLOW_RUN" in os.environ
-        if database and not flow and is_shown(database, found.state):
+        if database and not flow and is_shown(database, files.state):
             return "MLflow shows it already"
         if names := reproduction_files.list_stale_stages(root):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{', '.join(names[:3])}{more}: not up to date; run `dvc repro` first")
-        return _write(root, found)
+        return _write(root, files)
     except UserError:
         raise
-    except Exception as error:  # of MLflow, sqlite, the lock, DVC, files that are broken
+    except Exception as error:  # from MLflow, sqlite, the lock, DVC, or damaged files
         raise UserError(f"tracking: {type(error).__name__}: {one_line(error, 300)}") from None
 
 
-def _write(root: Path, found: reproduction_files.ReproductionFiles) -> str:
+def _write(root: Path, files: reproduction_files.ReproductionFiles) -> str:
     adopt()
     from captionseg.tracking.store import Store
 
@@ -112,29 +111,31 @@ def _write(root: Path, found: reproduction_files.ReproductionFiles) -> str:
     name = time.strftime("up to date %Y-%m-%d %H:%M:%S")
     mine = reproduction.find(os.environ, me.parents())
     mine = mine or reproduction.Reproduction(
-        f"files-{found.state}-{reproduction.identify_process(me)}", name
+        f"files-{files.state}-{reproduction.identify_process(me)}", name
     )
     with store.lock:
-        known = store.runs(f"tags.{STATE} = '{found.state}' and tags.role = 'reproduction'")
+        known = store.runs(f"tags.{STATE} = '{files.state}' and tags.role = 'reproduction'")
         parents = store.runs(f"tags.{KEY} = '{mine.key}' and tags.role = 'reproduction'")
         if known and (not parents or parents[0].info.run_id in [run.info.run_id for run in known]):
             return "MLflow shows it already"
         tags = {**reproduction.collect_tags(root), KEY: mine.key}
-        parent = store.parent(mine, tags, found.params)
-        show_all(store, parent, found, tags)
+        parent = store.parent(mine, tags, files.params)
+        show_all(store, parent, files, tags)
         store.client.set_terminated(parent, "FINISHED")
-    return f"{len(found.report.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
+    return f"{len(files.report.labels)} recipes in run {parent[:8]} of {EXPERIMENT}"
 
 
 def is_shown(database: Path, state: str) -> bool:
-    """Whether a store in a file shows this; without MLflow, which takes seconds to import."""
-    asked = (
+    """Return whether a sqlite store has this state; without MLflow, which takes seconds to
+    import.
+    """
+    query = (
         "SELECT 1 FROM tags JOIN runs USING (run_uuid) WHERE key = ? AND tags.value = ? "
         "AND lifecycle_stage = 'active'"
     )
     try:
         uri = f"{database.resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            return connection.execute(asked, (STATE, state)).fetchone() is not None
-    except sqlite3.Error:  # none there, or one without tables yet
+            return connection.execute(query, (STATE, state)).fetchone() is not None
+    except sqlite3.Error:  # no database, or no tables yet
         return False

@@ -1,14 +1,13 @@
-"""Where a run's params, metrics, pictures and models go besides files: MLflow, or nowhere.
+"""Records a run's params, metrics, pictures and models in MLflow, unless tracking is off.
 
     with start("pretrain", "cocu-mil", root=Path()) as tracker:
         tracker.params({"epochs": 20})
         tracker.metrics({"loss": 1.2}, step=3)
 
-MLflow is a projection of the files that DVC owns, never their source: whatever goes wrong here is
-one line of warning and the stage goes on. MLflow takes 2.4 s of processor time in each process that
-imports it, so a stage never does: it hands what it has to say, as lines of JSON, to a writer of its
-own (writer.py) that works beside it on another core, and waits for it once, at the end.
-CAPTIONSEG_TRACKING=off says nothing to nobody.
+MLflow only shows files that DVC owns, so an error here is one line of warning and the stage
+continues. Importing MLflow takes 2.4 s of processor time, so a stage never does it: it sends its
+calls as lines of JSON to a writer process (writer.py) on another core, and waits for that once, at
+its end. CAPTIONSEG_TRACKING=off turns tracking off.
 """
 
 from __future__ import annotations
@@ -33,46 +32,42 @@ log = logging.getLogger(__name__)
 
 
 FAREWELL = 300.0
-"""Seconds that a stage that is done waits for its writer, which may send models far away."""
+"""Seconds that a finished stage waits for its writer, which may have to upload models."""
 
 
 class Tracker(Protocol):
-    """What a stage may say of itself while it runs. Files named here must stay until the stage
-    ends.
-    """
+    """What a stage can record while it runs. Files passed here must exist until the stage ends."""
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """What was chosen; nested mappings become dotted names."""
+        """Record params; nested mappings become dotted names."""
         ...
 
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
-        """What was measured, at a step of training or (None) once; nested mappings become dotted
+        """Record metrics, at a training step or (None) once; nested mappings become dotted
         names.
         """
         ...
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """What runs are filtered and grouped by."""
+        """Record tags, by which runs are filtered and grouped."""
         ...
 
     def inputs(self, paths: Mapping[str, Path]) -> None:
-        """What is read, by its name in the stage; what DVC knows of it becomes data sets with its
+        """Record inputs by their names in the stage; those in dvc.lock become data sets with
         digests.
         """
         ...
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """A file, or a folder with all that is in it, put under `folder` of the run."""
+        """Record a file or a whole folder, in `folder` of the run."""
         ...
 
     def model(self, folder: Path, name: str) -> None:
-        """models/RECIPE as a model that MLflow can load and serve."""
+        """Record models/RECIPE as a model that MLflow can load and serve."""
         ...
 
     def summary(self, values: Mapping[str, Any], paths: Sequence[Path] = ()) -> None:
-        """Reports of the whole reproduction: metrics and files of the parent run, if this stage
-        finishes.
-        """
+        """Record metrics and files of the whole reproduction on its run, if this stage finishes."""
         ...
 
     def recipes(
@@ -83,20 +78,21 @@ class Tracker(Protocol):
         benchmark: str,
         folders: Mapping[str, Path],
     ) -> None:
-        """The recipes of the whole reproduction, a run and a model each, and one that may become
+        """Record the recipes of the reproduction, each as a run with its model, and update the
         champion, if this stage finishes.
 
         Args:
             numbers: metrics.json.
-            labels: recipe -> its `labels`.
-            benchmark: whose scores count.
-            folders: `models`, `areas` (or the file of the one recipe), `pairs`, perhaps `pictures`.
+            labels: recipe -> its labels, see `list_labels`.
+            benchmark: the benchmark whose scores count.
+            folders: `models`, `areas` (or the file of a single recipe), `pairs` and optionally
+                `pictures`.
         """
         ...
 
 
 class NullTracker:
-    """Says nothing to nobody."""
+    """A tracker that records nothing."""
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None: ...
@@ -116,11 +112,11 @@ class NullTracker:
 
 
 class WriterTracker:
-    """Says it to a writer process, which says it to MLflow.
+    """A tracker that sends its calls to a writer process, which writes to MLflow.
 
     Args:
         stage: name of the stage.
-        recipe: the recipe that it works on, if any.
+        recipe: its recipe, if any.
         root: root of the repository, or of DVC's temporary copy of it.
         params: the whole of params.yaml, for the parent run.
 
@@ -197,7 +193,7 @@ class WriterTracker:
         self._send("recipes", numbers=numbers, labels=labels, benchmark=benchmark, **places)
 
     def end(self, status: str, error: str = "") -> None:
-        """Say how the stage ended (an MLflow run status) and wait until everything is written."""
+        """Send the final status (an MLflow run status) and wait until everything is written."""
         self._send("end", status=status, error=error)
         with contextlib.suppress(OSError):
             self._process.stdin.close()  # type: ignore[union-attr]
@@ -207,18 +203,16 @@ class WriterTracker:
             self._process.kill()
             self._process.wait()
             log.warning(
-                "tracking: the writer was not done after %g s; some of this run is not recorded",
+                "tracking: the writer did not finish within %g s; this run is not fully recorded",
                 FAREWELL,
             )
             return
         self._relay.join(FAREWELL)
-        if code not in (0, 1):  # 1: it has said why itself
-            log.warning(
-                "tracking: the writer died (code %d); some of this run is not recorded", code
-            )
+        if code not in (0, 1):  # 1: it has printed the reason itself
+            log.warning("tracking: the writer died (code %d); this run is not fully recorded", code)
 
     def _repeat(self) -> None:
-        """What the writer says, between the progress bars of the stage."""
+        """Print the writer's messages between the progress bars of the stage."""
         stderr = self._process.stderr
         assert stderr is not None
         with stderr, contextlib.suppress(ValueError):  # our own standard error was closed
@@ -227,7 +221,7 @@ class WriterTracker:
 
     def _send(self, call: str, **values: Any) -> None:
         line = json.dumps({"call": call, **values}, default=str)
-        # A writer that gave up has said so: a broken pipe is no news.
+        # A writer that gave up has printed why, so a broken pipe is ignored.
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
@@ -237,16 +231,17 @@ class WriterTracker:
 def start(
     stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
 ) -> Iterator[Tracker]:
-    """The tracker of one stage of one reproduction: a run of its own below the reproduction's run.
+    """Start tracking a stage, as a run below the reproduction's run.
 
     Args:
         stage: name of the stage.
-        recipe: the recipe that it works on, if any.
-        root: root of the repository; the store is there, also for DVC's temporary copies of it.
-        params: the whole of params.yaml, so that reproductions can be compared by it.
+        recipe: its recipe, if any.
+        root: root of the repository, which has the store, also for DVC's temporary copies.
+        params: the whole of params.yaml, so that reproductions can be compared.
 
     Yields:
-        A tracker. The run ends FINISHED, FAILED (an exception) or KILLED (an interrupt, a signal).
+        a tracker. The run ends as FINISHED, FAILED (an exception) or KILLED (an interrupt or
+        signal).
     """
     if is_off():
         yield NullTracker()
@@ -254,7 +249,7 @@ def start(
     try:
         tracker = WriterTracker(stage, recipe, root=root, params=params)
     except OSError as error:
-        log.warning("tracking: no writer (%s); this run is not recorded", error)
+        log.warning("tracking: cannot start the writer (%s); this run is not recorded", error)
         yield NullTracker()
         return
     status, reason = "KILLED", ""

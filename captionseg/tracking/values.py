@@ -1,4 +1,4 @@
-"""Params, metrics and their names as MLflow takes them."""
+"""Params, metrics and their names in MLflow's format."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-KEY_LENGTH = 250  # of a name in MLflow
+KEY_LENGTH = 250  # MLflow's limit for names
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}, the names that `dvc params` and `dvc metrics` show."""
+    """Flatten {"a": {"b": 1}} to {"a.b": 1}, the names that `dvc params` and `dvc metrics` show."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -21,7 +21,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def flatten_numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The leaves of `values` that are numbers, as floats under dotted names."""
+    """Return the numeric leaves of `values` as floats with dotted names."""
     return {
         key: float(value)
         for key, value in flatten(values).items()
@@ -30,5 +30,7 @@ def flatten_numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def clean(key: str) -> str:
-    """A name that MLflow takes: letters, digits and _-. :/, the last 250 of them."""
+    """Convert a name to one that MLflow accepts: letters, digits and _-. :/, the last 250
+    of them.
+    """
     return re.sub(r"[^\w\-. :/]", "_", key)[-KEY_LENGTH:]

@@ -1,10 +1,10 @@
-"""The process that says to MLflow what a stage hands it, line by line, on standard input.
+"""The process that writes a stage's calls, read line by line from standard input, to MLflow.
 
     python -m captionseg.tracking.writer    # started by tracker.py, never by hand
 
-It outlives the stage by a moment: when its input ends without a farewell the stage was killed, and
-so is its run. The first thing that goes wrong is one line on standard error; the rest of the run is
-then not recorded.
+It outlives the stage for a moment: if its input ends without an `end` call, the stage was killed,
+and its run gets this status. The first error is printed as one line on standard error; the rest of
+the run is then not recorded.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from captionseg.tracking.machine import Machine
 from captionseg.tracking.stage_run import TAG_LENGTH, StageRun, open_stage_run
 from captionseg.tracking.store import Store
 
-POLL = 1.0  # seconds between looks at whether the stage still lives
+POLL = 1.0  # seconds between checks that the stage is alive
 CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", "recipes", "flush")
 
 
 def read_calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
-    """What the stage says, call by call, and `flush` while it is silent. Ends with its input or its
-    death.
+    """Yield the stage's calls, and `flush` while it is silent, until its input ends or it dies.
 
-    A thread reads, so that the stage is never held up by a store that is slow.
+    A thread reads the input, so that a slow store never blocks the stage.
     """
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     stage = os.getppid()
@@ -54,15 +53,15 @@ def read_calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
                 return
             yield {"call": "flush"}
             continue
-        # the end, or half a line of a stage that was killed while it wrote
+        # the end, or an incomplete line of a stage that was killed while writing
         if not line.endswith("\n"):
             return
         yield json.loads(line)
 
 
 def serve(calls: Iterator[dict[str, Any]]) -> bool:
-    """Open the run that the first call asks for, do the others, end it; returns whether all was
-    recorded.
+    """Open the run for the `start` call, execute the other calls and close the run; return whether
+    everything was recorded.
     """
     first = next((call for call in calls if call["call"] == "start"), None)
     if first is None:
@@ -85,19 +84,19 @@ def serve(calls: Iterator[dict[str, Any]]) -> bool:
 
 
 def obey(run: StageRun, name: str, values: dict[str, Any]) -> None:
-    """Do what a stage may ask for."""
+    """Execute a call of the stage."""
     if name not in CALLS:
         raise KeyError(name)
     getattr(run, name)(**values)
 
 
 def sample_machine(machine: Machine, run: StageRun) -> None:
-    """A sample of what the machine does, among the metrics of the stage."""
+    """Add a sample of the machine's load to the stage's metrics."""
     run.metrics(machine.sample(), machine.step, time.time_ns() // 1_000_000)
 
 
 def attempt(name: str, action: Callable[[], None]) -> str:
-    """Do it; what went wrong, after it was said, or nothing."""
+    """Run an action; print and return its error, if any."""
     try:
         action()
     except Exception as error:
@@ -106,7 +105,7 @@ def attempt(name: str, action: Callable[[], None]) -> str:
 
 
 def close(run: StageRun, status: str, *, error: str, problem: str) -> bool:
-    """End the run, with a tag if it is not complete; returns whether it is."""
+    """Close the run, with a tag if it is incomplete; return whether it is complete."""
     try:
         if problem:
             run.store.client.set_tag(run.run, "tracking.incomplete", problem[:TAG_LENGTH])
@@ -117,21 +116,21 @@ def close(run: StageRun, status: str, *, error: str, problem: str) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception in one line."""
+    """Format an exception as one line."""
     return records.one_line(f"{type(error).__name__}: {error}", 300)
 
 
 def warn(problem: str) -> str:
-    """The one line that a stage's log gets; returns `problem`."""
-    with contextlib.suppress(OSError):  # the stage, which repeats it, is gone
+    """Print a problem as one line for the stage's log and return it."""
+    with contextlib.suppress(OSError):  # the stage, which would print it, is gone
         sys.stderr.write(f"warning: tracking: {problem}; the rest of this run is not recorded\n")
-        sys.stderr.flush()  # main leaves without
+        sys.stderr.flush()  # os._exit does not flush
     return problem
 
 
 def main() -> int:
-    """0 if all was recorded, 1 after one line if not."""
-    # meant for the stage: see how it ends, and say so
+    """Run the writer; 0 if everything was recorded, 1 after one line if not."""
+    # signals are meant for the stage; wait to see how it ends
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -143,5 +142,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     code = main()
-    # everything is written; tearing MLflow down takes half a second that a stage would wait
+    # everything is written; a clean exit of MLflow would make the stage wait half a second
     os._exit(code)

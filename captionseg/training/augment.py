@@ -39,7 +39,7 @@ class AugmentParams:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.smallest <= 1.0 or not 0.0 <= self.erase <= 1.0:
-            raise ValueError("augment: smallest must be above 0, it and erase at most 1")
+            raise ValueError("augment: smallest must be above 0 and at most 1, erase at most 1")
         if len(self.scales) != 2 or not 0.0 < self.scales[0] <= self.scales[1]:
             raise ValueError(
                 f"augment: scales {list(self.scales)} must be two, above 0, the smaller first"
@@ -99,7 +99,8 @@ class Cropper:
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> tuple[Tensor, Window]:
         """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same
-        seed."""
+        seed.
+        """
         rng, sides = np.random.default_rng(list(seed)), np.array(image.shape[:2])
         scale = rng.uniform(self.scales[0], self.scales[1]) * self.size / sides.min()
         large = np.maximum(1, np.round(sides * scale).astype(int))

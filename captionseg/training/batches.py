@@ -192,8 +192,8 @@ class Batches(IterableDataset):
         self.batch = min(batch, len(data) - len(data) % world)
         if self.batch < 2:
             raise UserError(
-                "pretrain.batch: a batch of one image has no negatives, so nothing is learnt; "
-                f"raise it (it is {batch}) or keep more rows (curation kept {len(data)})"
+                "pretrain.batch: a batch of one picture has no negatives, so nothing can be "
+                f"learnt; raise it (now {batch}) or keep more rows (curation kept {len(data)})"
             )
         self.words, self.augment, self.epoch, self.first = words, augment, 0, 0
 
@@ -206,7 +206,8 @@ class Batches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         """A worker of several makes every n-th batch, and draws for the others only their
-        concepts."""
+        concepts.
+        """
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
         rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
@@ -229,12 +230,12 @@ class Batches(IterableDataset):
         """This rank's part of the batch of some rows of the training set with the concepts drawn
         for them.
         """
-        data, whole, all_drawn = self.data, rows, drawn
+        data, batch_rows, all_drawn = self.data, rows, drawn
         part = len(rows) // self.world
         part_of_rank = slice(self.rank * part, (self.rank + 1) * part)
         rows, drawn = rows[part_of_rank], drawn[part_of_rank]
-        index, every = data.rows[rows], data.rows[whole]
-        (regions, mask), (image, windows) = self.regions(index, every), self.pictures(index)
+        index, batch_index = data.rows[rows], data.rows[batch_rows]
+        (regions, mask), (image, windows) = self.regions(index, batch_index), self.pictures(index)
         batch = Batch(
             regions,
             mask,
@@ -254,14 +255,14 @@ class Batches(IterableDataset):
                 seed=self.seed,
                 epoch=self.epoch,
                 most=data.reads.segments,
-                among=every,
+                among=batch_index,
                 windows=windows,
             )
             batch = dataclasses.replace(batch, segments=segments)
         if self.words is None:
             return dataclasses.replace(batch, masked=self.masked_embeddings(rows))
-        rng = np.random.default_rng([self.seed, self.epoch, int(whole[0]), 3])
-        tokens, masked = self.words(whole, all_drawn, rng, part_of_rank)
+        rng = np.random.default_rng([self.seed, self.epoch, int(batch_rows[0]), 3])
+        tokens, masked = self.words(batch_rows, all_drawn, rng, part_of_rank)
         return dataclasses.replace(batch, tokens=tokens, masked=masked)
 
     def masked_embeddings(self, rows: np.ndarray) -> MaskedCaptions | None:
@@ -274,15 +275,16 @@ class Batches(IterableDataset):
             embedding=torch.from_numpy(data.masked[rows]),
         )
 
-    def regions(self, index: np.ndarray, every: np.ndarray) -> tuple[Tensor, Tensor]:
+    def regions(self, index: np.ndarray, batch_index: np.ndarray) -> tuple[Tensor, Tensor]:
         """Features and mask of regions of rows of the index, as wide as `every` row of the whole
-        batch needs; none where the model reads something else."""
+        batch needs; none where the model reads something else.
+        """
         data = self.data
         if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
         # regions are stored padded: carry no more of that than needed
-        most = max(1, int(data.count[every].max()))
+        most = max(1, int(data.count[batch_index].max()))
         return (
             torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
             torch.from_numpy(np.arange(most) < count[:, None]),
@@ -342,6 +344,6 @@ def check_split(batch: int, world: int) -> None:
     """
     if batch % world:
         raise UserError(
-            f"pretrain.batch: {batch} images are no equal parts for the {world} processes of "
-            f"runtime.devices x runtime.nodes; take a multiple of {world}"
+            f"pretrain.batch: {batch} cannot be split evenly over the {world} processes of "
+            f"runtime.devices x runtime.nodes; use a multiple of {world}"
         )

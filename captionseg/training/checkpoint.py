@@ -61,12 +61,12 @@ def read_step(path: Path, curve: Curve) -> int | None:
         ):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if (known := curve.reach()) < step:
-            raise ValueError(f"it is of step {step}, and {curve.path} ends at {known}")
+            raise ValueError(f"it is from step {step}, but {curve.path} ends at {known}")
     except Exception as error:  # whatever a file that is no checkpoint makes of it
         if isinstance(error, OSError) and error.errno:
             raise
         log.warning(
-            "%s: not a checkpoint to go on from (%s), so this seed is trained from its start",
+            "%s: cannot resume from this checkpoint (%s), so this seed is trained from the start",
             path,
             one_line(error) or type(error).__name__,
         )
@@ -77,7 +77,8 @@ def read_step(path: Path, curve: Curve) -> int | None:
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from
-    where another disk gets a copy, which a kill leaves half done."""
+    where another disk gets a copy, which a kill leaves half done.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -96,13 +97,13 @@ class CheckpointCallback(Callback):
         batches: are told which epoch comes.
         score: model -> tune mIoU; None keeps the last epoch. Only the first rank's counts.
         path: of the checkpoint.
-        every: steps between checkpoints, beside those at the ends of epochs; 0 for none.
+        interval: steps between checkpoints, beside those at the ends of epochs; 0 for none.
     """
 
     def __init__(
-        self, batches: Batches, score: Score | None, path: Path, *, every: int = 0
+        self, batches: Batches, score: Score | None, path: Path, *, interval: int = 0
     ) -> None:
-        self.batches, self.score, self.path, self.every = batches, score, path, every
+        self.batches, self.score, self.path, self.interval = batches, score, path, interval
         self.on_signal = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -129,8 +130,8 @@ class CheckpointCallback(Callback):
         # The last step of an epoch is followed by the epoch's own checkpoint, which knows the
         # score.
         if (
-            self.every
-            and trainer.global_step % self.every == 0
+            self.interval
+            and trainer.global_step % self.interval == 0
             and trainer.global_step % len(self.batches)
         ):
             trainer.save_checkpoint(self.path)

@@ -73,7 +73,7 @@ class Module(L.LightningModule):
         self, model: Any, params: PretrainParams, steps: int, curve: Curve, *, split: bool = False
     ) -> None:
         super().__init__()
-        self.given = (model,)  # not a part of this module
+        self.unregistered = (model,)  # not a part of this module
         self.model: Any = sharded.copy_parameters(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
         self.late_from = model.late_from * steps if isinstance(model, HasLateParameters) else 0.0
@@ -139,11 +139,12 @@ class Module(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def gather_model(self) -> nn.Module:
-        """The caller's model with the weights of now, on the first rank; every rank has to call
-        it."""
+        """The caller's model with the weights of now, on the first rank; every rank has to
+        call it.
+        """
         if self.split:
-            sharded.collect(self.model, self.given[0])
-        return self.given[0]
+            sharded.collect(self.model, self.unregistered[0])
+        return self.unregistered[0]
 
     def count(self) -> None:
         """Ask the model what it counted on all ranks since it was last asked; every rank has to
@@ -151,11 +152,11 @@ class Module(L.LightningModule):
         """
         counts = self.model.take_counts() if isinstance(self.model, CountsInTraining) else {}
         if counts:
-            every = ranks.sum_over_ranks(
+            totals = ranks.sum_over_ranks(
                 torch.tensor(list(counts.values()), dtype=torch.float64)
             ).tolist()
             self.counts = {
-                name: self.counts.get(name, 0.0) + n for name, n in zip(counts, every, strict=True)
+                name: self.counts.get(name, 0.0) + n for name, n in zip(counts, totals, strict=True)
             }
 
 
@@ -171,8 +172,8 @@ def make_scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, ste
         )
     if params.warmup > steps:
         raise UserError(
-            f"pretrain.warmup: {params.warmup} steps are more than the {steps} of the training; "
-            "lower it, or raise pretrain.epochs"
+            f"pretrain.warmup: {params.warmup} is more than the {steps} training steps; lower it, "
+            "or raise pretrain.epochs"
         )
     return torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda t: poly_factor(t, steps, params.power, params.warmup)
@@ -195,7 +196,7 @@ def check_runtime(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
     check_split(params.batch, runtime.devices * runtime.nodes)
     detected = detect(params.device, params.precision or runtime.precision)
     if runtime.strategy == "fsdp" and detected.precision == "fp16":
-        raise UserError("runtime.strategy fsdp trains at fp32 or bf16, not at fp16")
+        raise UserError("runtime.strategy: fsdp does not support fp16; use fp32 or bf16")
     return detected
 
 
@@ -240,7 +241,7 @@ def fit(
     split = runtime.strategy == "fsdp" and place.world > 1
     module = Module(model, params, params.epochs * len(batches), curve, split=split)
     checkpoints = CheckpointCallback(
-        batches, score, work / CHECKPOINT, every=runtime.checkpoint_steps
+        batches, score, work / CHECKPOINT, interval=runtime.checkpoint_steps
     )
     lightning, last = (
         make_trainer(params, runtime, on, checkpoints),
@@ -290,8 +291,9 @@ def make_batches(
 def make_trainer(
     params: PretrainParams, runtime: RuntimeParams, on: Runtime, checkpoints: CheckpointCallback
 ) -> L.Trainer:
-    """Lightning's trainer; who starts processes and which ranks there are is not its business
-    here."""
+    """Lightning's trainer; who starts processes and which ranks there are is not its
+    business here.
+    """
     several = runtime.devices * runtime.nodes > 1
     strategy: Any = "auto"
     if several and runtime.strategy == "fsdp":

@@ -176,8 +176,7 @@ def with_texts(
     """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
     if folder is None:
         raise UserError(
-            "a model that learns from segments needs the folder that segment_text "
-            "writes: data/segments"
+            "this model learns from segments and needs data/segments; run `dvc repro segment_text`"
         )
     assert data.space is not None
     grid = (
@@ -222,8 +221,8 @@ def with_words(
         return dataclasses.replace(data, masked=masked)
     if empty := next((uid for uid in drawn.uid[kept] if not captions[uid].strip()), None):
         raise UserError(
-            f"the caption of {empty} is empty, which no model that reads words can learn from; "
-            "drop such pairs where they come from"
+            f"the caption of {empty} is empty, so a model that reads words cannot learn from it; "
+            "remove such pairs from the source"
         )
     texts = [captions[uid] for uid in drawn.uid[kept]]
     words = None
@@ -277,6 +276,6 @@ def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) ->
         if supervision.uid.tolist() != train:
             lost = len(set(train) - set(supervision.uid))
             raise UserError(
-                f"{folder / rule}: not the {len(train)} training pairs of the index in its order "
+                f"{folder / rule}: does not match the {len(train)} training pairs of the index "
                 f"({len(supervision)} rows, {lost} pairs missing); run `dvc repro curate`"
             )

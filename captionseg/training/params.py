@@ -90,7 +90,7 @@ class PretrainParams:
         if not self.seeds:
             raise ValueError("seeds: give at least one")
         if self.power <= 0.0 or self.warmup < 0:
-            raise ValueError("schedule: power must be above 0, warmup not below 0")
+            raise ValueError("schedule: power must be above 0, and warmup must not be negative")
 
 
 def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe") -> Any:
@@ -116,7 +116,7 @@ def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe
             )
         base = PRESETS[recipe.preset]()
         if not isinstance(base, MODELS[recipe.model][0]):
-            raise UserError(f"{where}: preset {recipe.preset!r} is none of model {recipe.model}")
+            raise UserError(f"{where}: preset {recipe.preset!r} is not for model {recipe.model}")
     return replace_fields(base, recipe.settings, f"{where}.settings")
 
 
@@ -136,7 +136,7 @@ def protocol_fields(recipe: Recipe, *, where: str = "recipe") -> dict[str, Any]:
     }
     if "masks" in fields and not hasattr(MODELS[recipe.model][1], "mask_scores"):
         raise UserError(
-            f"{where}: masks: model {recipe.model} reads no segments; leave masks out, or take "
+            f"{where}: masks: model {recipe.model} does not read segments; remove masks, or use "
             "model use"
         )
     return fields

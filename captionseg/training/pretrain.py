@@ -1,4 +1,4 @@
-"""One recipe: load, train each seed, save the models and their curves."""
+"""Trains a recipe: loads its data, trains each seed, saves the models and their curves."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def train(
 
 
 def is_finished(folder: Path) -> bool:
-    """Has a seed been trained, and is what it left still there to be read?"""
+    """Return whether a seed was trained and its files are readable."""
     if not (folder / "fit.json").exists():
         return False
     try:
@@ -171,9 +171,7 @@ def is_finished(folder: Path) -> bool:
             return len(file.keys()) > 0
     except (FileNotFoundError, ValueError, SafetensorError) as error:
         log.warning(
-            "%s: cannot be read as it was left (%s), so this seed is trained again",
-            folder,
-            one_line(error),
+            "%s: cannot be read (%s), so this seed is trained again", folder, one_line(error)
         )
         return False
 
@@ -189,10 +187,10 @@ def train_seed(
     tell: Tell,
     runtime: RuntimeParams,
 ) -> FitResult:
-    """Train a fresh model, if there is anything to train; its checkpoints lie in `folder` until it
-    is done.
+    """Train a new model, if there is anything to train, with checkpoints in `folder` until it is
+    done.
 
-    On the first rank it has its best weights afterwards.
+    Afterwards it has its best weights on the first rank.
     """
     main = read_place(runtime).main
     if not any(p.requires_grad for p in model.parameters()):
@@ -293,7 +291,7 @@ def write_card(
     best: int,
     context: dict[str, Any],
 ) -> None:
-    """The model card; `context` is what is saved with the model."""
+    """Write the model card; `context` is saved with the model."""
     name, data = context["recipe"], context.get("data", {})
     known = any("tune_miou" in f for f in fits.values())
     columns = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
@@ -324,12 +322,12 @@ def write_card(
 
 
 def format_score(fit: dict[str, float], name: str, decimals: int) -> str:
-    """A number of fit.json, a dash where there is none."""
+    """Format a number of fit.json; a dash if it is missing."""
     return f"{fit[name]:.{decimals}f}" if name in fit else "-"
 
 
 def copy_encoder(encoder: Path, out: Path) -> None:
-    """What a model needs of its encoder's folder; its alignments with text stay behind."""
+    """Copy what a model needs from its encoder's folder, without the alignments with text."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("encoder.json", REDUCTION):
         if (encoder / name).exists():

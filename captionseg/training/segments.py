@@ -1,6 +1,4 @@
-"""Segments with texts -> what a step trains on: masks on the grid of the features, a text drawn for
-each.
-"""
+"""Segments with texts for training: masks on the grid of the features, with a sampled text each."""
 
 from __future__ import annotations
 
@@ -106,8 +104,8 @@ class SegmentSet:
             self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most)
             for row in rows
         ]
-        every = np.asarray(rows if among is None else among)
-        wide = max(1, min(most, int((self.start[every + 1] - self.start[every]).max())))
+        batch_index = np.asarray(rows if among is None else among)
+        wide = max(1, min(most, int((self.start[batch_index + 1] - self.start[batch_index]).max())))
         which = np.random.default_rng([seed, epoch, 6]).integers(
             self.embedding.shape[1], size=len(self.embedding)
         )
@@ -211,7 +209,7 @@ def read(
                 texts.append([number.setdefault(text, len(number)) for text in unique])
         if not owner:
             raise UserError(
-                f"{folder}: no segment of any row that is trained on; check segment_text.split, "
+                f"{folder}: no segments for any training row; check segment_text.split, "
                 "segment_text.curation and the kinds of texts that the model learns from"
             )
         file.flush()
@@ -233,7 +231,8 @@ def segments_of(
     folder: Path, rows: Mapping[str, int], kinds: Collection[str]
 ) -> Iterator[tuple[tuple[int, int], list[dict]]]:
     """Segments of some pairs that have texts of some kinds, a few of one picture size at a time:
-    height and width, and rows."""
+    height and width, and rows.
+    """
     for path in list_files(folder, ".parquet"):
         for part in read_batches(
             path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS
@@ -243,9 +242,9 @@ def segments_of(
                 {**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]}
                 for row in rows_of_pairs
             )
-            wanted = (row for row in named if row["texts"])
+            labelled = (row for row in named if row["texts"])
             for shape, group in itertools.groupby(
-                wanted, key=lambda row: (row["height"], row["width"])
+                labelled, key=lambda row: (row["height"], row["width"])
             ):
                 while some := list(itertools.islice(group, MASKS)):
                     yield shape, some

@@ -1,9 +1,8 @@
-"""Training with parameters shared out over ranks: FSDP2, by torch's fully_shard.
+"""Training with parameters sharded over ranks: FSDP2, with torch's fully_shard.
 
-Each rank keeps a part of every parameter, of its gradient and of the optimiser's state. The whole
-model is one unit: it is put together for a step, since models use weights outside of forward, in
-losses and in means of weights. What is a scalar, which cannot be parted, or is not trained lies
-whole on every rank.
+Each rank stores a shard of every parameter, its gradient and the optimiser's state. The model is
+one unit that is gathered for each step, because models use weights outside of forward, in losses
+and in means of weights. Scalars, which cannot be sharded, and frozen parameters are replicated.
 """
 
 from __future__ import annotations
@@ -113,12 +112,12 @@ class ShardedStrategy(ModelParallelStrategy):
         optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _part(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """What a rank has of a tensor that is shared out as another is."""
-    whole = whole.to(like.device)
+    full = full.to(like.device)
     if not isinstance(like, DTensor):
-        return whole
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+        return full
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def copy_parameters(model: nn.Module) -> nn.Module:
@@ -136,13 +135,14 @@ def copy_parameters(model: nn.Module) -> nn.Module:
 
 def split(model: nn.Module, mesh: DeviceMesh) -> None:
     """Share out the parameters of a model over Lightning's mesh."""
-    whole = {p for p in model.parameters() if p.ndim == 0 or not p.requires_grad}
-    fully_shard(model, mesh=mesh["data_parallel"], ignored_params=whole)
+    replicated = {p for p in model.parameters() if p.ndim == 0 or not p.requires_grad}
+    fully_shard(model, mesh=mesh["data_parallel"], ignored_params=replicated)
 
 
 def separate_sharded(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no
-    mixed ones; `of` says which group they were of."""
+    mixed ones; `of` says which group they were of.
+    """
     parts = [
         {
             **group,

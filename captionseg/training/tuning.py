@@ -1,6 +1,4 @@
-"""Scores on the tune split while training, on a coarse grid: for choosing a checkpoint, never for
-reporting.
-"""
+"""Scores on the tune split during training, on a coarse grid; only for choosing a checkpoint."""
 
 from __future__ import annotations
 

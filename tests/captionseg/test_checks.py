@@ -39,7 +39,7 @@ TOGETHER = [
     ),
     (
         {"recipes.nouns-mil.masks": {"maker": "hierarchy"}},
-        "recipes.nouns-mil: masks: model segment_mil reads no segments; leave masks out",
+        "recipes.nouns-mil: masks: model segment_mil does not read segments; remove masks",
     ),
     (
         {"recipes.nouns-mil.masks": {"maker": "hierarchies"}},
@@ -52,17 +52,20 @@ TOGETHER = [
     ),
     (
         {"recipes.nouns-mil.curation": "entities"},
-        "recipes.nouns-mil.curation: reads rule 'entities', which curate.rules does not run "
-        "(there: nouns, caption_retri",
+        "recipes.nouns-mil.curation: rule 'entities' is not in curate.rules "
+        "(found: nouns, caption_retri",
     ),
     (
         {"recipes.nouns-mil.archive": "nuons"},
-        "recipes.nouns-mil.archive: reads rule 'nuons', which curate.rules does",
+        "recipes.nouns-mil.archive: rule 'nuons' is not in curate.rules",
     ),
-    ({"segment_text.curation": "entities"}, "segment_text.curation: reads rule 'entities', which"),
+    (
+        {"segment_text.curation": "entities"},
+        "segment_text.curation: rule 'entities' is not in curate.rules",
+    ),
     (
         {"curate.rules": ["cocu", "cocu_calibrated"]},
-        "curate.rules: 'nouns' is missing (there: cocu, cocu_calibrated)",
+        "curate.rules: 'nouns' is missing (found: cocu, cocu_calibrated)",
     ),
     (
         {"curate.marks": {"boilerplate": {"file": "/no/such.txt"}}},
@@ -78,19 +81,20 @@ TOGETHER = [
     ),
     (
         {"curate.sampled": 7},
-        "curate.sampled: 7 cannot be drawn of the 6 concepts that curate.nouns.limit keeps",
+        "curate.sampled: 7 is more than the 6 concepts that curate.nouns.limit keeps",
     ),
     (
         {"curate.cocu.clusters": 9},
-        "curate.cocu.clusters: 9 clusters of at most 6 concepts; lower it, or raise curate",
+        "curate.cocu.clusters: 9 is more than the 6 concepts that curate.cocu.limit keeps; "
+        "lower it, or raise curate",
     ),
     (
         {"validate.max_clusters": 2},
-        "curate.cocu.clusters: 3 is more than validate.max_clusters allows (2); raise that",
+        "curate.cocu.clusters: 3 is more than validate.max_clusters (2); raise",
     ),
     (
         {"index.neighbours": 100},
-        "curate.cocu.neighbours: 256 is more than index.neighbours holds (100); raise that",
+        "curate.cocu.neighbours: 256 is more than index.neighbours (100); lower it",
     ),
     (
         {"index.caption_neighbours": 2},
@@ -98,7 +102,7 @@ TOGETHER = [
     ),
     (
         {"download.photo_scenes.train": 0},
-        "download.photo_scenes.train: 0 pictures leave nothing to train on",
+        "download.photo_scenes.train: 0 leaves no pictures to train on",
     ),
     (
         {"recipes.a": RECIPE | {"settings": {"hiden": 3}}},
@@ -122,17 +126,17 @@ TOGETHER = [
     ),
     (
         {"runtime.devices": 3},
-        "pretrain.batch: 128 images are no equal parts for the 3 processes of runtime.devices x",
+        "pretrain.batch: 128 cannot be split evenly over the 3 processes of runtime.devices x",
     ),
     (
         {"pretrain.warmup": 9},
-        "pretrain.warmup: 9 steps that schedule one_cycle does not have; take schedule: poly",
+        "pretrain.warmup: schedule one_cycle has no warmup, found 9 steps; use schedule: poly",
     ),
     ({"gate": {"x": "this is no rule"}}, "gate.x: 'this is no rule' needs exactly one"),
-    ({"gate": {"x": "foo >= 3"}}, "gate.x: metrics.json will have no foo"),
+    ({"gate": {"x": "foo >= 3"}}, "gate.x: metrics.json will not contain foo"),
     (
         {"gate": {"x": "recipes.cocu-mil.photo_scenes.miuo >= 3"}},
-        "gate.x: metrics.json will have no recipes.cocu-mil.photo_scenes.miuo; did you mean",
+        "gate.x: metrics.json will not contain recipes.cocu-mil.photo_scenes.miuo; did you mean",
     ),
     (
         {"gate": {"x": "recipes.cocu-mill.photo_scenes.miou >= 3"}},
@@ -140,17 +144,17 @@ TOGETHER = [
     ),
     (
         {"gate": {"x": "recipes.cocu-mil.photo_scenes.miou >= nan"}},
-        "gate.x: 'nan' is no finite number",
+        "gate.x: 'nan' is not a finite number",
     ),
     (
         {"regression": {"recipes.*.*.miuo": 1.0}},
-        "regression.recipes.*.*.miuo: fits no number of metrics.json",
+        "regression.recipes.*.*.miuo: matches no number in metrics.json",
     ),
     (
         {"regression": {"recipes.*.*.miou": -1.0}},
         "regression.recipes.*.*.miou: -1.0 is out of range",
     ),
-    ({"download.source": "folder"}, "download.folder.root: give the path of what is to be read"),
+    ({"download.source": "folder"}, "download.folder.root: empty; give a path"),
     (
         {"download.source": "folder", "download.folder": {"root": "no/where"}},
         "download.folder.root: no such file or folder: 'no/where'",
@@ -190,7 +194,9 @@ def test_files_of_stages_that_are_done_may_be_gone(tmp_path):
 
 def test_a_rule_of_a_recipe_that_an_experiment_leaves_out_is_said_and_not_refused(tmp_path, caplog):
     check(changed(tmp_path, {"gate": {"x": "recipes.elsewhere.photo_scenes.miou >= 3"}}))
-    assert "gate.x: metrics.json will have no recipes.elsewhere.photo_scenes.miou" in caplog.text
+    assert (
+        "gate.x: metrics.json will not contain recipes.elsewhere.photo_scenes.miou" in caplog.text
+    )
 
 
 def test_rules_over_retrieval_are_taken(tmp_path):

@@ -124,18 +124,18 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
         (["none.jpg", "--labels", "a"], "none.jpg: no such file"),
         (["PICTURE", "--labels", " , "], "--labels: give at least one"),
         (["PICTURE", "--labels", ",".join(map(str, range(256)))], "at most 255"),
-        (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: not a name for a picture"),
+        (["PICTURE", "--labels", "a", "--out", "over.doc"], "over.doc: unsupported image format"),
         (
             ["PICTURE", "--labels", "a", "--mask", "labels.jpg"],
-            "labels.jpg: labels are written as PNG",
+            "labels.jpg: masks are written as PNG",
         ),
         (
             ["PICTURE", "--labels", "a", "--out", "PICTURE"],
-            "zebra.jpg: is the picture itself, which is never written",
+            "zebra.jpg: is the input picture, which is never overwritten",
         ),
         (
             ["PICTURE", "--labels", "a", "--out", "a.png", "--mask", "a.png"],
-            "a.png: --mask and --out name one file",
+            "a.png: --mask and --out name the same file",
         ),
         (
             ["PICTURE", "--labels", "a", "--background", "nan"],
@@ -145,7 +145,7 @@ def test_segment_writes_the_labels_of_pixels(picture, tmp_path):
             ["PICTURE", "--labels", "a", "--background", "2"],
             "--background: '2' is not a number from -1 to 1",
         ),
-        ([".", "--labels", "a"], ".: a folder; name an image file"),
+        ([".", "--labels", "a"], ".: is a folder; give an image file"),
         (["PICTURE", "--labels", "a", "--out", f"{'x' * 300}.png"], "File name too long"),
     ],
 )
@@ -168,7 +168,7 @@ def test_the_picture_is_never_written_over(picture, capsys, option, link):
     before, other = source.read_bytes(), picture.with_name("other.png")
     getattr(other, link)(source)
     assert cli.main(["segment", str(source), "--labels", "a", option, str(other)]) == 1
-    assert "is the picture itself" in said(capsys)[1][0]
+    assert "is the input picture" in said(capsys)[1][0]
     assert source.read_bytes() == before
 
 
@@ -191,7 +191,7 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path, capsys):
 
 def test_params_of_the_repository_are_fine(capsys):
     assert cli.main(["check-params", str(ROOT / "params.yaml")]) == 0
-    assert "fine" in said(capsys)[0][0]
+    assert "valid" in said(capsys)[0][0]
 
 
 @pytest.mark.parametrize(
@@ -293,6 +293,6 @@ def test_convert_both_ways(tmp_path, capsys):
     assert cli.main(["segment", str(thin), *command[2:]]) == 1
     assert "600 x 2 pixels: one side is more than 32 times the other" in capsys.readouterr().err
     assert cli.main([*command, "--masks", "hierarchy"]) == 1
-    assert "a groupvit reads no segments; leave masks out" in capsys.readouterr().err
+    assert "a groupvit does not read segments; remove masks" in capsys.readouterr().err
     assert cli.main(["convert", "groupvit", str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
     assert "cannot be read" in capsys.readouterr().err

@@ -100,9 +100,9 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
         {"scored": 2, "of": 3},
     )
     for extra, words in (
-        (["--limit", "-1"], "--limit must not be below 0"),
-        ([], "where the split has 1449"),
-        (["--out", str(tmp_path)], "no file can be written there"),
+        (["--limit", "-1"], "--limit must not be negative"),
+        ([], "expected 1449 pictures"),
+        (["--out", str(tmp_path)], "cannot be written; give a file"),
         (["--windows", "3"], "is not SHORT,CROP,STRIDE"),
     ):
         assert cli.main([*command, *extra]) == 1

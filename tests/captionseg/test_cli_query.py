@@ -35,7 +35,7 @@ def test_query_segments(searchable, tmp_path, capsys):
     out, err = said(capsys)
     assert (len(out), err) == (1, [])  # nothing is embedded again
     assert out[0].startswith(
-        f"no segment of {len(searchable.classes)} has a score of 1.1; the best has 0."
+        f"none of {len(searchable.classes)} segments scores 1.1 or more; the best score is 0."
     )
     assert not (tmp_path / "found.png").exists()
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
@@ -62,17 +62,17 @@ def test_the_index_lies_beside_the_segments(searchable, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([" "], "text: nothing to look for"),
-        (["dog", "-k", "0"], "-k: 0 segments are none"),
-        (["dog", "--out", "found.txt"], "found.txt: not a name for a picture"),
-        (["dog", "--out", "FILE/found.png"], "no folder that can be written to"),
+        ([" "], "text: empty"),
+        (["dog", "-k", "0"], "-k: expected at least 1, found 0"),
+        (["dog", "--out", "found.txt"], "found.txt: unsupported image format"),
+        (["dog", "--out", "FILE/found.png"], "is not a writable folder"),
         (
             ["dog", "--model", "nowhere"],
             "no such file; train a model first (`make experiment NAME=segments`)",
         ),
         (["dog", "--min-score", "nan"], "--min-score: 'nan' is not a number"),
         (["dog", "--segments", "nowhere/segments"], "nowhere/segments: no segments; run"),
-        (["dog", "--model", "MIL"], "a segment_mil embeds no segments"),
+        (["dog", "--model", "MIL"], "model segment_mil cannot embed segments"),
     ],
 )
 def test_mistakes_of_a_query_are_one_line(

@@ -182,7 +182,7 @@ def test_what_has_no_known_range_or_is_no_picture_is_refused_everywhere(
 ) -> None:
     data, reason = REFUSED[name]
     (tmp_path / "x.jpg").write_bytes(data)
-    with pytest.raises(UserError, match=f"x.jpg: not an image that can be read: {reason}"):
+    with pytest.raises(UserError, match=f"x.jpg: not a readable image: {reason}"):
         read_image(tmp_path / "x.jpg")
     with pytest.raises(Refusal, match=f"cannot be decoded: {reason}"):
         encode_picture(data, 512)
@@ -291,10 +291,10 @@ def test_what_is_left_out_or_almost_black_is_said_once(
             )
             images.open_image(encoded(dark), name=name)
         images.open_image(encoded(Image.fromarray(HALF)), name="c.png")
-    assert [text.split(" (others")[0] for text in caplog.messages] == [
-        "a.gif: has several frames or pages; the first is taken",
-        "a.gif: 16-bit grey whose brightest pixel is 4000 of 65535, almost black; stretch such "
-        "pictures first",
+    assert [text.split(" (further")[0] for text in caplog.messages] == [
+        "a.gif: has several frames or pages; only the first is used",
+        "a.gif: 16-bit grey and almost black, the brightest pixel is 4000 of 65535; stretch the "
+        "contrast of such pictures first",
     ]
 
 
@@ -336,8 +336,8 @@ def test_class_numbers_of_few_and_of_many_bits(data: bytes, number: int, tmp_pat
             ),
             "several frames",
         ),
-        (tiff(8, 0, b"\x0a" * N), "the other way round"),
-        (tiff(16, 0, b"\x0a\0" * N), "the other way round"),
+        (tiff(8, 0, b"\x0a" * N), "stored inverted"),
+        (tiff(16, 0, b"\x0a\0" * N), "stored inverted"),
     ],
 )
 def test_masks_whose_numbers_are_not_what_was_meant(

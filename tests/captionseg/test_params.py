@@ -29,7 +29,7 @@ def test_scores_are_filed_under_the_data_that_they_are_of(tmp_path):
     assert name("folder", "{}") == name("folder", "{name: auto}") == "folder"
     assert name("folder", "{name: holiday}") == "holiday"
     with pytest.raises(
-        UserError, match=r"^evaluate.name: photo_scenes are other data than download.source, f"
+        UserError, match=r"^evaluate.name: photo_scenes is a data source, but download.source is f"
     ):
         name("folder", "{name: photo_scenes}")
 
@@ -108,7 +108,7 @@ def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
         (
             "curate.variants",
             {"a/b": {"rule": "cocu", "limit": 3}},
-            "curate.variants: 'a/b' is no name (valid: ",
+            "curate.variants: 'a/b' is not a valid name (valid: ",
         ),
         (
             "pretrain.segment_mil.multi_label",
@@ -123,8 +123,8 @@ def test_params_name_their_file_for_mistakes_at_the_top(tmp_path):
         (
             "recipes.cocu-mil.about",
             "A word.",
-            "recipes.cocu-mil.about: what a recipe stands for is "
-            "no part of it; write it in section about, as about: {cocu-mil: ...}",
+            "recipes.cocu-mil.about: descriptions belong in section about; write about: "
+            "{cocu-mil: ...}",
         ),
         (
             "about.cocu-mill",
@@ -147,7 +147,7 @@ def refused(tmp_path, changes: dict[str, Any]) -> str:
 
 OUT_OF_RANGE = [
     ("pretrain.learning_rate", 0, "0.0 is out of range (valid: above 0; default: 0.002)"),
-    ("pretrain.seeds", [0, 0], "0 is given twice in [0, 0]; leave one out"),
+    ("pretrain.seeds", [0, 0], "0 occurs twice in [0, 0]; remove one"),
     ("pretrain.epochs", 0, "0 is out of range (valid: 1 to 1000000000; default: 8)"),
     ("pretrain.batch", 0, "0 is out of range (valid: 1 to "),
     ("pretrain.gradient_clip", float("inf"), "expected a finite number, found inf"),
@@ -181,7 +181,7 @@ OUT_OF_RANGE = [
     ("report.split", "all", "'all' is not valid (valid: train, tune, test)"),
     ("validate.min_kept", 50, "50.0 is out of range (valid: 0 to 1; default: 0.5)"),
     ("curate.rules", [], "give at least one, found []"),
-    ("curate.rules", ["nouns", "nouns"], "'nouns' is given twice"),
+    ("curate.rules", ["nouns", "nouns"], "'nouns' occurs twice"),
     ("curate.cocu.temperature", 0, "0.0 is out of range (valid: above 0; default: 0.2)"),
     ("runtime.gpu_share", float("nan"), "expected a number, found NaN"),
     ("seed", -1, "-1 is out of range (valid: 0 to 4294967295)"),
@@ -240,7 +240,7 @@ def test_what_is_no_name_is_refused_before_anything_else(tmp_path, name):
         ({"curate.variants": {name: {"rule": "cocu", "limit": 3}}}, "curate.variants"),
     ]:
         with pytest.raises(
-            UserError, match=rf"^{where}.*is no name \(valid: letters a to z, [^\n]*$"
+            UserError, match=rf"^{where}.*is not a valid name \(valid: letters a to z, [^\n]*$"
         ):
             changed(tmp_path, changes)
 
@@ -252,7 +252,7 @@ def test_what_is_a_name_is_taken(tmp_path, name):
 
 def test_names_that_one_disk_takes_for_one(tmp_path):
     with pytest.raises(
-        UserError, match="recipes: 'nouns-mil' and 'Nouns-mil' are one folder on disks"
+        UserError, match="recipes: 'nouns-mil' and 'Nouns-mil' are the same folder on disks"
     ):
         changed(tmp_path, {"recipes.Nouns-mil": RECIPE})
     for name in ("Vocabulary", "NOUNS"):
@@ -265,17 +265,14 @@ def test_names_that_one_disk_takes_for_one(tmp_path):
     [
         (
             "seed: 1\nrecipes: {1: {}}",
-            "recipes: 1 is no name, for it is no text to YAML; put it in quotes",
+            "recipes: 1 is not text in YAML, so it is not a name; put it in quotes",
         ),
         (
             "seed: 1\nrecipes: {no: {}}",
-            "recipes: False is no name, for it is no text to YAML; put it in quotes",
+            "recipes: False is not text in YAML, so it is not a name; put it in quotes",
         ),
-        (
-            "seed: 1\nindex: {}\nseed: 2",
-            "not valid YAML: line 3: 'seed' stands twice; leave one out",
-        ),
-        ("seed: 1\nrecipes:\n  a: {}\n  a: {}", "not valid YAML: line 4: 'a' stands twice"),
+        ("seed: 1\nindex: {}\nseed: 2", "not valid YAML: line 3: 'seed' occurs twice; remove one"),
+        ("seed: 1\nrecipes:\n  a: {}\n  a: {}", "not valid YAML: line 4: 'a' occurs twice"),
         ("seed: 2026-99-99", "not valid YAML"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
     prepared.inputs(reads)
     (tmp_path / name / f"{kind}_00001.npy").unlink()
     with pytest.raises(
-        UserError, match=rf"{kind}_00001.npy: no such file, so that rows are lost; run `dvc repro`"
+        UserError, match=rf"{kind}_00001.npy: no such file, so rows are missing; run `dvc repro`"
     ):
         prepared.inputs(reads)
 

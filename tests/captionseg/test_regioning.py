@@ -145,7 +145,7 @@ def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(
         with monkeypatch.context() as patch:
             patch.setattr("captionseg.regioning.spread", spread)
             with pytest.raises(
-                UserError, match=f"regions: .*{name}_00001.npy: {found}; nothing is put in place"
+                UserError, match=f"regions: .*{name}_00001.npy: {found}; no output was written"
             ):
                 write()
 
@@ -153,7 +153,9 @@ def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(
 @pytest.mark.parametrize("rows", [3, 5])
 def test_features_of_other_pairs_are_refused(data: Path, rows: int) -> None:
     np.save(data / "features" / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))
-    with pytest.raises(UserError, match=r"dense_00000.npy: \d rows, but shard 00000"):
+    with pytest.raises(
+        UserError, match=r"dense_00000.npy: has \d rows, which do not match shard 00000"
+    ):
         write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
 
 

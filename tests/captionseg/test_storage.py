@@ -97,7 +97,7 @@ def test_a_column_that_is_missing_or_of_another_type_is_not_made_up(tmp_path):
     assert read_table(path, columns=["more", "uid"]).schema.names == ["more", "uid"]
     for table, reason in (
         (WHOLE.drop_columns(["size"]), "it has no column size"),
-        (pa.table({"uid": ["a"], "size": ["1"]}), "column size is string, not int32"),
+        (pa.table({"uid": ["a"], "size": ["1"]}), "column size is string, expected int32"),
     ):
         write_table(table, path)
         for read in (
@@ -110,7 +110,7 @@ def test_a_column_that_is_missing_or_of_another_type_is_not_made_up(tmp_path):
                 read(path, schema=SCHEMA)
     write_table(WHOLE, tmp_path / "00001.parquet")
     with pytest.raises(
-        UserError, match=r"00001.parquet: other columns or types than in 00000.parquet"
+        UserError, match=r"00001.parquet: columns or types differ from 00000.parquet"
     ):
         read_tables(tmp_path)
 
@@ -193,20 +193,23 @@ def test_an_array_that_is_longer_than_it_says_or_an_archive_is_refused(tmp_path)
 @pytest.mark.parametrize(
     ("lose", "reason"),
     [
-        (lambda f: (f / "x_b.npy").unlink(), r"x_b.npy: no such file, so that rows are lost"),
+        (lambda f: (f / "x_b.npy").unlink(), r"x_b.npy: no such file, so rows are missing"),
         (
             lambda f: (f / "x_b.npy").rename(f / "x_b.NPY"),
-            r"x_b.NPY: its name should end in .npy, in small letters",
+            r"x_b.NPY: the name must end in .npy, in lower case",
         ),
         (
             lambda f: np.save(f / "x_b.npy", np.zeros((1, 3))),
-            r"x_b.npy: cannot be read .1 rows, where 2 belong",
+            r"x_b.npy: cannot be read .expected 2 rows, found 1",
         ),
         (
             lambda f: np.save(f / "x_b.npy", np.zeros((2, 4))),
-            r"x_b.npy: float64\[4\] a row, where x_a.npy has",
+            r"x_b.npy: rows are float64\[4\], but in x_a.npy",
         ),
-        (lambda f: np.save(f / "x_d.npy", np.zeros((2, 3))), r"x_d.npy: of no shard of these data"),
+        (
+            lambda f: np.save(f / "x_d.npy", np.zeros((2, 3))),
+            r"x_d.npy: belongs to no shard of these data",
+        ),
     ],
 )
 def test_no_row_moves_up_where_a_shard_was_lost(tmp_path, lose, reason):
@@ -243,8 +246,8 @@ def test_tensors_are_for_whom_the_umask_says(tmp_path):
 def test_what_is_wrong_with_a_disk_is_said_in_one_line():
     full = OSError(errno.ENOSPC, "x", "data/pairs/\n0.tar")
     assert describe_trouble(full) == (
-        "data/pairs/ 0.tar: No space left on device; make room, then run it again: what is "
-        "finished is kept"
+        "data/pairs/ 0.tar: No space left on device; free some space, then run it again; "
+        "finished parts are kept"
     )
     assert describe_trouble(OSError("neither a number nor a file")) == ""
     assert describe_trouble(FileNotFoundError(errno.ENOENT, "x", "ours")) == "", (

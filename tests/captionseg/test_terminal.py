@@ -81,7 +81,7 @@ def test_ctrl_c_is_130():
         ),
         (OSError("odd"), "error: odd"),
         (pa.ArrowInvalid("Parquet magic bytes\nnot found"), "error: Parquet magic bytes not found"),
-        (MemoryError(), "error: out of memory; ask for fewer labels, or take smaller pictures"),
+        (MemoryError(), "error: out of memory; use fewer labels or smaller pictures"),
     ],
 )
 def test_what_the_machine_refuses_is_one_line(capsys, error, line):

@@ -77,7 +77,7 @@ def test_an_environment_that_was_moved_or_copied_is_made_anew(folder):
     (copy / "requirements.lock").touch()
     code, said, _ = make(copy, "venv", MAKEFLAGS="n")
     assert code == 0
-    assert f".venv was made in {folder}, and is made anew here" in said
+    assert f".venv was created in {folder}; creating it again here" in said
     assert "-m venv --clear .venv" in said
     said = make(folder, "venv", MAKEFLAGS="n")[1]
     assert "anew" not in said

@@ -78,7 +78,7 @@ def test_a_path_reaches_params_yaml_as_it_was_typed(root):
     ("override", "why"),
     [
         ("nope=1", r"overrides nope=1: .*nope"),
-        ("n=1,2", "several values are several runs"),
+        ("n=1,2", "a parameter has several values, which are several runs"),
         ("n", "overrides n: "),
     ],
 )

@@ -79,7 +79,7 @@ def test_the_next_run_puts_back_what_a_killed_one_could_not_and_says_so(root):
     said = []
     recover(root, said.append)
     assert texts(root) == OLD
-    assert said == ["2 reports of stage evaluate@a%2Fb are as before its run that was killed"]
+    assert said == ["restored 2 reports of stage evaluate@a%2Fb, whose run was killed"]
     recover(root, said.append)
     assert len(said) == 1
     assert not list((root / PLACE).iterdir())

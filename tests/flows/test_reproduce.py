@@ -127,11 +127,11 @@ def test_a_stage_that_takes_too_long_fails_by_name(repository, monkeypatch):
     def late(command, say, *, timeout, **_):
         allowed.append((command[-1], timeout))
         if timeout:
-            raise TooLate("not done after 0.5 s")
+            raise TooLate("timed out after 0.5 s")
         return 0
 
     monkeypatch.setattr(module, "run", late)
-    with pytest.raises(StageError, match=r"^stage 'b': not done after 0.5 s$"):
+    with pytest.raises(StageError, match=r"^stage 'b': timed out after 0.5 s$"):
         reproduce(root=str(root))
     assert allowed == [("a", None), ("b", 0.5), ("b", 0.5)], "its own time-out, and its retry"
 
@@ -177,7 +177,7 @@ def test_a_failure_carries_the_end_of_the_log():
     said = str(error).splitlines()
     assert said[:2] == ["stage 'b' failed with exit code 4: no pairs", "last lines of its log:"]
     assert said[2:] == [f"line {i}" for i in range(80, 100)]
-    assert str(StageError("b", ": not done after 3 s")) == "stage 'b': not done after 3 s"
+    assert str(StageError("b", ": timed out after 3 s")) == "stage 'b': timed out after 3 s"
 
 
 def test_recipes_are_targets_and_each_delay_is_twice_the_last(monkeypatch, tmp_path):
@@ -217,7 +217,7 @@ def test_the_reason_is_what_the_stage_said_last():
         "ERROR: failed to reproduce 'b': exited with 1",
     ]
     assert find_reason(lines) == "error: no pairs"
-    assert find_reason([]) == "it said nothing"
+    assert find_reason([]) == "no output"
 
 
 def test_a_gpu_stage_has_the_tag_that_a_limit_can_hold():

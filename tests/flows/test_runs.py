@@ -80,7 +80,10 @@ def test_lost_runs_are_set_to_crashed_and_those_with_a_process_stay(server, tmp_
     assert [states[key].type.value for key in lost] == ["CRASHED"] * 4
     assert [states[key].type.value for key in (*stay, alive)] == ["RUNNING", "SCHEDULED", "RUNNING"]
     assert states[lost[1]].message.startswith("It was Cancelling, ")
-    assert len([line for line in said if line.endswith("has no process any more: Crashed")]) == 4
+    assert (
+        len([line for line in said if line.endswith("but its process is gone: set to Crashed")])
+        == 4
+    )
     assert runs.list_processes(tmp_path).keys() == {alive}
     assert runs.end(tmp_path) == 1
     assert not process.alive

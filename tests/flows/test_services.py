@@ -22,7 +22,7 @@ def test_a_port_in_use_is_one_line(monkeypatch, tmp_path, capsys):
     said = f"error: port {port} is in use by another program (pid {os.getpid()}: "
     found = capsys.readouterr().err
     assert found.startswith(said)
-    assert found.endswith("): choose one by --prefect-port\n")
+    assert found.endswith("); choose another with --prefect-port\n")
 
 
 def test_servers_that_run_stay_where_they_are():
@@ -133,9 +133,7 @@ def test_the_port_of_a_service_of_another_checkout_is_told_by_its_place(tmp_path
         env=environ,
     ) as other:
         port = int(other.stdout.readline())
-        assert ports.describe_holder(port).endswith(
-            f"a service that was started in {tmp_path / 'other'})"
-        )
+        assert ports.describe_holder(port).endswith(f"a service started in {tmp_path / 'other'})")
         assert ports.list_listening(folder) == {port}
         assert ports.list_listening(tmp_path / ".services") == set()
         other.kill()
@@ -146,7 +144,7 @@ def test_a_name_of_a_folder_that_databases_cannot_have_is_one_line(monkeypatch, 
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setattr(module, "ROOT", Path("/home/me/why?"))
     assert module.main(["start"]) == 1
-    said = "error: /home/me/why?: addresses of databases cannot have a `?`; rename the folder\n"
+    said = "error: /home/me/why?: a database address cannot contain `?`; rename the folder\n"
     assert capsys.readouterr().err == said
 
 
@@ -160,7 +158,10 @@ def test_options_that_have_no_effect_are_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module.daemons, "list_running", lambda folder: runs)
     assert module.main(["start", "--pools", "--prefect-port", "4300", "--mlflow-port", "5000"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "--prefect-port 4300: it is 4201 while services run; make services-stop first"
+    assert said[0] == (
+        "--prefect-port 4300 is ignored: it stays 4201 while services run; run `make "
+        "services-stop` first"
+    )
     assert not [line for line in said if line.startswith("--mlflow-port")], "it is that already"
     assert module.main(["env"]) == 0
     assert "export PREFECT_API_URL=http://127.0.0.1:4201/api\n" in capsys.readouterr().out

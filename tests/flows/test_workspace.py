@@ -95,7 +95,7 @@ def test_a_run_that_failed_finds_its_copy_again(root):
     with workspace(root, job, said.append) as again:
         assert again == copy
         assert (again / "half").exists()
-    assert said[1] == f"going on in {copy}"
+    assert said[1] == f"continuing in {copy}"
 
 
 def test_old_copies_are_deleted_unless_somebody_works_there(tmp_path):
@@ -168,10 +168,12 @@ def test_an_experiment_of_some_stages_does_not_show_the_numbers_of_the_others(re
     assert rows["data"]["metrics"]["y.yaml"]["data"] == {"miou": 4}
     assert (
         said[1]
-        == "left out of the experiment, since this run did not make them: all.txt, metrics.yaml, "
+        == "not in the experiment, because this run did not update them: all.txt, metrics.yaml, "
         "y.yaml"
     )
     with workspace(root, Job("1123456789", "other", ["m=2"]), said.append) as copy:
         pass
     assert (root / "metrics.yaml").exists()
-    assert not [line for line in said[3:] if line.startswith("left out")], "nothing depends on m"
+    assert not [line for line in said[3:] if line.startswith("not in the experiment")], (
+        "nothing depends on m"
+    )

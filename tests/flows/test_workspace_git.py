@@ -93,7 +93,7 @@ def test_a_project_in_a_folder_of_a_larger_repository(repository, tmp_path):
         pass
     sh("git add other.txt && git -c user.name=t -c user.email=t@t commit -qm t", top)
     untracked = pytest.raises(
-        WorkspaceError, match=r"sub is no part of the repository .*: commit it"
+        WorkspaceError, match=r"sub is not committed in the repository .*; commit it"
     )
     with untracked, workspace(root, Job("k", "x", ["n=2"]), print):
         pass
@@ -135,7 +135,7 @@ def test_a_folder_without_git_is_one_line_that_says_what_to_do(repository):
         pass
     assert "\n" not in str(caught.value)
     with pytest.raises(
-        PlanError, match=r"is not a git repository; `git init`, or .* core.no_scm true`$"
+        PlanError, match=r"is not a git repository; run `git init`, or .* core.no_scm true`$"
     ):
         read(root)
     sh(f"{sys.executable} -m dvc config --local core.no_scm true", root)

@@ -75,7 +75,7 @@ def test_its_scores_are_kept_and_shown(root, dvc, capsys):
     assert lines[:3] == [
         "more: One; more $(touch x).",
         "  minutes on two cores: 7.5",
-        "  mIoU to expect: new-mil 30.0",
+        "  expected mIoU: new-mil 30.0",
     ]
     assert [line.split()[0] for line in lines[3:6]] == ["recipe", "old-mil", "new-mil"]
     assert lines[-1].strip().startswith("git checkout HEAD -- params.yaml")
@@ -99,7 +99,7 @@ def test_without_a_name_they_are_listed(root, dvc, capsys):
     ("name", "message"),
     [
         ("less", "no such experiment (valid: more)"),
-        ("../params", "'../params' is no name of a file in experiments/"),
+        ("../params", "'../params' is not the name of a file in experiments/"),
     ],
 )
 def test_a_mistake_is_one_line(root, dvc, capsys, name, message):

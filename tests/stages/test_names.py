@@ -127,7 +127,10 @@ def test_no_name_is_run(project, command):
     done = dvc(project, *command)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
-    assert "recipes: 'x$(touch ran)' is no name (valid: letters a to z" in done.stdout + done.stderr
+    assert (
+        "recipes: 'x$(touch ran)' is not a valid name (valid: letters a to z"
+        in done.stdout + done.stderr
+    )
     assert not (project / "ran").exists()
     assert (project / "models" / "a-mil").read_text() == "made"
 
@@ -158,6 +161,6 @@ def test_the_recipe_is_that_of_the_command_or_of_dvc():
     assert insert_recipe(["--pairs", "data/pairs"], {}) == ["--pairs", "data/pairs"]
     for environ in ({}, {"DVC_STAGE": "pretrain"}):
         with pytest.raises(
-            UserError, match=r"DVC_STAGE names, and it names none; give --recipe NAME"
+            UserError, match=r"a recipe in DVC_STAGE; outside of DVC use --recipe NAME"
         ):
             insert_recipe(words, environ)

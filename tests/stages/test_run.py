@@ -147,7 +147,7 @@ def test_killed_between_two_outputs_it_is_all_made_again(root, stage, monkeypatc
 def test_two_outputs_of_one_name_are_refused(root, stage):
     """In the work folder one would overwrite the other."""
     stage(copy)
-    with pytest.raises(UserError, match="toy: outputs need different names, found x, x"):
+    with pytest.raises(UserError, match="toy: outputs must have different names, found x, x"):
         module.run("toy", [*ARGUMENTS[:4], "--out", "a/x", "--summary", "b/x"])
 
 
@@ -208,7 +208,7 @@ def test_a_stage_that_leaves_nothing_is_found_out(root, stage):
 def test_an_input_that_is_missing_is_one_line(root, stage):
     stage(copy)
     with pytest.raises(
-        UserError, match="toy: input nowhere does not exist; run the stage that writes it"
+        UserError, match="toy: input nowhere does not exist; run `dvc repro` to create it"
     ):
         module.run("toy", ["--pairs", "nowhere", *ARGUMENTS[2:]])
 

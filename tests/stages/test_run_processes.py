@@ -260,7 +260,7 @@ def test_ctrl_c_is_one_line(repository):
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (
         130,
-        "interrupted: the next run goes on from what is finished\n",
+        "interrupted; the next run resumes from the finished parts\n",
     )
 
 

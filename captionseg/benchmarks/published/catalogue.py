@@ -73,7 +73,7 @@ def open_benchmark(
         spec: of the benchmark.
         root: of its files.
         limit: number of pictures.
-        ignore: values of masks that count nowhere, between commas; of a folder of one's own alone.
+        ignore: values of masks to ignore, between commas; of a folder of one's own alone.
 
     Raises:
         UserError: for a folder that is missing or half unpacked; it says what to fetch. For values
@@ -81,7 +81,7 @@ def open_benchmark(
     """
     if ignore is not None and not (isinstance(spec, Layout) and spec.own):
         raise UserError(
-            f"--ignore: what {spec.title}'s masks mean is published; it is for --benchmark folder"
+            f"--ignore: only for --benchmark folder; the mask values of {spec.title} are fixed"
         )
     if not isinstance(spec, Layout):
         return spec.open(root, limit=limit)
@@ -113,7 +113,7 @@ def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> Win
         return WindowParams(short_side, crop, stride)
     except ValueError:
         raise UserError(
-            f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, STRIDE no more than CROP, "
+            f"--windows: {text!r} is not SHORT,CROP,STRIDE in pixels, with STRIDE at most CROP, "
             "such as 448,448,224"
         ) from None
 
@@ -136,7 +136,8 @@ def background_of(spec: Spec, text: str | None) -> float | None:
     if text == "published":
         if threshold_of(spec) is None:
             raise UserError(
-                f"--background published: none was for {spec.title}; give a number, or leave it out"
+                f"--background published: there is no published score for {spec.title}; give a "
+                "number, or omit the option"
             )
         return threshold_of(spec)
     try:

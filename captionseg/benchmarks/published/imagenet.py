@@ -56,16 +56,16 @@ class ImageNet:
             raise UserError(
                 self.advice(
                     root,
-                    f"{len(folders)} folders of classes where there are {CLASSES}; their "
-                    "order is the number of a class",
+                    f"expected {CLASSES} folders of classes, found {len(folders)}; their order "
+                    "defines the class numbers",
                 )
             )
         if not items or (not limit and len(items) != self.count):
             raise UserError(
                 self.advice(
                     root,
-                    f"{len(items)} pictures where the split has {self.count}"
-                    + (", which --limit may be given for" if items else ""),
+                    f"expected {self.count} pictures, found {len(items)}"
+                    + ("; use --limit to score fewer" if items else ""),
                 )
             )
         selected = tuple(items[number] for number in spread(len(items), limit))
@@ -87,8 +87,7 @@ class ImageNet:
             place = path.stem.rsplit("_", 1)[1]
             if not place.isdigit() or not 1 <= int(place) <= len(numbers):
                 raise UserError(
-                    f"{path}: not one of the {len(numbers)} pictures that {kit / TRUTH} has "
-                    "classes of"
+                    f"{path}: not one of the {len(numbers)} pictures with a class in {kit / TRUTH}"
                 )
             yield Item(path.stem, path, numbers[int(place) - 1])
 
@@ -101,16 +100,16 @@ class ImageNet:
                 raise UserError(self.advice(root, f"no file {kit / name}"))
         try:
             table = loadmat(kit / META, squeeze_me=True, variable_names=["synsets"])["synsets"]
-            every = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
-            wnid = {number: word for number, word in every.items() if number <= CLASSES}
+            words = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
+            wnid = {number: word for number, word in words.items() if number <= CLASSES}
             order = {word: number for number, word in enumerate(sorted(wnid.values()))}
             labels = [order[wnid[int(line)]] for line in (kit / TRUTH).read_text().split()]
         except Exception as error:  # on damaged bytes scipy's reader raises anything
             raise UserError(
-                f"{kit}: {META} and {TRUTH} are not ImageNet's: {one_line(error)}"
+                f"{kit}: {META} and {TRUTH} are not those of ImageNet: {one_line(error)}"
             ) from None
         if len(order) != CLASSES:
-            raise UserError(f"{kit / META}: {len(order)} classes where there are {CLASSES}")
+            raise UserError(f"{kit / META}: expected {CLASSES} classes, found {len(order)}")
         return labels
 
     def advice(self, root: Path, problem: str) -> str:

@@ -68,18 +68,18 @@ class PartImageNet:
         file = next((path for path in places if path.is_file()), None)
         if file is None:
             raise UserError(self.advice(root, f"no file annotations/{self.split}.json"))
-        given, pictures = read_instances(file)
+        categories, pictures = read_instances(file)
         if not limit and len(pictures) != self.count:
             raise UserError(
                 self.advice(
                     root,
-                    f"{len(pictures)} pictures where the split has {self.count}, which "
-                    "--limit may be given for",
+                    f"expected {self.count} pictures, found {len(pictures)}; use --limit to score "
+                    "fewer",
                 )
             )
         home = next(home for home in (root / "PartImageNet", root) if home in file.parents)
         items = [Item(self.picture(home, picture, root), picture.instances) for picture in pictures]
-        parts = tuple(name.lower().replace("tier", "tire") for name in given)
+        parts = tuple(name.lower().replace("tier", "tire") for name in categories)
         stuff = (NAMES / "coco_stuff.txt").read_text(encoding="utf-8").splitlines()[THINGS:]
         return Parts(
             (*parts, *WHOLES, *stuff),

@@ -1,3 +1,1 @@
-"""reports/comparison.md and .html: every recipe on every benchmark, beside the tables of the
-papers.
-"""
+"""reports/comparison.md and .html: every recipe on every benchmark, next to the papers' tables."""

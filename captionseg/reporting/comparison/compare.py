@@ -1,6 +1,4 @@
-"""The comparison of all recipes, of all runs, with the papers: one page in two forms, its charts,
-files for plots.
-"""
+"""Compares all recipes of all runs with the papers: a page in two formats, charts and plot data."""
 
 from __future__ import annotations
 
@@ -34,23 +32,21 @@ from captionseg.storage.writing import atomic_path, write_csv
 AGAIN = """\
 make repro                              # the default run: training, reports/index.html, this page
 make experiment NAME=groups             # GroupViT, OVSegmentor: reports/experiments/groups
-make experiment NAME=frozen             # MaskCLIP, TCL and CoDe, likewise
-make experiment NAME=segments           # USE, likewise
+make experiment NAME=frozen             # MaskCLIP, TCL and CoDe
+make experiment NAME=segments           # USE
 make experiment NAME=ablation           # the five rows of CoCu's Table 3
-make experiment                         # lists all of experiments/: cost, scores to expect
-python -m stages.keep NAME --about TEXT # keeps any other `dvc exp run` likewise
+make experiment                         # list all experiments with cost and expected scores
+python -m stages.keep NAME --about TEXT # keep the scores of any other `dvc exp run`
 captionseg evaluate --recipe cocu-mil --benchmark voc --root /data    # a published benchmark
-dvc repro compare                       # this page again, with whatever is there
+dvc repro compare                       # update this page with all existing results
 dvc plots show                          # the same numbers as interactive plots
-make mlflow                             # and beside every other run
+make mlflow                             # compare with every other run
 """
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the comparison goes: both forms of the page, and a folder beside them for charts and
-    CSV files.
-    """
+    """Output paths: the page in both formats, and a folder next to it for charts and CSV files."""
 
     markdown: Path
     page: Path
@@ -58,19 +54,19 @@ class Outputs:
 
 
 def compare(folders: Folders, out: Outputs, *, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
-    """Read, draw, write. The same bytes for the same inputs.
+    """Write the comparison. Equal inputs give equal bytes.
 
     Args:
-        folders: what is read.
-        out: what is written.
+        folders: input paths.
+        out: output paths.
         recipes: section `recipes` of params.yaml.
 
     Returns:
-        for the tracker: how many results, experiments, benchmarks and gaps there are; `gain` over
-        the baseline by recipe, and `ablation`, mIoU by recipe, on the runs' own pictures.
+        for the tracker: the number of results, experiments, benchmarks and gaps; `gain` over the
+        baseline by recipe, and `ablation`, mIoU by recipe, on the runs' own pictures.
 
     Raises:
-        UserError: naming the file that is broken, half-written or missing.
+        UserError: naming the file that is damaged, incomplete or missing.
     """
     data = Comparison.of_same_data(read(folders, recipes))
     out.charts.mkdir(parents=True, exist_ok=True)
@@ -109,15 +105,15 @@ def build_document(
     seen: Iterable[Block],
     chart: Iterable[Block],
 ) -> Document:
-    """The page as data."""
+    """Build the page's content."""
     warning = (
-        "Numbers of the papers are marked theirs and stand in grey rows or columns of their own. "
-        "They come from other pictures, millions of captions and larger models: they say what a "
-        "method brings there, and are not to be compared with ours digit by digit."
+        "Numbers from the papers are in separate grey rows or columns. They come from other "
+        "pictures, millions of captions and larger models. They show what a method gains there, "
+        "and must not be compared with ours digit by digit."
     )
     more = Text(
         (
-            "Everything about the default run: ",
+            "Details of the default run: ",
             Link("index.html", "index.html"),
             ". The numbers: ",
             Link("metrics.json", "metrics.json"),
@@ -131,7 +127,7 @@ def build_document(
         lede,
         (
             Section("scores", "Our recipes", [how, *chart, *sections.build_scores(data), more]),
-            Section("papers", "Beside the papers", [Text((warning,)), *tables]),
+            Section("papers", "Comparison with the papers", [Text((warning,)), *tables]),
             Section("classes", "Best and worst classes", sections.build_classes(data)),
             Section("convergence", "Convergence", list(curves)),
             Section("pictures", "Side by side", list(seen)),
@@ -145,22 +141,22 @@ def build_document(
 
 
 def build_overview(data: Comparison, folder: Path) -> list[Block]:
-    """A bar for every recipe on the runs' own pictures, by its own protocol."""
-    found = [
+    """Draw a bar per recipe: its mIoU on the runs' own pictures, by its own protocol."""
+    results = [
         r
         for r in data.results
         if (r.benchmark, r.protocol) == (data.home, OWN) and "miou_low" in r.scores
     ]
-    if not found:
+    if not results:
         return []
     looks = choose_styles({name: r for run in data.runs for name, r in run.recipes.items()})
-    rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in found}
-    draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in found})
+    rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in results}
+    draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in results})
     return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
 
 
 def show_convergence(data: Comparison, folder: Path) -> list[Block]:
-    """Losses and tune mIoU of baselines and their curated twins, of the default run and of
+    """Show losses and tune mIoU of recipes and their baselines, for the default run and
     experiments.
     """
     out: list[Block] = [
@@ -168,8 +164,8 @@ def show_convergence(data: Comparison, folder: Path) -> list[Block]:
             (
                 "Recipes and their baselines, without controls; CoCu shows such curves in its "
                 "Fig. 3a. Thick: mean over seeds; thin: single seeds. The loss is a running "
-                "mean. Recipes have other texts and so other losses: courses compare, levels do "
-                "not. The tune mIoU is measured on a coarse grid.",
+                "mean. Recipes have different texts and so different losses: compare trends, not "
+                "values. The tune mIoU is measured on a coarse grid.",
             ),
             small=True,
         )
@@ -193,7 +189,7 @@ def _figure(folder: Path, name: str, alt: str) -> Figure:
 
 
 def build_pictures(folder: Path, out: Outputs) -> list[Block]:
-    """Overlays and heat maps that the report left, as far as they are there."""
+    """Show the overlays and heat maps that the report drew, if they exist."""
     blocks: list[Block] = []
     for file, text in (
         ("overlays.jpg", "The same test pictures, labelled by the recipes of the default run"),
@@ -210,7 +206,7 @@ def build_pictures(folder: Path, out: Outputs) -> list[Block]:
                     (
                         f"{text}: not drawn. ",
                         Code("dvc repro report"),
-                        " draws it where masks are known.",
+                        " draws it if there are true masks.",
                     )
                 )
             )
@@ -222,13 +218,13 @@ def build_pictures(folder: Path, out: Outputs) -> list[Block]:
 
 
 def build_ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
-    """Rows of CoCu's Table 3 with our result for each, where there is one."""
+    """Return the rows of CoCu's Table 3 for which we have a result, with that result."""
     table = next(table for table in TABLES if table.run)
-    found = (
+    rows = (
         (row, data.of(recipe, data.home, first=table.run))
         for recipe, row in zip(table.recipes, table.rows, strict=True)
     )
-    return [(row, result) for row, result in found if result and "miou" in result.scores]
+    return [(row, result) for row, result in rows if result and "miou" in result.scores]
 
 
 def write_plots(
@@ -237,7 +233,7 @@ def write_plots(
     home: Iterable[Result],
     steps: Iterable[tuple[Mapping[str, str], Result]],
 ) -> None:
-    """scores.csv, differences.csv and ablation.csv for `dvc plots`."""
+    """Write scores.csv, differences.csv and ablation.csv for `dvc plots`."""
     own = [r for r in data.results if "miou" in r.scores]
     keys = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f")
     names = (
@@ -291,7 +287,7 @@ def write_plots(
 
 
 def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:
-    """A value and its interval, which is the value itself where it is not known."""
+    """Return a value and the ends of its interval; an unknown end is the value itself."""
     return tuple(
         round(v, DECIMALS)
         for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high)))

@@ -1,4 +1,4 @@
-"""The runs that may be compared, and what is asked of them."""
+"""The comparable runs, with queries on their results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from captionseg.reporting.comparison.inputs import DEFAULT, OWN, Result, Run
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs of the same data, and what is asked of them.
+    """All runs on the same data.
 
     Attributes:
-        runs: the default one first.
-        others: experiments that are of other data, which nothing here may be compared with.
+        runs: the runs, the default one first.
+        others: experiments on other data, which cannot be compared with these.
     """
 
     runs: list[Run]
@@ -23,19 +23,19 @@ class Comparison:
 
     @staticmethod
     def of_same_data(runs: Sequence[Run]) -> Comparison:
-        """The default run and the experiments of its data."""
+        """Keep the default run and the experiments on the same data."""
         same = [run for run in runs if not runs[0].data.differs(run.data)]
         return Comparison(same, [run for run in runs if runs[0].data.differs(run.data)])
 
     @property
     def has_no_masks(self) -> bool:
-        """Is it known that the runs' own pictures have no masks to score by?"""
+        """Whether the runs' own pictures are known to have no true masks."""
         return self.runs[0].data.lacks(self.runs[0].data.scored)
 
     @cached_property
     def home(self) -> str:
-        """The benchmark of the runs' own pictures: the first that a recipe was scored on in the
-        pipeline.
+        """The benchmark of the runs' own pictures: the first on which the pipeline scored a
+        recipe.
         """
         return next(
             (run.home for run in self.runs if run.home), self.runs[0].data.source or "own pictures"
@@ -43,7 +43,7 @@ class Comparison:
 
     @cached_property
     def results(self) -> list[Result]:
-        """Of all runs, without those that an experiment only repeats."""
+        """The results of all runs, without those that an experiment merely repeats."""
         out: list[Result] = []
         for result in (result for run in self.runs for result in run.results):
             twins = (r.scores for r in out if self.key(r) == self.key(result))
@@ -53,14 +53,14 @@ class Comparison:
 
     @staticmethod
     def key(result: Result) -> tuple[str, str, str]:
-        """What makes two results comparable."""
+        """Return what must be equal for two results to be comparable."""
         return result.recipe, result.benchmark, result.protocol
 
     def of(
         self, recipe: str, benchmark: str, protocol: str = OWN, *, first: str = DEFAULT
     ) -> Result | None:
-        """The result of a recipe, of the run named `first` before any other."""
-        found = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
+        """Return the result of a recipe, preferably from the run named `first`."""
+        results = [r for r in self.results if self.key(r) == (recipe, benchmark, protocol)]
         own = [
             r
             for run in self.runs
@@ -68,16 +68,16 @@ class Comparison:
             for r in run.results
             if self.key(r) == (recipe, benchmark, protocol)
         ]
-        return next(iter([*own, *found]), None)
+        return next(iter([*own, *results]), None)
 
     def protocols(self, recipe: str) -> list[str]:
-        """Those by which a recipe was scored on anything, its own first."""
+        """Return the protocols by which a recipe was scored, its own first."""
         names = dict.fromkeys(r.protocol for r in self.results if r.recipe == recipe)
         return sorted(names, key=lambda name: (name != OWN, name))
 
     def label(self, result: Result) -> str:
-        """A name that no other result has: with benchmark and protocol where they are not the usual
-        ones.
+        """Return a unique name: the recipe, with benchmark and protocol unless they are the
+        default.
         """
         more = [result.title] if result.benchmark != self.home else []
         return ", ".join(
@@ -85,7 +85,8 @@ class Comparison:
         )
 
     def name(self, result: Result) -> str:
-        """A recipe's name, with its experiment's where another run has a recipe of that name
-        too."""
+        """A recipe's name, with its experiment's where another run has a recipe of that
+        name too.
+        """
         twin = any(r.run != result.run for r in self.results if self.key(r) == self.key(result))
         return f"{result.recipe} ({result.run})" if twin and result.run else result.recipe

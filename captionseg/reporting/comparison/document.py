@@ -1,4 +1,4 @@
-"""A page as data, and its two forms: Markdown, and HTML that looks like the report's page."""
+"""The content of a page, rendered as Markdown and as HTML in the style of the report."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Kind = Literal["", "text", "best", "up", "down", "absent"]
 
 @dataclass(frozen=True)
 class Code:
-    """Words of a sentence that are typed as they stand."""
+    """Code inside a sentence."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Link:
-    """Words of a sentence that lead somewhere."""
+    """A link inside a sentence."""
 
     text: str
     target: str
@@ -31,7 +31,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; small where it explains what stands above it."""
+    """A paragraph; `small` for a note on the block above."""
 
     parts: Sequence[str | Code | Link]
     small: bool = False
@@ -39,7 +39,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what it says, what it says smaller below, and what of it is to be seen at once."""
+    """A table cell: its text, a smaller text below, and its highlighting."""
 
     text: str
     more: str = ""
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row; `theirs` where its numbers are a paper's, not ours."""
+    """A table row; `theirs` if its numbers are from a paper."""
 
     cells: Sequence[Cell]
     theirs: bool = False
@@ -59,10 +59,10 @@ class Table:
     """A table.
 
     Attributes:
-        caption: what it shows, for those who hear the page too.
-        head: names of the columns.
-        rows: as many cells each as the head has.
-        theirs: columns whose numbers are a paper's in every row.
+        caption: what it shows, also for screen readers.
+        head: column names.
+        rows: one cell per column each.
+        theirs: columns with numbers from a paper in every row.
     """
 
     caption: str
@@ -74,20 +74,20 @@ class Table:
         wrong = [row for row in self.rows if len(row.cells) != len(self.head)]
         if wrong:
             raise ValueError(
-                f"{self.caption}: {len(self.head)} columns, but a row has {len(wrong[0].cells)} "
+                f"{self.caption}: {len(self.head)} columns, but a row with {len(wrong[0].cells)} "
                 "cells"
             )
 
     @property
     def words(self) -> frozenset[int]:
-        """Columns that hold words, not numbers: they start at the left."""
+        """Columns of words, which are left-aligned."""
         texts = {i for row in self.rows for i, cell in enumerate(row.cells) if cell.kind == "text"}
         return frozenset({0} | texts)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture beside the page; `dark` is shown on dark pages."""
+    """A picture in a file next to the page; `dark` is its version for dark pages."""
 
     path: str
     alt: str
@@ -96,7 +96,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Listing:
-    """Lines for a terminal."""
+    """Commands for a terminal."""
 
     text: str
 
@@ -106,7 +106,7 @@ Block = Text | Table | Figure | Listing
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page that can be linked to."""
+    """A section of the page, with an id for links."""
 
     id: str
     title: str
@@ -127,7 +127,7 @@ class Document:
 
 
 def render_html(document: Document) -> str:
-    """The page for a browser: light and dark, without scripts; all that others wrote is escaped."""
+    """Render the page as HTML: light and dark, without scripts; all values are escaped."""
     kinds = {kind.__name__.lower(): _make_test(kind) for kind in (Text, Table, Figure, Code, Link)}
     return render("comparison.html", {"document": document}, kinds)
 
@@ -141,9 +141,7 @@ def _make_test(kind: type) -> Callable[[object], bool]:
 
 
 def render_markdown(document: Document) -> str:
-    """The page for a terminal and for hosts of repositories; rows and columns of papers are in
-    italics.
-    """
+    """Render the page as Markdown; numbers from papers are in italics."""
     parts = [f"# {escape(document.title)}", _block(document.lede)]
     for section in document.sections:
         parts += [f"## {escape(section.title)}", *(_block(block) for block in section.blocks)]

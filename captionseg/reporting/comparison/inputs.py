@@ -1,6 +1,4 @@
-"""What the stages and the experiments left of scores and curves, read from JSON and CSV under one
-roof.
-"""
+"""Reads the scores and curves of the default run and of kept experiments from JSON and CSV."""
 
 from __future__ import annotations
 
@@ -21,14 +19,14 @@ from captionseg.sources.sources import SOURCES
 from captionseg.typed import build
 
 DEFAULT, OWN = "", "own"
-"""The run that is no experiment; the protocol that was saved with a model."""
+"""Name of the default run; name of the protocol saved with a model."""
 
 Curves = dict[str, dict[int, list[tuple[int, str, float]]]]
 
 
 @dataclass(frozen=True)
 class Folders:
-    """What the comparison reads; all of it may be empty but metrics.json."""
+    """Input paths of the comparison; all but metrics.json may be empty."""
 
     metrics: Path
     recipes: Path
@@ -40,13 +38,13 @@ class Folders:
 
 @dataclass(frozen=True)
 class Difference:
-    """mIoU of a recipe less another's, in points.
+    """mIoU of a recipe minus another's, in points.
 
     Attributes:
-        to: the other.
+        to: the other recipe.
         value: the difference.
-        low, high: 95 % interval, by a bootstrap of test pictures that both were scored on.
-        better: share of those data sets in which it is above 0.
+        low, high: 95 % interval of a bootstrap over the test pictures that both were scored on.
+        better: share of bootstrap samples in which it is above 0.
     """
 
     to: str
@@ -57,11 +55,11 @@ class Difference:
 
     @property
     def more(self) -> str:
-        """Interval and share, where they are known."""
+        """The interval and the share, if known, as text."""
         if self.low is None or self.high is None:
             return f"over {self.to}"
         share = (
-            "" if self.better is None else f", ahead in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
+            "" if self.better is None else f", better in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
         )
         ends = f"{format_signed(self.low)} to {format_signed(self.high)}".replace(
             " ", "\N{NO-BREAK SPACE}"
@@ -71,20 +69,20 @@ class Difference:
 
 @dataclass(frozen=True)
 class Result:
-    """One recipe on one benchmark by one protocol.
+    """The result of one recipe on one benchmark by one protocol.
 
     Attributes:
         run: DEFAULT or the name of an experiment.
         recipe: its name.
         benchmark: its name.
-        protocol: OWN or the name of a paper's.
+        protocol: OWN or the name of a paper's protocol.
         scores: numbers by name.
         per_class: IoU by class.
         seeds: mIoU by seed.
-        labelling: how it was labelled, as its evaluation wrote it.
-        pictures: how many were scored, where that is known.
-        title: of the benchmark.
-        baseline, control: what it gains over them.
+        labelling: the labelling options that the evaluation recorded.
+        pictures: number of scored pictures, if known.
+        title: title of the benchmark.
+        baseline, control: gain over them.
     """
 
     run: str
@@ -101,7 +99,7 @@ class Result:
     control: Difference | None = None
 
     def interval(self, score: str = "miou") -> str:
-        """Of a score, empty where it is not known."""
+        """Return the interval of a score as text; empty if unknown."""
         low, high = self.scores.get(f"{score}_low"), self.scores.get(f"{score}_high")
         return (
             ""
@@ -112,18 +110,18 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the pipeline: the default one, or an experiment that was kept.
+    """A run of the pipeline: the default one, or a kept experiment.
 
     Attributes:
-        name: DEFAULT, or the experiment's.
-        about: what the experiment is for.
-        recipes: of params.yaml, or of experiment.json.
-        results: by protocol and benchmark.
-        curves: of its recipes.
-        home: benchmark of its own pictures; empty where none was scored.
-        pairs: captioned pictures, where metrics.json says so.
-        data: whose they are.
-        trained: recipes that metrics.json has, scored or not.
+        name: DEFAULT, or the experiment's name.
+        about: purpose of the experiment.
+        recipes: recipes of params.yaml or experiment.json.
+        results: results by benchmark and protocol.
+        curves: training curves of its recipes.
+        home: benchmark of its own pictures; empty if none was scored.
+        pairs: number of captioned pictures, if metrics.json has it.
+        data: the data that it was measured on.
+        trained: recipes in metrics.json, scored or not.
     """
 
     name: str
@@ -138,13 +136,13 @@ class Run:
 
 
 def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
-    """The default run and every experiment, in the order of their names; published benchmarks go
-    with the default.
+    """Read the default run and every experiment, by name; results on published benchmarks belong to
+    the default run.
 
     Raises:
-        UserError: naming the file that is broken, half-written or missing.
+        UserError: naming the file that is damaged, incomplete or missing.
     """
-    found = _run(
+    default = _run(
         DEFAULT,
         "",
         recipes,
@@ -152,12 +150,12 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
         scores=folders.recipes,
         curves=folders.plots / "curves.csv",
     )
-    found.results.extend(
+    default.results.extend(
         result
         for result, data in _read_benchmarks(folders.benchmarks)
-        if not found.data.differs(data)
+        if not default.data.differs(data)
     )
-    runs = [found]
+    runs = [default]
     for folder in sorted(path for path in folders.experiments.glob("[!.]*/")):
         file = folder / "experiment.json"
         report = read_json(file)
@@ -180,29 +178,29 @@ def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
-        UserError: for a file that is missing, no JSON, or JSON of another kind.
+        UserError: for a file that is missing, or is not a JSON object.
     """
     try:
         return read_mapping(json.loads(file.read_text(encoding="utf-8")), file, "the file")
     except FileNotFoundError:
         raise UserError(
-            f"{file}: no such file; run what writes it again, or delete {file.parent}"
+            f"{file}: no such file; rerun the command that writes it, or delete {file.parent}"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{file}: not JSON ({one_line(error)}); run what writes it again, or delete it"
+            f"{file}: not JSON ({one_line(error)}); rerun the command that writes it, or delete it"
         ) from None
 
 
 def read_mapping(value: Any, file: Path, what: str) -> dict[str, Any]:
-    """A value of a JSON file that must be an object."""
+    """Return a value of a JSON file that must be an object."""
     if not isinstance(value, dict):
         raise UserError(
-            f"{file}: {what} should be an object, not {one_line(repr(value), 60)}; "
-            "run what writes it again, or delete it"
+            f"{file}: {what} must be an object, found {one_line(repr(value), 60)}; "
+            "rerun the command that writes it, or delete it"
         )
     return value
 
@@ -224,7 +222,7 @@ def _run(
     scores: Path,
     curves: Path,
 ) -> Run:
-    """One run out of its metrics.json, the JSON of its recipes, and its curves."""
+    """Build a run from its metrics.json, the JSON files of its recipes, and its curves."""
     numbers = read_json(metrics)
     of_recipes = read_mapping(numbers.get("recipes", {}), metrics, "recipes")
     results = []
@@ -270,7 +268,7 @@ def _result(
     details: Mapping[str, Any],
     file: Path,
 ) -> Result:
-    """A result out of its scores and of what its evaluation wrote beside them in `file`."""
+    """Build a result from its scores and the details that its evaluation wrote to `file`."""
     pictures = details.get("pictures")
     per_class, seeds, protocol = (
         read_mapping(details.get(k, {}), file, k) for k in ("per_class", "seeds", "protocol")
@@ -289,8 +287,8 @@ def _result(
 def _add_differences(
     result: Result, results: list[Result], recipes: Mapping[str, Recipe], written: Mapping[str, Any]
 ) -> Result:
-    """With differences to baseline and control: those of metrics.json with their intervals, else
-    plain ones.
+    """Add the differences to baseline and control: with intervals if metrics.json has them, else
+    without.
     """
     if result.recipe not in recipes:
         return result
@@ -300,27 +298,27 @@ def _add_differences(
         if (r.benchmark, r.protocol) == (result.benchmark, result.protocol) and "miou" in r.scores
     }
     key = result.benchmark if result.protocol == OWN else f"{result.benchmark}@{result.protocol}"
-    found: list[Difference | None] = []
+    differences: list[Difference | None] = []
     for name, relation in (("baseline", find_baseline), ("control", find_control)):
         other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
         paired = _numbers(paired) if isinstance(paired, dict) else {}
         if other and "miou" in paired:
-            found.append(
+            differences.append(
                 Difference(
                     other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))
                 )
             )
         elif other in beside and result.recipe in beside:
-            found.append(Difference(other, beside[result.recipe] - beside[other]))
+            differences.append(Difference(other, beside[result.recipe] - beside[other]))
         else:
-            found.append(None)
-    return Result(**{**vars(result), "baseline": found[0], "control": found[1]})
+            differences.append(None)
+    return Result(**{**vars(result), "baseline": differences[0], "control": differences[1]})
 
 
 def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:
-    """Results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and what data their models
-    learnt from.
+    """Yield results on published benchmarks, RECIPE/BENCHMARK[@PROTOCOL].json, and the data that
+    their models were trained on.
     """
     for file in sorted(folder.glob("*/*.json")):
         details = read_json(file)
@@ -333,10 +331,10 @@ def _read_benchmarks(folder: Path) -> Iterator[tuple[Result, RunData]]:
 
 
 def read_curves(file: Path) -> Curves:
-    """recipe -> seed -> (step, name, value) of curves.csv, as `dvc plots` has it.
+    """Read recipe -> seed -> (step, name, value) from a curves.csv.
 
     Raises:
-        UserError: for a row that is none.
+        UserError: for an invalid row.
     """
     out: Curves = {}
     with file.open(newline="", encoding="utf-8") as stream:
@@ -350,7 +348,7 @@ def read_curves(file: Path) -> Curves:
                 out.setdefault(row["recipe"], {}).setdefault(int(row["seed"]), []).extend(values)
             except (AttributeError, KeyError, TypeError, ValueError):
                 raise UserError(
-                    f"{file}: not a row of curves: {one_line(row)}; run what writes it again, or "
+                    f"{file}: invalid row: {one_line(row)}; rerun the command that writes it, or "
                     "delete it"
                 ) from None
     return out

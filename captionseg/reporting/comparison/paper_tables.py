@@ -1,4 +1,6 @@
-"""Each paper's table with our numbers beside it: theirs and ours never in one column and row."""
+"""The papers' tables with our numbers; the papers' and ours are always in different rows or
+columns.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,14 @@ NOT_RUN = "not run"
 
 
 class Missing(NamedTuple):
-    """What has not been run: a recipe on a benchmark, HOME for the run's own pictures."""
+    """A recipe that was not run on a benchmark; HOME is the run's own pictures."""
 
     recipe: str
     benchmark: str
 
 
 def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
-    """Every table with its notes and the commands that fill its gaps; and all that has not been
-    run.
-    """
+    """Build every table with its notes and the commands that fill its gaps; return all gaps too."""
     out: list[Block] = []
     gaps: set[Missing] = set()
     for paper in TABLES:
@@ -45,7 +45,7 @@ def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
         out += [table, Text((notes,), small=True)]
         if missing:
             out += [
-                Text((f"Where it says {NOT_RUN}, this fills the cell:",), small=True),
+                Text((f"To fill the cells marked {NOT_RUN}:",), small=True),
                 Listing(list_commands(missing)),
             ]
         gaps |= set(missing)
@@ -53,8 +53,8 @@ def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
 
 
 def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
-    """The paper's rows, then ours; benchmarks of the paper and columns of our own pictures side by
-    side.
+    """Build a table with the paper's rows, then ours; its columns are the paper's benchmarks and
+    our own pictures.
     """
     first, columns = (
         paper.words[0],
@@ -62,7 +62,7 @@ def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, lis
     )
     head = [
         first,
-        "whose",
+        "source",
         *(
             f"{title_own_column(c, data)} (ours)" if c in paper.own else c.title
             for c in columns.values()
@@ -72,7 +72,7 @@ def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, lis
         Row(
             [
                 Cell(row[first], describe_row(paper, row)),
-                Cell("theirs", kind="text"),
+                Cell("paper", kind="text"),
                 *(Cell(row.get(name) or DASH) for name in columns),
             ],
             theirs=True,
@@ -93,13 +93,15 @@ def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, lis
             if protocol == OWN or any(cell.text != DASH for cell in cells):
                 rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
     return Table(
-        f"{paper.paper}, Table {paper.number}: {paper.about}. Their rows, then ours", head, rows
+        f"{paper.paper}, Table {paper.number}: {paper.about}. The paper's rows, then ours",
+        head,
+        rows,
     ), missing
 
 
 def describe_row(paper: PaperTable, row: Mapping[str, str]) -> str:
-    """What a paper says of a row beside its name: a thing that it has by its column, others by
-    their value.
+    """Describe a paper's row by its other columns: a `yes` by the column's name, others by
+    value.
     """
     words = []
     for name in paper.words[1:]:
@@ -111,11 +113,11 @@ def describe_row(paper: PaperTable, row: Mapping[str, str]) -> str:
 
 
 def build_paired_table(paper: PaperTable, data: Comparison) -> tuple[Table, list[Missing]]:
-    """The paper's rows with the recipe of ours that corresponds in columns of its own."""
+    """Build a table with the paper's rows and, in separate columns, our corresponding recipe."""
     words, columns = paper.words, paper.columns
     head = [
         *words,
-        *(f"{c.title} (theirs)" for c in columns.values()),
+        *(f"{c.title} (paper)" for c in columns.values()),
         "our recipe",
         *(f"{title_own_column(c, data)} (ours)" for c in paper.own),
     ]
@@ -137,12 +139,12 @@ def build_paired_table(paper: PaperTable, data: Comparison) -> tuple[Table, list
             )
         )
     grey = frozenset(range(len(words), len(words) + len(columns)))
-    title = f"{paper.paper}, Table {paper.number}: {paper.about}. Their numbers, then ours"
+    title = f"{paper.paper}, Table {paper.number}: {paper.about}. The paper's numbers, then ours"
     return Table(title, head, rows, grey), missing
 
 
 def title_own_column(column: Column, data: Comparison) -> str:
-    """The heading of a column of our own pictures, by the name of their benchmark."""
+    """Return the heading of a column of our own pictures, with the name of their benchmark."""
     return column.title.replace("own pictures", data.home.replace("_", " "))
 
 
@@ -155,8 +157,8 @@ def make_cell(
     run: str,
     missing: list[Missing],
 ) -> Cell:
-    """Our number for a column; what a recipe has not been run on, by its own protocol, is noted in
-    `missing`.
+    """Return our number for a column; adds to `missing` what the recipe was not run on by its own
+    protocol.
     """
     if column.benchmark is None:
         return Cell(DASH)
@@ -165,9 +167,9 @@ def make_cell(
     )
     if result is None:
         if column.benchmark == HOME and data.has_no_masks:
-            return Cell("no masks", kind="absent")  # no command would fill it
+            return Cell("no masks", kind="absent")  # no command can fill it
         if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
-            return Cell(DASH)  # no command that is shown here would fill it
+            return Cell(DASH)  # none of the listed commands fills it
         missing.append(Missing(recipe, column.benchmark))
         return Cell(NOT_RUN, kind="absent")
     if column.score == "gain":
@@ -178,7 +180,7 @@ def make_cell(
 
 
 def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterable[Column]) -> Cell:
-    """The mean over a paper's benchmarks, if a recipe was scored on every one of them."""
+    """Return the mean over a paper's benchmarks, if the recipe was scored on all of them."""
     names = [column.benchmark for column in columns if column.benchmark]
     results = [data.of(recipe, name, protocol) for name in names]
     scores = [result.scores["miou"] for result in results if result and "miou" in result.scores]
@@ -191,7 +193,8 @@ def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterabl
 
 def list_commands(missing: Iterable[Missing]) -> str:
     """Lines for a terminal, each once: first what trains, then what scores on published
-    benchmarks."""
+    benchmarks.
+    """
     missing = list(dict.fromkeys(missing))
     trained: dict[str, list[str]] = {}
     scored: dict[str, list[str]] = {}

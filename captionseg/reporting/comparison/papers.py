@@ -1,6 +1,4 @@
-"""The tables of the papers, digit by digit (published/*.csv), and which of our recipes stand beside
-them.
-"""
+"""The papers' tables, digit by digit (published/*.csv), and our recipes that correspond to them."""
 
 from __future__ import annotations
 
@@ -11,17 +9,17 @@ from importlib import resources
 from typing import NamedTuple
 
 HOME = ""
-"""In place of a benchmark: the run's own test pictures."""
+"""Stands for the run's own test pictures as a benchmark."""
 OF_CLASS = "class: "
-"""Begins the name of a score that is of a single class."""
+"""Prefix of the score of a single class."""
 
 
 class Column(NamedTuple):
-    """Where the numbers of a column are found among ours.
+    """A column, and which of our numbers belong in it.
 
     Attributes:
         title: heading.
-        benchmark: HOME, a name of `captionseg evaluate`, or None where we have nothing of the kind.
+        benchmark: HOME, a benchmark of `captionseg evaluate`, or None if we have no such number.
         score: its name in `scores`, or OF_CLASS and a class.
     """
 
@@ -67,26 +65,26 @@ COLUMNS = {
         for part in ("head", "body", "foot", "tail")
     },
 }
-"""Columns of the files that hold numbers; all others are words about a row."""
+"""Columns with numbers; all others describe the row."""
 
 OWN_MIOU = Column("own pictures", HOME)
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of a paper and our side of it.
+    """A paper's table and our numbers for it.
 
     Attributes:
-        file: in published/, without suffix.
-        paper: short name.
-        number: of the table.
+        file: name in published/, without suffix.
+        paper: short name of the paper.
+        number: number of the table.
         about: what it shows.
-        metric: that its numbers are.
-        own: columns of our own pictures, beside the paper's.
-        recipes: ours that correspond; in `pairs` one for each row, in their order.
-        pairs: whether ours stand in the paper's rows, as for an ablation, not below them.
-        run: the experiment whose results come first.
-        notes: of the paper and of the transcription.
+        metric: the metric of its numbers.
+        own: additional columns for our own pictures.
+        recipes: our corresponding recipes; with `pairs` one per row, in order.
+        pairs: whether our numbers are in the paper's rows, as in an ablation, or below them.
+        run: the experiment whose results are preferred.
+        notes: notes on the paper and its transcription.
     """
 
     file: str
@@ -102,7 +100,7 @@ class PaperTable:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The paper's rows, as they are printed."""
+        """The paper's rows, as printed."""
         source = (
             resources.files("captionseg.reporting.comparison") / "published" / f"{self.file}.csv"
         )
@@ -110,17 +108,17 @@ class PaperTable:
 
     @property
     def words(self) -> list[str]:
-        """Columns that describe a row."""
+        """Names of the columns that describe a row."""
         return [name for name in self.rows[0] if name not in COLUMNS]
 
     @property
     def columns(self) -> dict[str, Column]:
-        """Columns of numbers."""
+        """The columns with numbers, by name."""
         return {name: COLUMNS[name] for name in self.rows[0] if name in COLUMNS}
 
 
 _GROUPS = ("nouns-groupvit", "cocu-groupvit", "nouns-mil", "cocu-mil")
-_DAGGER = "† is the authors' own training of GroupViT."
+_DAGGER = "† is GroupViT as trained by the paper's authors."
 _LOSSES = (
     "entities_contrast-ovsegmentor",
     "entities_completion-ovsegmentor",
@@ -150,8 +148,8 @@ TABLES = (
         _GROUPS,
         notes=(
             _DAGGER,
-            "C12* is half of C12; the paper gives the gain of 34.1 over 32.9 there as 1.4. Ours "
-            "learn from the pictures of the run, which is one size of data.",
+            "C12* is half of C12; there the paper gives the gain of 34.1 over 32.9 as 1.4. Our "
+            "recipes are trained on the run's own pictures, so on one data size only.",
         ),
     ),
     PaperTable(
@@ -182,7 +180,7 @@ TABLES = (
         "comparison with existing methods",
         ("nouns-groupvit", "entities-ovsegmentor", "cocu-ovsegmentor"),
         notes=(
-            "* was trained by the authors of OVSegmentor. † is of 133 classes, all others of 80. "
+            "* was trained by the authors of OVSegmentor. † has 133 classes, all others have 80. "
             "Rows that are not zero-shot were fine-tuned on the data set.",
         ),
     ),
@@ -198,10 +196,10 @@ TABLES = (
             Column("own pictures, unseen", HOME, "miou_unseen"),
         ),
         notes=(
-            "Seen are classes that the texts of training name: on our pictures all but very few "
-            "(for nouns-mil and cocu-mil all but toucan), so that our unseen column is of single "
-            "classes. ? could not be read in our copy of the paper. Of published benchmarks our "
-            "evaluation does not tell the two apart.",
+            "Seen classes are those that training texts name: on our pictures nearly all (for "
+            "nouns-mil and cocu-mil all but toucan), so our unseen column covers single classes. "
+            "? is illegible in our copy of the paper. Our evaluation does not separate seen and "
+            "unseen classes on published benchmarks.",
         ),
     ),
     PaperTable(
@@ -227,8 +225,8 @@ TABLES = (
         "open-vocabulary semantic segmentation",
         _USES,
         notes=(
-            "† all segments with texts of COCO's pictures, those from annotations of Visual "
-            "Genome too.",
+            "† includes all segments with texts of COCO's pictures, also those from annotations of "
+            "Visual Genome.",
         ),
     ),
     PaperTable(
@@ -243,7 +241,7 @@ TABLES = (
             Column("mAP at .5", HOME, "mask_map_50"),
             Column("mAP at .75", HOME, "mask_map_75"),
         ),
-        notes=("Ours are masks of whole things, not of parts.",),
+        notes=("Our numbers are for masks of whole things, not of parts.",),
     ),
 )
 
@@ -256,7 +254,7 @@ EXPERIMENTS = {
     "ovsegmentor_losses": _LOSSES[:3],
     "code_parts": _CODES[:3],
 }
-"""Files of experiments/, and those of their recipes that stand above."""
+"""Experiment -> its recipes that occur in the tables above."""
 COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("nouns-mil", "cocu-mil", "cocu_calibrated-mil"), "dvc repro"),
     **{
@@ -265,5 +263,5 @@ COMMANDS: Mapping[str, str] = {
         for recipe in recipes
     },
 }
-"""What scores each of the recipes above on the run's own pictures."""
+"""Recipe -> the command that scores it on the run's own pictures."""
 EVALUATE = "captionseg evaluate --recipe {} --benchmark {} --root /data"

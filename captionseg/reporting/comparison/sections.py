@@ -1,4 +1,4 @@
-"""The sections of the comparison that are about our own runs."""
+"""The sections of the comparison on our own runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from captionseg.reporting.comparison.document import Block, Cell, Code, Row, Tab
 from captionseg.reporting.comparison.inputs import OWN, Curves, Difference, Result, Run
 from captionseg.reporting.rendering import DASH, format_number
 
-SHOWN = 5  # best and worst classes of a recipe
-LAST = 0.1  # share of the steps whose mean loss is the last loss
+SHOWN = 5  # number of best and of worst classes per recipe
+LAST = 0.1  # the last loss is the mean over this share of the steps
 EXTRA = {
     "acc1": "acc@1",
     "acc5": "acc@5",
@@ -29,7 +29,7 @@ EXTRA = {
 
 
 def describe_comparison(data: Comparison) -> tuple[Text, Text]:
-    """What was compared on what: in a sentence, and how."""
+    """Describe the compared recipes and data in one sentence, and the method in a paragraph."""
     default, home = data.runs[0], data.home.replace("_", " ")
     scored = [r for r in data.results if "miou" in r.scores]
     seeds = sorted({len(r.seeds) for r in scored if r.seeds})
@@ -48,17 +48,17 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
     )
     first = [
         f"{len(names)} recipe{'s' * (len(names) != 1)}, trained on {count} "
-        f"({home}{_digest(data)}) and never on a mask",
+        f"({home}{_digest(data)}) without masks",
         f", each with {_span(seeds)} seeds" if seeds else "",
         ", not scored: no picture of the test split has a mask" if data.has_no_masks else scored_on,
         f" and on {', '.join(benchmarks)}" if benchmarks else "",
-        "; with the papers' tables beside them.",
+        "; next to the papers' tables.",
     ]
     more = [
-        f"Experiments beside the default run: {', '.join(experiments)}."
+        f"Experiments besides the default run: {', '.join(experiments)}."
         if experiments
-        else "No experiment of these data was kept beside the default run.",
-        " Of other data, and therefore left out: "
+        else "No experiment on these data was kept besides the default run.",
+        " Left out, because they use other data: "
         f"{', '.join(f'{r.name} ({r.data.name})' for r in data.others)}."
         if data.others
         else "",
@@ -84,8 +84,8 @@ def _describe_scores(protocols: Sequence[str]) -> Iterator[str]:
 
 
 def _digest(data: Comparison) -> str:
-    found = data.runs[0].data.digest
-    return f", digest {found}" if found else ""
+    digest = data.runs[0].data.digest
+    return f", digest {digest}" if digest else ""
 
 
 def _span(values: Sequence[int]) -> str:
@@ -97,7 +97,7 @@ def _span(values: Sequence[int]) -> str:
 
 
 def build_scores(data: Comparison) -> list[Block]:
-    """A table for each run, and one of scores other than mIoU."""
+    """Build a table for each run, and one of scores other than mIoU."""
     out: list[Block] = []
     trained = ", ".join(data.runs[0].trained) or "none"
     for run in data.runs:
@@ -118,7 +118,7 @@ def build_scores(data: Comparison) -> list[Block]:
             ]
             out.append(Table(title, HEAD, rows))
         elif run.name:
-            out.append(Text((f"{title} Nothing but what the default run has.",)))
+            out.append(Text((f"{title} Its results equal those of the default run.",)))
         elif data.has_no_masks:
             out.append(
                 Text(
@@ -134,10 +134,10 @@ def build_scores(data: Comparison) -> list[Block]:
         out.append(
             Text(
                 (
-                    "mIoU with its 95 % interval, % throughout. Differences are in points of "
-                    "mIoU, with the 95 % interval of a bootstrap of the same test pictures for "
-                    "both and the share of its data sets in which the recipe is ahead. Bold: the "
-                    "highest of a table's benchmark and protocol.",
+                    "mIoU with its 95 % interval; all values in %. Differences are in points of "
+                    "mIoU, with the 95 % interval of a paired bootstrap over test pictures and "
+                    "the share of samples in which the recipe is better. Bold: the highest mIoU "
+                    "of each benchmark and protocol in a table.",
                 ),
                 small=True,
             )
@@ -186,15 +186,15 @@ def _row(data: Comparison, run: Run, result: Result, best: bool) -> Row:
     )
 
 
-def format_gain(found: Difference | None) -> Cell:
-    """A difference with its sign and interval."""
-    if found is None:
+def format_gain(gain: Difference | None) -> Cell:
+    """Format a difference with its sign and interval."""
+    if gain is None:
         return Cell(DASH)
-    return Cell(format_signed(found.value), found.more, "up" if found.value >= 0 else "down")
+    return Cell(format_signed(gain.value), gain.more, "up" if gain.value >= 0 else "down")
 
 
 def describe_protocol(protocol: Mapping[str, Any]) -> str:
-    """A protocol in a few words, whatever keys an evaluation wrote."""
+    """Describe a protocol in a few words, from the keys that its evaluation wrote."""
     words = []
     for key in ("prompts", "refine", "masks", "classes"):
         if protocol.get(key) not in (None, "", "none", "regions"):
@@ -207,15 +207,15 @@ def describe_protocol(protocol: Mapping[str, Any]) -> str:
             "windows " + ", ".join(str(windows.get(k)) for k in ("short_side", "crop", "stride"))
         )
     if skipped := protocol.get("skipped"):
-        words.append("not done: " + "; ".join(str(line).split(":")[0] for line in skipped))
+        words.append("skipped: " + "; ".join(str(line).split(":")[0] for line in skipped))
     return ", ".join(words)
 
 
 def _others(data: Comparison) -> Iterator[Block]:
-    """Accuracy of classification and precision of masks, where there are any."""
-    found = [r for r in data.results if set(EXTRA) & set(r.scores)]
-    names = [name for name in EXTRA if any(name in r.scores for r in found)]
-    if found:
+    """Build a table of classification accuracy and mask precision, if there are any."""
+    results = [r for r in data.results if set(EXTRA) & set(r.scores)]
+    names = [name for name in EXTRA if any(name in r.scores for r in results)]
+    if results:
         head = ("recipe", "benchmark", "protocol", *(EXTRA[n] for n in names))
         yield Table(
             "Classification, parts and masks: scores other than mIoU",
@@ -229,7 +229,7 @@ def _others(data: Comparison) -> Iterator[Block]:
                         *(Cell(format_number(r.scores.get(n)), r.interval(n)) for n in names),
                     ]
                 )
-                for r in found
+                for r in results
             ],
         )
 
@@ -239,14 +239,12 @@ def _others(data: Comparison) -> Iterator[Block]:
 
 
 def build_classes(data: Comparison) -> list[Block]:
-    """The best and the worst classes of every recipe, by its own protocol, in whatever a benchmark
-    measures.
-    """
-    found = [r for r in data.results if r.per_class and r.protocol == OWN]
-    if not found:
-        return [Text(("No IoU by class was kept.",))]
+    """Build a table of the best and worst classes of every recipe by its own protocol."""
+    results = [r for r in data.results if r.per_class and r.protocol == OWN]
+    if not results:
+        return [Text(("No scores of single classes were kept.",))]
     rows = []
-    for result in found:
+    for result in results:
         order = sorted(result.per_class.items(), key=lambda pair: (-pair[1], pair[0]))
         zero = sum(value < 1 for _, value in order)
         rows.append(
@@ -262,7 +260,7 @@ def build_classes(data: Comparison) -> list[Block]:
         )
     head = ("recipe", "benchmark", f"{SHOWN} best", f"{SHOWN} worst, worst first", "below 1 %")
     return [
-        Table("Single classes, mean over seeds: IoU, or what else a benchmark measures", head, rows)
+        Table("Single classes, mean over seeds: IoU, or the benchmark's own measure", head, rows)
     ]
 
 
@@ -275,8 +273,8 @@ def _list_scores(rows: Iterable[tuple[str, float]]) -> str:
 
 
 def select_curves(data: Comparison, run: Run) -> Curves:
-    """Of the recipes of a run that are no controls; of an experiment's those whose model has curves
-    that are new.
+    """Select the curves of a run's recipes without controls; for an experiment only those of models
+    with curves that the default run does not have.
     """
     default = {} if run is data.runs[0] else data.runs[0].curves
     known = {name: seeds for name, seeds in run.curves.items() if name in run.recipes}
@@ -291,7 +289,7 @@ def select_curves(data: Comparison, run: Run) -> Curves:
 
 
 def build_convergence(run: Run, curves: Curves) -> Table:
-    """Losses, tune mIoU, and how soon a recipe is where its baseline ends."""
+    """Build a table of losses, tune mIoU, and the steps a recipe takes to match its baseline."""
     rows = []
     for name, seeds in curves.items():
         steps, tuned = _mean(seeds, "loss"), _mean(seeds, "tune_miou")
@@ -323,7 +321,7 @@ def build_convergence(run: Run, curves: Curves) -> Table:
         "last loss",
         "first tune mIoU",
         "last tune mIoU",
-        "steps until its baseline's last",
+        "steps to its baseline's last tune mIoU",
     )
     return Table(f"Experiment {run.name}" if run.name else "The default run", head, rows)
 
@@ -331,7 +329,7 @@ def build_convergence(run: Run, curves: Curves) -> Table:
 def _mean(
     seeds: Mapping[int, Sequence[tuple[int, str, float]]], name: str
 ) -> list[tuple[int, float]]:
-    """(step, mean over seeds) at steps that every seed has."""
+    """Return (step, mean over seeds) at the steps that all seeds have."""
     values = [{step: v for step, n, v in rows if n == name} for rows in seeds.values()]
     steps = sorted(set.intersection(*(set(v) for v in values))) if values else []
     return [(step, float(np.mean([v[step] for v in values]))) for step in steps]

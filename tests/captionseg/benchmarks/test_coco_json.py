@@ -89,22 +89,22 @@ def test_the_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not COCO's JSON"),
-        ("[]", "not COCO's JSON"),
-        ("[" * 100_000, "not COCO's JSON"),
+        ("", "not COCO JSON"),
+        ("[]", "not COCO JSON"),
+        ("[" * 100_000, "not COCO JSON"),
         (
             '{"images": [], "annotations": [], "categories": [{"id": 0, "name": "a"}]}',
-            "names no images",
+            "has no images",
         ),
         (
             '{"images": [{"id": 0, "file_name": "a", "height": 1, "width": 1}], "annotations": '
             '[], "categories": []}',
-            "names no categories",
+            "has no categories",
         ),
         (
             '{"images": [], "annotations": [{"image_id": 4, "category_id": 0, "segmentation": '
             '[]}], "categories": []}',
-            "not COCO's JSON",
+            "not COCO JSON",
         ),
     ],
 )

@@ -36,24 +36,23 @@ def test_sixteen_bits_and_one(tmp_path):
 def test_files_that_are_no_masks_are_one_line(tmp_path):
     mask(tmp_path / "rgb.png", RAW, "RGB")
     with pytest.raises(
-        UserError,
-        match=r"colours \(RGB\) where class numbers are expected; .* index or palette PNG",
+        UserError, match=r"expected class numbers, found colours \(RGB\); .* index or palette PNG"
     ):
         read_mask(tmp_path / "rgb.png")
     mask(tmp_path / "l.png", RAW, "L")
-    with pytest.raises(UserError, match=r"colours \(L\) .* R \+ 256 G"):
+    with pytest.raises(UserError, match=r"found colours \(L\); .* R \+ 256 G"):
         read_mask(tmp_path / "l.png", rgb=True)
     for name in ("text.png", "text.mat", "missing.png", "missing.mat"):
         if name.startswith("text"):
             (tmp_path / name).write_text("no mask at all, whatever its name says")
-        with pytest.raises(UserError, match=r"not an image|no \.mat file with LabelMap"):
+        with pytest.raises(UserError, match=r"not a readable image|not a \.mat file with LabelMap"):
             read_mask(tmp_path / name)
     savemat(tmp_path / "other.mat", {"Other": RAW})
-    with pytest.raises(UserError, match=r"no \.mat file with LabelMap"):
+    with pytest.raises(UserError, match=r"not a \.mat file with LabelMap"):
         read_mask(tmp_path / "other.mat")
     for odd in (RAW - 1, RAW + 0.5, RAW[None].repeat(2, 0), RAW + 70_000):
         savemat(tmp_path / "odd.mat", {"LabelMap": odd})
-        with pytest.raises(UserError, match="one whole number from 0 to 65535 a pixel"):
+        with pytest.raises(UserError, match="one whole number from 0 to 65535 per pixel"):
             read_mask(tmp_path / "odd.mat")
 
 
@@ -82,8 +81,8 @@ def test_the_list_of_the_split_decides_and_its_order_stays(tmp_path):
 @pytest.mark.parametrize(
     ("gone", "said"),
     [
-        ("JPEGImages/p_1.jpg", "1 of 3 pictures missing, such as of p_1; fetch"),
-        ("SegmentationClass/p_2.png", "1 of 3 masks missing, such as of p_2; fetch"),
+        ("JPEGImages/p_1.jpg", "1 of 3 pictures are missing, such as that of p_1; fetch"),
+        ("SegmentationClass/p_2.png", "1 of 3 masks are missing, such as that of p_2; fetch"),
     ],
 )
 def test_half_unpacked(tmp_path, gone, said):
@@ -127,12 +126,12 @@ def test_names_of_classes(tmp_path):
     assert OWN.classes(tmp_path) == ("dog", "tall  grass")
     assert replace(OWN, background=True).classes(tmp_path)[0] == "background"
     for data, said in (
-        (b"dog\ncat\ndog\n", "names 'dog' twice"),
-        (b"\n\n", "names no class"),
+        (b"dog\ncat\ndog\n", "'dog' occurs twice"),
+        (b"\n\n", "has no class names"),
         (b"\xff", "cannot be"),
         (b"cat\n\ndog\n", "line 2 is 'empty'"),
         (b"1: cat\n2: dog\n", "line 1 is '1: cat'"),
-        (b"0: cat\n5: dog\n", "line 2 is '5: dog'; name one class a line in the order"),
+        (b"0: cat\n5: dog\n", "line 2 is '5: dog'; expected one class per line in the order"),
     ):
         path.write_bytes(data)
         with pytest.raises(UserError, match=said):
@@ -146,5 +145,5 @@ def test_more_classes_than_a_byte_holds():
     table = OWN.labels(300)
     assert table[[0, 254, 255, 299, 300]].tolist() == [0, 254, 255, 299, -1]
     assert OWN.labels(255)[[254, 255]].tolist() == [254, OWN.ignore]
-    with pytest.raises(UserError, match="5 classes are named, 21 are expected"):
+    with pytest.raises(UserError, match="expected 21 class names, found 5"):
         VOC.labels(5)

@@ -31,11 +31,11 @@ def test_a_limit_takes_pictures_from_the_whole_split(tmp_path, world):
 
 
 def test_no_run_is_one_line(tmp_path, world):
-    with pytest.raises(UserError, match=r"ids.parquet: no such data; run `dvc repro` in "):
+    with pytest.raises(UserError, match=r"ids.parquet: does not exist; run `dvc repro` in "):
         OwnData().open(tmp_path)
     root = write_own(tmp_path, world)
-    with pytest.raises(UserError, match="holds no masks of split 'val'"):
+    with pytest.raises(UserError, match="has no masks for split 'val'"):
         OwnData(split="val").open(root)
     (root / "data" / "regions").unlink()
-    with pytest.raises(UserError, match=r"data/regions: no such data; run"):
+    with pytest.raises(UserError, match=r"data/regions: does not exist; run"):
         OwnData().open(root)

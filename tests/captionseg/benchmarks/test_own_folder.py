@@ -55,17 +55,20 @@ def test_lists_of_classes_as_people_write_them(root, text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name\ndog\ncat\n", "line 1 is 'name', a heading rather than class 0; delete it"),
-        ("name,r,g,b\ndog,1,2,3\ncat,4,5,6\n", "'dog,1,2,3' holds more than the name of a class"),
-        ("dog,0\ncat,1\ngrass,2\n", "'dog,0' holds more than the name"),
+        (
+            "name\ndog\ncat\n",
+            "line 1 is 'name', which looks like a heading, not class 0; delete it",
+        ),
+        ("name,r,g,b\ndog,1,2,3\ncat,4,5,6\n", "'dog,1,2,3' is more than a class name"),
+        ("dog,0\ncat,1\ngrass,2\n", "'dog,0' is more than a class name"),
         ("dog, cat, grass", "all names are on one line"),
-        ('["dog", "cat"]', "holds more than the name"),
-        ("- dog\n- cat\n- grass\n", "'- dog' holds more"),
+        ('["dog", "cat"]', "is more than a class name"),
+        ("- dog\n- cat\n- grass\n", "'- dog' is more"),
         ("1,dog\n2,cat\n3,grass\n", "in the order of their numbers, from 0"),
         ("0,dog\n2,cat\n1,grass\n", "in the order of their numbers"),
         ("Dog\ndog\ncat\n", "twice"),
-        ("d\0o\0g\0\nc\0a\0t\0\n", "holds more than the name"),
-        ("# ignore: sky\ndog\ncat\n", "no list of values of masks"),
+        ("d\0o\0g\0\nc\0a\0t\0\n", "is more than a class name"),
+        ("# ignore: sky\ndog\ncat\n", "not a list of mask values"),
     ],
 )
 def test_lists_that_would_shift_numbers_are_refused(root, text, said):
@@ -89,8 +92,8 @@ def test_the_background_however_it_is_spelt(root, spelt):
 def test_a_background_that_is_not_the_first_and_classes_that_mean_none_are_said(root):
     (root / "classes.txt").write_text("Unlabeled\ncat\nBackground\n")
     assert FolderBenchmark.open(OWN, root).remarks == (
-        "background is not the first class: it is prompted like any other word",
-        "Unlabeled: scored like any other class; --ignore leaves the pixels of a number out",
+        "background is not the first class, so it is prompted like any other word",
+        "Unlabeled: scored like any other class; use --ignore to ignore pixels with its value",
     )
 
 
@@ -102,7 +105,7 @@ def test_masks_in_capital_letters_and_names_composed_in_another_way(tmp_path):
     found = FolderBenchmark.open(OWN, tmp_path)
     assert ([item.uid for item in found.items], found.remarks) == (["p_0", "\u00e9"], ())
     mask(tmp_path / "masks/p_0.png", RAW)
-    with pytest.raises(UserError, match=r"p_0\.png: beside p_0\.PNG; leave one file of that name"):
+    with pytest.raises(UserError, match=r"p_0\.png: same name as p_0\.PNG; remove one of them"):
         FolderBenchmark.open(OWN, tmp_path)
 
 
@@ -119,30 +122,32 @@ def test_values_that_count_nowhere_can_be_named(root, how):
     assert (truths[0] == np.array([found.ignore, 0, 1])[RAW]).all()
     assert (truths[1] == found.ignore).all()
     assert found.remarks == (
-        f"{'dog' if how == 'argument' else 'void'}: left out, as pixels of that number count "
-        "nowhere",
-        "55.6 % of pixels count nowhere (value 0, 7)",
-        "1 of 3 masks have no pixel that counts, such as p_1.png",
+        f"{'dog' if how == 'argument' else 'void'}: not scored, because pixels with its value are "
+        "ignored",
+        "55.6 % of pixels are ignored (value 0, 7)",
+        "1 of 3 masks have only ignored pixels, such as p_1.png",
     )
 
 
 def test_255_is_no_longer_left_out_where_another_value_is_named(root):
     mask(root / "masks/p_1.png", np.full_like(RAW, 255))
     with pytest.raises(
-        UserError,
-        match=r"p_1\.png: holds the value 255, .* --ignore names values that count nowhere",
+        UserError, match=r"p_1\.png: value 255 is not one of .* use --ignore for values to ignore"
     ):
         open_benchmark(OWN, root, ignore="0")
 
 
 @pytest.mark.parametrize("text", ["", "sky", "-1", "65536", "0;1", "1.5", "²"])
 def test_what_is_no_list_of_values(text):
-    with pytest.raises(UserError, match=r"--ignore: .*no list of values"):
+    with pytest.raises(UserError, match=r"--ignore: .*not a list of mask values"):
         parse_values(text, "--ignore")
 
 
 def test_what_masks_of_published_benchmarks_mean_is_not_for_users_to_say(tmp_path):
-    with pytest.raises(UserError, match="--ignore: what Pascal VOC 2012's masks mean is published"):
+    with pytest.raises(
+        UserError,
+        match="--ignore: only for --benchmark folder; the mask values of Pascal VOC 2012 are fixed",
+    ):
         open_benchmark(PUBLISHED["voc"], tmp_path, ignore="0")
 
 
@@ -159,9 +164,8 @@ def test_what_a_score_leaves_out_is_said(root):
     assert FolderBenchmark.open(OWN, root).remarks == (
         "1 picture without a mask: not scored, such as lonely.jpg",
         "1 file passed over, such as masks/readme.txt",
-        "33.3 % of pixels count nowhere (value 255)",
-        "2 of 4 classes are in no mask: grass, bear; where one is predicted, it counts as 0 in "
-        "mIoU",
+        "33.3 % of pixels are ignored (value 255)",
+        "2 of 4 classes are in no mask: grass, bear; if one is predicted, it counts as 0 in mIoU",
     )
 
 
@@ -171,23 +175,21 @@ def test_masks_of_black_and_white(root):
         mask(root / f"masks/p_{number}.png", np.where(RAW == 1, 255, 0), "L")
     (root / "classes.txt").write_text("background\ndog\n")
     assert FolderBenchmark.open(OWN, root).remarks[-1] == (
-        "masks hold 0 and 255 alone, and 255 counts nowhere: where it means a class, write its "
-        "number"
+        "masks contain only 0 and 255, and 255 is ignored; if it means a class, use the class "
+        "number instead"
     )
     for number in range(3):
         mask(root / f"masks/p_{number}.png", np.full_like(RAW, 255), "L")
-    with pytest.raises(UserError, match="no pixel counts, all masks hold nothing but 255"):
+    with pytest.raises(UserError, match="all masks contain only 255, which is ignored"):
         FolderBenchmark.open(OWN, root)
 
 
 def test_colours_and_pictures_without_partners_are_refused(root):
     Image.fromarray(np.zeros((6, 12, 3), np.uint8)).save(root / "masks/p_0.png")
-    with pytest.raises(
-        UserError, match=r"p_0\.png: colours \(RGB\) where class numbers are expected"
-    ):
+    with pytest.raises(UserError, match=r"p_0\.png: expected class numbers, found colours \(RGB\)"):
         FolderBenchmark.open(OWN, root)
     (root / "images/p_0.webp").unlink()
-    with pytest.raises(UserError, match="1 of 3 pictures missing, such as of p_0"):
+    with pytest.raises(UserError, match="1 of 3 pictures are missing, such as that of p_0"):
         FolderBenchmark.open(OWN, root)
 
 
@@ -230,9 +232,9 @@ def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypat
         == 0
     )
     lines = [
-        "dog: left out, as pixels of that number count nowhere",
-        "33.3 % of pixels count nowhere (value 0)",
-        "1 of 3 classes are in no mask: bear; where one is predicted, it counts as 0 in mIoU",
+        "dog: not scored, because pixels with its value are ignored",
+        "33.3 % of pixels are ignored (value 0)",
+        "1 of 3 classes are in no mask: bear; if one is predicted, it counts as 0 in mIoU",
     ]
     assert capsys.readouterr().err.splitlines()[:3] == [f"note: {line}" for line in lines]
     assert json.loads(out.read_text())["remarks"] == lines

@@ -105,7 +105,7 @@ def test_without_a_truth_nothing_is_scored(folders, model, caplog):
     found = evaluate(model, folders, params, seed=0)
     assert found.result == {"scores": {}, "per_class": {}, "seeds": {}}
     assert found.areas.shape == (0, 2, 3, 0)
-    assert "holds no masks of split 'val': nothing is scored" in caplog.text
+    assert "no masks for split 'val', so nothing is scored" in caplog.text
 
 
 def test_a_model_without_seeds_is_one_line(folders, tmp_path):

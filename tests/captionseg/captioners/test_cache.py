@@ -232,9 +232,11 @@ def test_text_that_is_no_text_is_written(pairs, tmp_path):
 
 
 def test_no_caption_at_all(pairs, tmp_path):
-    with pytest.raises(UserError, match="none of 11 pictures got one: 11 x empty answer"):
+    with pytest.raises(UserError, match="no caption for any of 11 pictures: 11 x empty answer"):
         caption(pairs, Counting(lambda given: ""), tmp_path)
-    with pytest.raises(UserError, match="none of 0 pictures got one: no such pictures"):
+    with pytest.raises(
+        UserError, match="no caption for any of 0 pictures: there are no such pictures"
+    ):
         caption(pairs, Counting(), tmp_path, uids=[])
 
 
@@ -251,7 +253,7 @@ def test_a_captioner_that_never_works_is_not_asked_for_ever(tmp_path):
         raise CaptionError("HTTP 400: no")
 
     with pytest.raises(
-        UserError, match=f"{HOPELESS} pictures in a row failed, .* so: HTTP 400: no; mend"
+        UserError, match=f"{HOPELESS} pictures in a row failed, .* with: HTTP 400: no; fix"
     ):
         caption(tmp_path / "pairs", Counting(answer, batch=1), tmp_path / "out")
     assert len(asked) == HOPELESS
@@ -297,7 +299,9 @@ def test_a_file_of_captions_that_lacks_some(pairs, tmp_path):
 def test_a_file_of_captions_of_other_pictures(pairs, tmp_path):
     pq.write_table(pa.table({"uid": ["a"], "caption": ["a dog"]}), tmp_path / "c.parquet")
     captioner = PrecomputedParams(str(tmp_path / "c.parquet")).build()
-    with pytest.raises(UserError, match="none of 11 pictures got one: 11 x no caption in the file"):
+    with pytest.raises(
+        UserError, match="no caption for any of 11 pictures: 11 x no caption in the file"
+    ):
         caption(pairs, captioner, tmp_path / "out")
 
 

@@ -182,11 +182,11 @@ def broken(checkpoint, tmp_path, case):
     ("case", "message"),
     [
         ("pickle", "no config.json with"),
-        ("weights", "no chat model"),
-        ("text", "no chat model"),
-        ("code", "no chat model"),
+        ("weights", "not a chat model"),
+        ("text", "not a chat model"),
+        ("code", "not a chat model"),
         ("template", "no chat template"),
-        ("nan", "tensor .* holds NaN"),
+        ("nan", "tensor .* contains NaN"),
         ("lost", "1 tensors are missing"),
     ],
 )

@@ -44,7 +44,8 @@ def test_without_a_captioner_there_is_a_sign_and_nothing_else(pairs, tmp_path):
     }
     assert Captions.load(tmp_path / "captions").rows("00000") is None
     with pytest.raises(
-        UserError, match=r"caption.captioner: none is chosen; take one of chat, server, precomputed"
+        UserError,
+        match=r"caption.captioner: none is chosen; choose one of chat, server, precomputed",
     ):
         CaptionParams().build()
 
@@ -75,7 +76,7 @@ def test_pictures_of_the_split_are_captioned_and_the_sign_says_how_it_went(pairs
     assert [row["generated"] for row in rows.values()] == ["a dog 0.", "a dog 1.", "a dog 2.", None]
     assert [row["status"] for row in rows.values()] == ["success"] * 3 + ["missing"]
     assert Captions.load(tmp_path / "captions").rows("00001") == {}  # of another split
-    with pytest.raises(UserError, match="none of 2 pictures got one"):
+    with pytest.raises(UserError, match="no caption for any of 2 pictures"):
         write_captions(
             pairs, precomputed(pairs, tmp_path / "c.parquet", split="tune"), tmp_path / "captions"
         )

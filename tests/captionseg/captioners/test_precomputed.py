@@ -66,9 +66,9 @@ def test_other_content_has_another_key(tmp_path):
     [
         ({"uid": ["a", "b", "a"], "caption": ["x"] * 3}, "several rows for uid a"),
         ({"uid": ["a", None], "caption": ["x"] * 2}, "1 rows without uid"),
-        ({"image": ["a"], "caption": ["x"]}, "has columns image, caption; wanted are uid or url"),
+        ({"image": ["a"], "caption": ["x"]}, "has columns image, caption; expected uid or url"),
         ({"uid": ["a"], "text": ["x"]}, "'caption' \\(precomputed.column\\)"),
-        ({"uid": ["a"], "caption": [["x"]]}, "no parquet file of captions"),
+        ({"uid": ["a"], "caption": [["x"]]}, "not a parquet file of captions"),
     ],
 )
 def test_files_that_will_not_do(tmp_path, columns, message):
@@ -80,7 +80,7 @@ def test_files_that_will_not_do(tmp_path, columns, message):
 def test_no_file_and_no_parquet(tmp_path):
     (tmp_path / "c.parquet").write_text("uid,caption\n")
     for file, message in (
-        (str(tmp_path / "c.parquet"), "no parquet file"),
+        (str(tmp_path / "c.parquet"), "not a parquet file"),
         ("no.parquet", "no file"),
         ("", "no file"),
     ):

@@ -246,8 +246,8 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(server, monk
     ("changes", "message"),
     [
         ({"model": ""}, "server.model"),
-        ({"url": "file:///etc/passwd"}, "no address"),
-        ({"url": "127.0.0.1:8000"}, "no address"),
+        ({"url": "file:///etc/passwd"}, "not a URL"),
+        ({"url": "127.0.0.1:8000"}, "not a URL"),
         ({"url": "http://example.org/v1"}, "another machine.*server.remote"),
         ({"url": "http://127.0.0.1.example.org/v1"}, "another machine"),
         ({"url": "http://127.0.0.1@10.0.0.1/v1"}, "another machine"),

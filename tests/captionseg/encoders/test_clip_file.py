@@ -175,7 +175,7 @@ def test_a_file_that_says_nothing_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(state_of(random_model(True)), path)
     refused(
-        "QuickGELU .* or GELU .*take twin-quickgelu, or twin with index.open_clip.activation: gelu",
+        "QuickGELU .* or GELU .*use twin-quickgelu, or twin with index.open_clip.activation: gelu",
         path,
     )
     for more, quick in (
@@ -192,7 +192,7 @@ def test_a_choice_against_the_file_is_obeyed_and_said(tmp_path, caplog):
     encoder = build(path, activation="gelu")
     assert not isinstance(encoder.model.visual.transformer.resblocks[0].mlp.gelu, QuickGELU)
     assert (
-        "taken with GELU, as index.open_clip.activation asks, though it is a file of OpenAI's"
+        "using GELU because of index.open_clip.activation, although the format of OpenAI's files"
         in caplog.text
     )
 
@@ -205,7 +205,7 @@ def test_contradictions_are_one_line(tmp_path):
     )
     config = {"model_cfg": TINY | {"quick_gelu": True}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    refused("open_clip_config.json says QuickGELU, its metadata, hidden_act says GELU", path)
+    refused("open_clip_config.json says QuickGELU, but its metadata, hidden_act says GELU", path)
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ def test_contradictions_are_one_line(tmp_path):
         (
             "config.json",
             HF | {"text_config": {"num_attention_heads": 2, "hidden_act": "gelu_new"}},
-            "hidden_act gelu_new",
+            "hidden_act is gelu_new",
         ),
         (
             "config.json",
             HF | {"text_config": {}},
-            "text_config.num_attention_heads: 8, but the model .* has 2",
+            "text_config.num_attention_heads: 8, but the chosen model has 2",
         ),
         (
             "config.json",

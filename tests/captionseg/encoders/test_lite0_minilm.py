@@ -92,7 +92,7 @@ def test_the_whole_picture_is_seen_whatever_its_shape():
 def test_weights_that_do_not_fit_are_one_line(monkeypatch, tmp_path):
     torch.save({"conv": torch.zeros(3)}, tmp_path / "weights.pth")
     monkeypatch.setattr(lite0_minilm, "find_package_file", lambda *_: tmp_path / "weights.pth")
-    with pytest.raises(UserError, match="not the EfficientNet-Lite0 weights"):
+    with pytest.raises(UserError, match="not the expected EfficientNet-Lite0 weights"):
         load_image_tower()
 
 

@@ -102,7 +102,7 @@ def test_a_resnet_has_no_tokens(tmp_path):
     open_clip.add_model_config(tmp_path)
     torch.save(open_clip.create_model("tiny-resnet-tokens").state_dict(), made[1])
     refused(
-        "open_clip.dense: tiny-resnet-tokens is no ViT, so it has no tokens; take joint",
+        "open_clip.dense: tiny-resnet-tokens is not a ViT, so it has no tokens; use joint",
         model="tiny-resnet-tokens",
         pretrained=str(made[1]),
         dense="tokens",
@@ -116,7 +116,7 @@ def test_a_tower_without_dense_features_is_one_line(tmp_path):
     open_clip.add_model_config(tmp_path)
     torch.save(open_clip.create_model("tiny-timm").state_dict(), tmp_path / "weights.pt")
     refused(
-        "tiny-timm has no dense features in its joint space; take a ViT",
+        "tiny-timm has no dense features in its joint space; use a ViT",
         model="tiny-timm",
         pretrained=str(tmp_path / "weights.pt"),
     )

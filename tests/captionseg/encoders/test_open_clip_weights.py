@@ -108,7 +108,8 @@ def test_a_tag_that_cannot_be_downloaded_is_one_line(monkeypatch):
 
     monkeypatch.setattr(open_clip, "download_pretrained", fail)
     with pytest.raises(
-        UserError, match="ViT-B-16, openai, cannot be downloaded: no network; give the path"
+        UserError,
+        match="cannot download the weights of ViT-B-16, openai: no network; give the path",
     ):
         open_clip_weights.load(OpenClipParams("ViT-B-16", "openai"))
 
@@ -117,10 +118,10 @@ def test_positions_are_resized_only_when_asked_for(tmp_path):
     large = TINY | {"vision_cfg": TINY["vision_cfg"] | {"image_size": 48}}
     path = tmp_path / "quickgelu.safetensors"
     save_file(state_of(open_clip.CLIP(**large)), path)
-    refused("of pictures of 48 pixels, but twin is of 32; .*index.open_clip.size: 48", path)
+    refused("for pictures of 48 pixels, but twin takes 32; .*index.open_clip.size: 48", path)
     assert build(path, size=48).size == 48
     assert build(path, size=64).model.visual.grid_size == (8, 8)
-    refused("size: 50 is no multiple of 8 pixels, a patch of twin", path, size=50)
+    refused("size: 50 is not a multiple of 8, the patch size of twin", path, size=50)
 
 
 def test_texts_of_another_length_are_refused(tmp_path):

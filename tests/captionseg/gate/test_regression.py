@@ -79,9 +79,9 @@ def test_a_star_is_one_name():
 
 def test_a_recipe_that_is_gone_is_a_miss_unless_the_params_dropped_it():
     change = only(metrics(), metrics(cocu_mil=30.0))
-    assert (change.outcome, change.remark) == ("MISS", "gone, and params.yaml still asks for it")
+    assert (change.outcome, change.remark) == ("MISS", "missing, but still in params.yaml")
     change = only(metrics(), metrics(other_mil=30.0))
-    assert (change.outcome, change.remark) == ("NOTE", "gone from params.yaml too")
+    assert (change.outcome, change.remark) == ("NOTE", "removed from params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_new_numbers_and_idle_patterns_are_notes():
     assert (idle.outcome, idle.keys, idle.remark) == (
         "NOTE",
         ("recipes.*.*.miuo",),
-        "fits no number",
+        "matches no number",
     )
 
 

@@ -55,7 +55,7 @@ def test_a_branch_is_compared_with_where_it_left_main(root):
     commit(root, "4")
     git(root, "checkout", "-q", "work")
     found = find_base(root, None, ["m.json"])
-    assert (found.commit, found.about) == (fork, "where this left main")
+    assert (found.commit, found.about) == (fork, "where this branch left main")
     assert read_committed(root, found.commit, "m.json") == "2"
     assert read_committed(root, found.commit, "none.json") is None
 
@@ -84,7 +84,9 @@ def test_there_may_be_none(tmp_path):
 def test_what_is_asked_for_is_taken_as_it_is(root):
     git(root, "tag", "v1", "HEAD~1")
     assert find_base(root, "v1") == repository.Base(git(root, "rev-parse", "HEAD~1"), "v1")
-    with pytest.raises(UserError, match=r"^--base nobody: no such commit here; `git fetch origin`"):
+    with pytest.raises(
+        UserError, match=r"^--base nobody: no such commit here; run `git fetch origin`"
+    ):
         find_base(root, "nobody")
     with pytest.raises(UserError, match=r"^--base --all: no such commit"):
         find_base(root, "--all")
@@ -94,7 +96,9 @@ def test_a_shallow_clone_says_how_to_get_the_rest(root, tmp_path):
     old = git(root, "rev-parse", "HEAD~1")
     git(tmp_path, "clone", "-q", "--depth", "1", root.as_uri(), "shallow")
     for asked in (old, None):
-        with pytest.raises(UserError, match=r"not in this shallow clone; `git fetch --unshallow`"):
+        with pytest.raises(
+            UserError, match=r"not in this shallow clone; run `git fetch --unshallow`"
+        ):
             find_base(tmp_path / "shallow", asked)
 
 
@@ -104,7 +108,7 @@ def test_without_repository_or_git_it_is_one_line(tmp_path, monkeypatch):
         find_base(tmp_path, None)
     assert "\n" not in str(caught.value)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"^git: no such program"):
+    with pytest.raises(UserError, match=r"^git: not installed"):
         find_base(tmp_path, None)
 
 

@@ -25,7 +25,7 @@ EMPTY = Section("Regression", "nothing to compare with", ("number", "why"), [])
 
 def test_one_miss_is_enough_and_notes_do_not_count():
     assert summarize([GOOD, EMPTY]) == (True, "gate passed: 1 checks")
-    assert summarize([GOOD, BAD]) == (False, "gate missed: 1 of 2 checks")
+    assert summarize([GOOD, BAD]) == (False, "gate failed: 1 of 2 checks")
 
 
 def test_columns_stand_below_each_other_and_a_part_without_lines_is_one():
@@ -54,7 +54,7 @@ def test_the_comment_says_first_what_was_missed():
     text = render_comment([GOOD, BAD], extra=[EMPTY], links={"metrics": "reports/metrics.json"})
     lines = text.splitlines()
     assert lines[0] == MARK
-    assert lines[2] == "## Gate missed: 1 of 2 checks"
+    assert lines[2] == "## Gate failed: 1 of 2 checks"
     assert lines[4] == "### Lock"
     assert lines[8] == r"| MISS | stage a | -2 | a \< b \| c |"
     assert text.endswith("[metrics](reports/metrics.json)\n")
@@ -65,7 +65,7 @@ def test_the_comment_says_first_what_was_missed():
 def test_the_comment_is_well_formed():
     text = render_comment([GOOD, BAD, EMPTY], extra=[GOOD])
     assert text.count("<details>") == text.count("</details>") == 3
-    assert "<summary>Regression: nothing to hold (nothing to compare with)</summary>" in text
+    assert "<summary>Regression: no checks (nothing to compare with)</summary>" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(columns) == 1, block
@@ -75,5 +75,5 @@ def test_the_comment_is_well_formed():
 
 def test_without_a_verdict_the_comment_says_so():
     assert (
-        render_failure("a_b: broken") == f"{MARK}\n\n## Gate could not be judged\n\na\\_b: broken\n"
+        render_failure("a_b: broken") == f"{MARK}\n\n## The gate could not run\n\na\\_b: broken\n"
     )

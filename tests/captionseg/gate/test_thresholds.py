@@ -52,9 +52,9 @@ def test_sums_of_products_and_comparisons(text, passed, value, margin):
         ("recipes.coco-mil.photo_scenes.miou", "no recipes.coco-mil; did you mean 'cocu-mil'?"),
         (
             "recipes.cocu-mil.photo_scenes.miou.x",
-            "no recipes.cocu-mil.photo_scenes.miou.x (there: nothing)",
+            "no recipes.cocu-mil.photo_scenes.miou.x (found: nothing)",
         ),
-        ("segments.recall", "no segments (there: recipes, curation, gate)"),
+        ("segments.recall", "no segments (found: recipes, curation, gate)"),
         ("recipes.cocu-mil", "is not a number"),
         ("gate.passed", "is not a number"),
     ],
@@ -122,7 +122,7 @@ FOLDER = {
     [
         ("recipes.cocu-mil.folder.miou", "no masks of the test split"),
         ("recipes.cocu-mil.folder@tcl.miou", "no masks of the test split"),
-        ("recipes.cocu-mil.photo_scenes.miou", "photo_scenes are other data than these (folder)"),
+        ("recipes.cocu-mil.photo_scenes.miou", "photo_scenes is not the data of this run (folder)"),
         ("recipes.cocu-mil.train.tune_miou", "no masks of the tune split"),
         ("curation.cocu.recall", "no masks of the train split"),
         ("segments.text_precision", "no masks of the train split"),
@@ -136,7 +136,7 @@ def test_what_cannot_be_measured_on_these_data_is_skipped_with_a_line(path, why)
     )
     assert summarize([section]) == (
         True,
-        "gate passed: 1 checks, 1 skipped: not measured on these data",
+        "gate passed: 1 checks, 1 skipped: not measurable on these data",
     )
     assert f"not measured: {why.split(' (')[0]}" in render_comment([section]).replace("\\", "")
 

@@ -27,7 +27,7 @@ def test_features_of_another_encoder_are_refused(folder, tmp_path_factory):
     )
     check_encoder(folder, other)  # what comes out does not depend on it
     (other / "encoder.json").write_text(json.dumps(config | {"encoder": "open_clip"}))
-    with pytest.raises(UserError, match=r"its encoder .* is another than that of the features"):
+    with pytest.raises(UserError, match=r"its encoder .* differs from that of the features"):
         check_encoder(folder, other)
 
 

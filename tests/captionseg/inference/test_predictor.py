@@ -53,7 +53,8 @@ def test_one_label_without_a_background_is_said_to_get_every_pixel(predictor, ca
     for _ in range(2):
         predictor.segment(image, ["dog"])
     assert caplog.messages == [
-        "labels: with 'dog' alone and no background every pixel is that; name what else there is"
+        "labels: with only 'dog' and no background, every pixel gets this label; add labels for "
+        "the rest of the picture"
     ]
     protocol = replace(predictor.protocol, background=Background("threshold", 0.5))
     replace(predictor, labeller=replace(predictor.labeller, protocol=protocol)).segment(
@@ -138,9 +139,9 @@ def test_what_looks_like_background_is_not_detected(use):
 
 
 def test_masks_of_a_model_that_reads_none_are_one_line(folder, predictor):
-    with pytest.raises(UserError, match="a segment_mil reads no segments; leave masks out"):
+    with pytest.raises(UserError, match="a segment_mil does not read segments; remove masks"):
         Predictor.load(folder, device="cpu", protocol=Protocol(masks=HIERARCHY))
-    with pytest.raises(UserError, match="this model reads no segments"):
+    with pytest.raises(UserError, match="this model does not read segments"):
         predictor.detect(SQUARE, ["dog"])
 
 
@@ -163,7 +164,7 @@ def test_what_is_no_picture_is_one_line(predictor, image):
 
 
 def test_a_model_that_knows_no_background_is_one_line(folder):
-    with pytest.raises(UserError, match="a segment_mil knows no background threshold"):
+    with pytest.raises(UserError, match="model segment_mil has no background threshold"):
         Predictor.load(folder, background=0.5)
 
 
@@ -236,11 +237,11 @@ def refused(path, message: str) -> None:
 
 def test_missing_empty_and_foreign_files(tmp_path):
     refused(tmp_path / "nowhere.jpg", "no such file")
-    refused(tmp_path, "not an image that can be read")
+    refused(tmp_path, "not a readable image")
     (tmp_path / "empty.jpg").touch()
-    refused(tmp_path / "empty.jpg", "not an image that can be read")
+    refused(tmp_path / "empty.jpg", "not a readable image")
     (tmp_path / "text.jpg").write_text("a dog")
-    refused(tmp_path / "text.jpg", "not an image that can be read")
+    refused(tmp_path / "text.jpg", "not a readable image")
 
 
 def test_a_picture_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch):

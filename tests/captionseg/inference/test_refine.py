@@ -48,9 +48,9 @@ def test_pamr_on_a_coarser_grid():
 
 
 def test_what_is_missing_is_one_line():
-    with pytest.raises(UserError, match="pamr looks at pixels"):
+    with pytest.raises(UserError, match="pamr needs pixels"):
         refine_logits(LOGITS, regions(0), RefineParams("pamr"))
-    with pytest.raises(UserError, match="segments looks at regions"):
+    with pytest.raises(UserError, match="segments needs regions"):
         refine_logits(LOGITS, without_regions(1, (1, 4)), RefineParams("segments"))
 
 

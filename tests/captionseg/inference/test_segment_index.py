@@ -267,7 +267,7 @@ def test_what_is_torn_is_made_again_with_a_line(opened, tmp_path, caplog):
 def test_what_cannot_be_searched_is_one_line(searchable, segments, opened, model, tmp_path):
     net = SegmentMil(SegmentMilConfig(8, 16, hidden=8, width=4))
     saved.save(tmp_path / "mil", "segment_mil", net, {})
-    with pytest.raises(UserError, match="a segment_mil embeds no segments"):
+    with pytest.raises(UserError, match="model segment_mil cannot embed segments"):
         SegmentModel.load(tmp_path / "mil")
     with pytest.raises(UserError, match="no such file; train a model first"):
         SegmentModel.load(tmp_path / "nowhere")
@@ -286,7 +286,7 @@ def test_what_cannot_be_searched_is_one_line(searchable, segments, opened, model
         pa.Table.from_pylist([{**row, "uid": "elsewhere"}], schema=SEGMENTS),
         segments / "00000.parquet",
     )
-    with pytest.raises(UserError, match="picture elsewhere is not among those of the index"):
+    with pytest.raises(UserError, match="picture elsewhere is not in the index"):
         opened()
     (segments / "00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"00000.parquet: cannot be read"):

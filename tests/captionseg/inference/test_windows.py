@@ -28,7 +28,7 @@ from captionseg.segmenters.mask_makers import MasksParams
 def test_windows_with_gaps_between_them_are_refused():
     with pytest.raises(ValueError, match=r"windows: a stride of 9 leaves gaps between crops of 8"):
         WindowParams(crop=8, stride=9)
-    with pytest.raises(ValueError, match="sizes must not be below 0"):
+    with pytest.raises(ValueError, match="sizes must not be negative"):
         WindowParams(crop=-1)
     assert WindowParams(stride=9).stride == 9  # of a crop that the model knows
 
@@ -148,7 +148,7 @@ def test_labels_do_not_depend_on_how_many_windows_are_a_batch(background):
 
 @pytest.mark.parametrize("change", [{"crop": -1}, {"batch": 0}])
 def test_windows_that_are_none(change):
-    with pytest.raises(ValueError, match="windows: sizes must not be below 0"):
+    with pytest.raises(ValueError, match="windows: sizes must not be negative"):
         WindowParams(**change)
 
 

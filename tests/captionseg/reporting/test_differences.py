@@ -50,7 +50,7 @@ def test_it_is_the_paired_bootstrap_of_the_areas(folder):
 
 
 def test_what_is_refused(folder):
-    with pytest.raises(UserError, match=r"c.parquet: no areas of that recipe \(there: a, b\)"):
+    with pytest.raises(UserError, match=r"c.parquet: no areas of this recipe \(found: a, b\)"):
         compute_difference(folder, "a", "c", samples=2, seed=0)
     write(areas(45)[:2], ["x", "other"], [0, 1], folder / "b.parquet")
     with pytest.raises(UserError, match="a and b were not scored on the same pictures"):
@@ -63,7 +63,8 @@ def test_what_is_refused(folder):
 def test_the_command(folder, capsys):
     assert main(["difference", "a", "b", "--areas", str(folder), "--bootstrap", "5"]) == 0
     assert capsys.readouterr().out == (
-        "a less b: +15.00 mIoU  (95 % +15.00 to +15.00), ahead in 100.0 % of 5 data sets\n"
+        "a minus b: +15.00 mIoU (95 % interval +15.00 to +15.00), better in 100.0 % of 5 "
+        "bootstrap samples\n"
     )
     assert main(["difference", "a", "b", "--areas", str(folder), "--bootstrap", "0"]) == 1
-    assert "--bootstrap must not be below 1" in capsys.readouterr().err
+    assert "--bootstrap must be at least 1" in capsys.readouterr().err

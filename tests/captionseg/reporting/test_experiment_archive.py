@@ -157,14 +157,14 @@ def test_reports_that_are_older_than_the_params_are_refused(space, tmp_path):
         (
             newer,
             "new-mil",
-            "recipes of params.yaml is not what stage report ran with: the reports are older",
+            "recipes: changed in params.yaml since stage report ran, so the reports are outdated",
         ),
         (
             unscored,
             "new-mil",
-            "recipe new-mil has no score in .*the reports are older than params.yaml",
+            "recipe new-mil has no score in .*so the reports are older than params.yaml",
         ),
-        (changed, "nouns-mil", "^seed of params.yaml is not what stage report ran with"),
+        (changed, "nouns-mil", "^seed: changed in params.yaml since stage report ran"),
         (nowhere, "nouns-mil", r"metrics.json: no such file; run `dvc exp run` first"),
     ):
         with pytest.raises(UserError, match=message) as caught:
@@ -175,7 +175,7 @@ def test_reports_that_are_older_than_the_params_are_refused(space, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "a/b"])
 def test_a_name_is_a_word(space, tmp_path, name):
-    with pytest.raises(UserError, match="is no name for an experiment"):
+    with pytest.raises(UserError, match="is not a valid experiment name"):
         archive_experiment(space, name, "", ["nouns-mil"], folder=tmp_path / "out")
 
 
@@ -186,7 +186,7 @@ def test_what_an_experiment_is_about():
         UserError, match=r"recipes.x: no such recipe in params.yaml \(valid: a, b\)"
     ):
         select_recipes("ab", "ab", ["x"])
-    with pytest.raises(UserError, match="it holds no experiment; name some by --recipes"):
+    with pytest.raises(UserError, match="no experiment to keep; name recipes with --recipes"):
         select_recipes("ab", "abc", [])
 
 

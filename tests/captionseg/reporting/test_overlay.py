@@ -104,7 +104,7 @@ def test_written_pictures_have_no_metadata_and_the_same_bytes(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.gif"])
 def test_a_name_that_is_no_picture_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match=r"end it with \.png"):
+    with pytest.raises(UserError, match=r"use \.png"):
         write_picture(np.zeros((2, 2, 3), np.uint8), tmp_path / name)
 
 
@@ -113,6 +113,6 @@ def test_a_place_that_cannot_be_written_to_is_known_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"folder.png: cannot be written \(it is a folder\)"):
         check_writable(tmp_path / "folder.png")
-    with pytest.raises(UserError, match="file is no folder that can be written to"):
+    with pytest.raises(UserError, match="file is not a writable folder"):
         check_writable(tmp_path / "file" / "deep" / "x.png")
     assert check_writable(tmp_path / "deep" / "er" / "x.jpg") == "JPEG"

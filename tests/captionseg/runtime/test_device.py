@@ -54,5 +54,5 @@ def test_a_gpu_beyond_the_last_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert detect("cuda:1").device == "cuda:1"
-    with pytest.raises(UserError, match=r"'cuda:2': the last GPU is cuda:1"):
+    with pytest.raises(UserError, match=r"'cuda:2': no such GPU; the last is cuda:1"):
         detect("cuda:2")

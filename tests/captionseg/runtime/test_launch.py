@@ -88,8 +88,8 @@ def test_when_one_fails_all_end_and_the_first_says_which(tmp_path, what, how):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert error == (
-        f"error: the process {how}, so all have ended; its own lines are above. Run it again: "
-        "training goes on from the last checkpoint\n"
+        f"error: the process {how}, so all were ended; see its messages above. Run it "
+        "again to resume from the last checkpoint\n"
     )
     assert gone(tmp_path)
 
@@ -126,18 +126,18 @@ def test_the_place_of_a_process_is_torchruns():
 @pytest.mark.parametrize(
     ("params", "environ", "message"),
     [
-        ({}, {"WORLD_SIZE": "2"}, r"WORLD_SIZE is 2, and runtime.devices x runtime.nodes 1"),
+        ({}, {"WORLD_SIZE": "2"}, r"WORLD_SIZE is 2, but runtime.devices x runtime.nodes is 1"),
         (
             {"devices": 2},
             {"RANK": "0", "WORLD_SIZE": "4"},
-            r"WORLD_SIZE is 4, and runtime.devices x runtime.nodes 2",
+            r"WORLD_SIZE is 4, but runtime.devices x runtime.nodes is 2",
         ),
         (
             {"devices": 2},
             {"RANK": "2"},
-            r"rank 2, 0 of its machine, is not one of 1 machines with 2 processes",
+            r"rank 2, local rank 0, does not exist with 1 machines and 2 processes each",
         ),
-        ({"devices": 2}, {"RANK": "one"}, r"RANK is 'one', which is no number"),
+        ({"devices": 2}, {"RANK": "one"}, r"RANK is 'one', which is not a number"),
         (
             {"nodes": 2},
             {"NODE_RANK": "0"},
@@ -151,7 +151,7 @@ def test_the_place_of_a_process_is_torchruns():
         (
             {"nodes": 2},
             {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "2"},
-            r"rank 2, .*is not one of 2 machines",
+            r"rank 2, .*does not exist with 2 machines",
         ),
     ],
 )

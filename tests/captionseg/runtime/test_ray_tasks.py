@@ -41,7 +41,7 @@ def test_a_machine_without_the_files_is_named(tmp_path: Path) -> None:
     number, well, error = ray_tasks._run(([], "x", str(tmp_path / "gone"), 1), 7, None)
     assert (number, well) == (7, False)
     assert isinstance(error, UserError)
-    assert "gone: a machine of the Ray cluster" in str(error)
+    assert "gone: does not exist on a machine of the Ray cluster" in str(error)
 
 
 # The program that asks for a cluster has imported ray before, and somebody's environment asks for

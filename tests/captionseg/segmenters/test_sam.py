@@ -174,5 +174,7 @@ def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model:
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state["mask_decoder.iou_token.weight"].view(-1)[1] = torch.nan
     torch.save(state, bad)
-    with pytest.raises(UserError, match=r"bad.pth: tensor mask_decoder.iou_token.weight holds NaN"):
+    with pytest.raises(
+        UserError, match=r"bad.pth: tensor mask_decoder.iou_token.weight contains NaN"
+    ):
         load(bad, "vit_b")

@@ -54,8 +54,8 @@ def test_names_that_an_encoder_cannot_tell_apart_are_said(caplog):
     for _ in range(2):
         embed_classes(["zebra", "dog", "Zebra", "ZEBRA", "dog"], embed)
     assert caplog.messages == [
-        "the text encoder cannot tell 'zebra' from 'Zebra', and 1 more such pairs: "
-        "one of them is never found"
+        "the text encoder cannot distinguish 'zebra' from 'Zebra', and 1 more such pairs, so "
+        "one of them is never predicted"
     ]
 
 
@@ -64,6 +64,6 @@ def test_a_name_that_an_encoder_does_not_know_is_said(caplog):
     embed_classes(["zebra", "\U0001f993"], embed)
     embed_classes(["42", "caf\u00e9"], embed)
     assert caplog.messages == [
-        "the text encoder knows no character of '\U0001f993': "
-        "the scores of such a name mean nothing"
+        "the text encoder knows no character of '\U0001f993', so scores of such names are "
+        "meaningless"
     ]

@@ -65,7 +65,7 @@ def test_what_is_cut_is_said_once_a_text(kind, caplog):
     with group_warnings():
         tokens([just, other])
         tokens(["zebra " * 9])
-    said = "longer than the 6 tokens that the text encoder reads, the rest is left out: "
+    said = "longer than the 6 tokens that the text encoder reads and truncated: "
     assert [m.partition(said)[::2] for m in caplog.messages] == [
         ("1 text is ", repr(longer)),
         ("2 texts are ", f"{other!r}, 'zebra zebra zebra zebra zebra zebra z...'"),

@@ -45,7 +45,7 @@ def test_a_stop_list_of_ones_own(tmp_path):
 
 def test_nothing_frequent_enough_is_one_line():
     with pytest.raises(
-        UserError, match=r"no noun stands in 9 of 5 captions; lower curate\.vocabulary\.minimum"
+        UserError, match=r"no noun occurs in 9 of 5 captions; lower curate\.vocabulary\.minimum"
     ):
         build(CAPTIONS, VocabularyParams(minimum=9))
 
@@ -179,24 +179,21 @@ def test_of_a_list_what_can_name_nothing_is_said(tmp_path, caplog):
     vocabulary = of_a_file(tmp_path, lines, ["a dog in a t-shirt by a caf\u00e9"])
     assert vocabulary.concepts == ("dog", "t-shirt", "unicorn", "caf\u00e9")
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "of 6 concepts 1 have no letter and are left out: '!!!'",
-        "of 6 concepts 1 have the words of another one and are left out: 't shirt'",
-        "of 6 concepts 1 stand in no caption: 'unicorn'",
+        "of 6 concepts 1 have no letter and are ignored: '!!!'",
+        "of 6 concepts 1 have the same words as another one and are ignored: 't shirt'",
+        "of 6 concepts 1 occur in no caption: 'unicorn'",
     ]
 
 
 def test_a_caption_beyond_the_parser_is_cut_and_said(caplog):
     long = "a dog on the grass. " + "x" * 1_000_001
     assert build([long, "a dog"], VocabularyParams(minimum=2)).concepts == ("dog",)
-    assert (
-        "1 of the captions are longer than 50000 characters (the longest has 1000021)"
-        in caplog.text
-    )
+    assert "1 captions are longer than 50000 characters (the longest has 1000021)" in caplog.text
 
 
 def test_a_file_without_a_concept_is_one_line(tmp_path):
     (tmp_path / "empty").write_text("# nothing yet\n")
-    with pytest.raises(UserError, match=r"curate.vocabulary.file: .*empty holds no concept"):
+    with pytest.raises(UserError, match=r"curate.vocabulary.file: .*empty contains no concepts"):
         build(CAPTIONS, VocabularyParams(file=str(tmp_path / "empty")))
 
 

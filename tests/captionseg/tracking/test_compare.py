@@ -44,7 +44,7 @@ def test_recipes_of_two_reproductions(two, capsys):
     assert "  training.epochs" in out
     assert "training.batch" not in out, "it is the same in both"
     assert "curve." not in out
-    assert "(3 equal ones left out: --all)" in out
+    assert "(3 equal ones hidden, --all shows them)" in out
     assert "tune_miou" in said(capsys, "latest~1/b", "latest/b", "--all")[1]
 
 
@@ -64,11 +64,11 @@ def test_reproductions_recipes_and_the_champion_by_their_names(two, capsys):
 
 def test_a_wrong_name_is_one_line(two, capsys):
     mistakes = {
-        "latest~2": "latest~2: there are 2 reproductions; `dvc repro` makes one more",
-        "latest/c": "c: not a run of flow r2 (there: ",
-        "b": "b: 2 runs are called so; say which by its id: ",
+        "latest~2": "latest~2: there are only 2 reproductions; run `dvc repro` for another",
+        "latest/c": "c: not a run of flow r2 (found: ",
+        "b": "b: 2 runs have this name; give an id: ",
         "nobody's": "nobody's: no such run; give an id, a name, latest",
-        "challenger": "challenger: no version of the model 'captionseg' has this alias",
+        "challenger": "challenger: no version of model 'captionseg' has this alias",
     }
     for word, mistake in mistakes.items():
         code, out, err = said(capsys, "latest", word)

@@ -98,7 +98,8 @@ def test_a_relative_database_is_one_of_the_repository(tmp_path):
 def test_a_folder_that_no_uri_can_name_is_refused_in_words(tmp_path):
     (tmp_path / "why?").mkdir()
     with pytest.raises(
-        ValueError, match=r"why\?: MLflow's URI of a database ends at a question mark; rename"
+        ValueError,
+        match=r"why\?: MLflow cannot use a database in a folder with a `\?` in its name; rename",
     ):
         reproduction.store_uri(tmp_path / "why?", {})
 

@@ -114,14 +114,18 @@ def test_predict_hands_image_and_labels_to_the_predictor(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("image", "params", "said"),
     [
-        ([[[1, 2, 3]]], None, "labels: none; give the words to tell apart"),
-        ([[[1, 2, 3]]], {"labels": []}, "labels: none; give the words to tell apart"),
-        ([[[1, 2, 3]]], {"label": ["zebra"]}, "labels: none; give the words to tell apart"),
-        ([[[1, 2, 3]]], {"labels": "zebra"}, "labels: 'zebra'; give the words"),
-        ([[[1, 2, 3]]], {"labels": ["zebra", " "]}, "labels: ' ' is no word"),
+        ([[[1, 2, 3]]], None, "labels: none; give the labels as params"),
+        ([[[1, 2, 3]]], {"labels": []}, "labels: none; give the labels as params"),
+        ([[[1, 2, 3]]], {"label": ["zebra"]}, "labels: none; give the labels as params"),
+        ([[[1, 2, 3]]], {"labels": "zebra"}, "labels: 'zebra'; give the labels"),
+        ([[[1, 2, 3]]], {"labels": ["zebra", " "]}, "labels: ' ' is not a word"),
         ([[[0.5, 0.25, 1.0]]], {"labels": ["zebra"]}, "expected whole numbers from 0 to 255"),
         ([[[1, 2, 300]]], {"labels": ["zebra"]}, "expected whole numbers from 0 to 255"),
-        ([[1, 2, 3]], {"labels": ["zebra"]}, r"expected \[height, width, 3\], found \[1, 3\]"),
+        (
+            [[1, 2, 3]],
+            {"labels": ["zebra"]},
+            r"expected shape \[height, width, 3\], found \[1, 3\]",
+        ),
     ],
 )
 def test_what_was_not_asked_for_is_not_answered(monkeypatch, tmp_path, image, params, said):
@@ -172,7 +176,7 @@ def test_a_model_is_logged_with_signature_and_code_and_loads_anywhere(root, tmp_
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["mask"] == [[1, 1], [2, 2], [0, 0], [1, 1]]
-    assert found["without"].startswith("labels: none; give the words"), (
+    assert found["without"].startswith("labels: none; give the labels"), (
         "MLflow puts in what the signature has"
     )
     assert found["dtype"] == "int16"

@@ -114,11 +114,7 @@ def test_what_is_not_up_to_date_is_not_shown(checkout, capsys):
     (checkout / "params.yaml").write_text(yaml.safe_dump(changed))
     assert sync(capsys) == (1, "", "error: report: not up to date; run `dvc repro` first\n")
     (checkout / "reports" / "metrics.json").write_text("{}")
-    assert sync(capsys) == (
-        1,
-        "",
-        "error: there are no reports that dvc.lock knows; run `dvc repro` first\n",
-    )
+    assert sync(capsys) == (1, "", "error: no reports that match dvc.lock; run `dvc repro` first\n")
     assert shown(checkout) == (0, {}, [])
     (checkout / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {")
     code, out, err = sync(capsys)
@@ -169,5 +165,5 @@ def test_options_are_those_of_the_command():
 def test_off_is_said_and_nothing_is_made(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
-    assert sync(capsys)[:2] == (0, "sync: CAPTIONSEG_TRACKING is off, so nothing is recorded\n")
+    assert sync(capsys)[:2] == (0, "sync: nothing recorded, CAPTIONSEG_TRACKING is off\n")
     assert not list(tmp_path.iterdir())

@@ -251,8 +251,8 @@ def test_a_broken_store_is_one_line_and_the_stage_goes_on(tmp_path, monkeypatch,
     ("script", "warning"),
     [
         ("kill -9 $$", "died (code -9)"),
-        ("exec sleep 60", "not done after 0.2 s"),
-        (None, "no writer"),
+        ("exec sleep 60", "did not finish within 0.2 s"),
+        (None, "cannot start the writer"),
     ],
 )
 def test_a_writer_that_is_lost_does_not_fail_the_stage(root, monkeypatch, caplog, script, warning):

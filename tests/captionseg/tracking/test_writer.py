@@ -105,7 +105,7 @@ def test_a_stage_that_died_before_its_first_word_leaves_no_run(root):
 
 @pytest.mark.parametrize(("every", "samples"), [(0.0, 4), (60.0, 1)])
 def test_the_machine_is_looked_at_between_calls_and_at_the_end(root, monkeypatch, every, samples):
-    monkeypatch.setattr(writer, "Machine", functools.partial(writer.Machine, every=every))
+    monkeypatch.setattr(writer, "Machine", functools.partial(writer.Machine, interval=every))
     metric = {"call": "metrics", "values": {"a": 1.0}, "step": 3, "timestamp": 5}
     end = {"call": "end", "status": "FINISHED", "error": ""}
     assert writer.serve(iter([start(root), dict(metric), {"call": "flush"}, dict(metric), end]))

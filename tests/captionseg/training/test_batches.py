@@ -137,8 +137,7 @@ def joined(parts: Sequence[Batch]) -> Batch:
 
 def test_a_batch_that_ranks_cannot_split_is_one_line(data):
     with pytest.raises(
-        UserError,
-        match=r"pretrain.batch: 9 images are no equal parts for the 2 processes.*multiple",
+        UserError, match=r"pretrain.batch: 9 cannot be split evenly over the 2 processes.*multiple"
     ):
         Batches(data, batch=9, texts=3, seed=0, world=2)
     assert Batches(data, batch=100, texts=3, seed=0, world=2).batch == 34  # of 35 images

@@ -156,7 +156,8 @@ def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path
     assert equal(again.state, whole.state)
     assert curve.read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
     assert (
-        len([m for m in caplog.messages if f"{path}: not a checkpoint to go on from (" in m]) == 1
+        len([m for m in caplog.messages if f"{path}: cannot resume from this checkpoint (" in m])
+        == 1
     )
 
 

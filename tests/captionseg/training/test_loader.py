@@ -66,7 +66,8 @@ def test_a_rule_that_lost_a_shard_is_not_read_beside_others(world, folders, tmp_
     few = replace(folders, supervision=tmp_path / "supervision")
     (tmp_path / "supervision" / rule / "00000.parquet").unlink()
     with pytest.raises(
-        UserError, match=rf"{rule}: not the 35 training pairs .*.16 rows, 19 pairs missing.; run"
+        UserError,
+        match=rf"{rule}: does not match the 35 training pairs .*.16 rows, 19 pairs missing.; run",
     ):
         loader.load(few, curation="cocu", archive="nouns")
 

@@ -299,7 +299,7 @@ def test_a_preset_is_where_a_recipe_starts_from():
     )
     for change, message in (
         ({"preset": "groupvit_huge"}, "preset 'groupvit_huge' is not valid"),
-        ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is none of model groupvit"),
+        ({"preset": "ovsegmentor_base"}, "preset 'ovsegmentor_base' is not for model groupvit"),
     ):
         with pytest.raises(UserError, match=message):
             module.model_config(Recipe("cocu", "cocu", "groupvit", **change), PretrainParams())

@@ -194,14 +194,14 @@ def ones(texts) -> np.ndarray:
 
 def test_nothing_to_learn_from_is_one_line(named, tmp_path):
     load = lambda folders: loader.load(folders, curation="cocu", archive="cocu", reads=READS)  # noqa: E731
-    with pytest.raises(UserError, match="no parquet files in"):
+    with pytest.raises(UserError, match="no parquet files; run"):
         load(replace(named, segments=tmp_path))
     write_table(SEGMENTS.empty_table(), tmp_path / "00000.parquet")
     with pytest.raises(
-        UserError, match=r"no segment of any row that is trained on; check segment_text.split"
+        UserError, match=r"no segments for any training row; check segment_text.split"
     ):
         load(replace(named, segments=tmp_path))
-    with pytest.raises(UserError, match="needs the folder that segment_text writes"):
+    with pytest.raises(UserError, match="learns from segments and needs data/segments"):
         load(replace(named, segments=None))
 
 

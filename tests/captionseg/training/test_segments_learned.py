@@ -79,7 +79,7 @@ def test_a_recipe_learns_from_segments_and_labels_pictures(named, params, tmp_pa
 
 def test_masks_of_a_recipe_are_saved_with_its_model(named, params, tmp_path):
     given = Recipe("cocu", "cocu", model="use", masks=asdict(MASKS))
-    with pytest.raises(UserError, match="masks: model segment_mil reads no segments"):
+    with pytest.raises(UserError, match="masks: model segment_mil does not read segments"):
         protocol_fields(replace(given, model="segment_mil"))
     pretrain(
         given,

@@ -54,12 +54,15 @@ def test_the_archive_as_it_comes(tmp_path):
     picture(tmp_path / "val" / "ILSVRC2012_val_00000004.JPEG")
     with pytest.raises(UserError, match="not one of the 3 pictures"):
         ImageNet().open(tmp_path, limit=5)
-    for text, said in (("1 2 x", "are not ImageNet's"), ("1 2 1001", "are not ImageNet's")):
+    for text, said in (
+        ("1 2 x", "are not those of ImageNet"),
+        ("1 2 1001", "are not those of ImageNet"),
+    ):
         (tmp_path / DEVKIT / TRUTH).write_text(text)
         with pytest.raises(UserError, match=said):
             ImageNet().open(tmp_path, limit=5)
     (tmp_path / DEVKIT / META).write_text("no table")
-    with pytest.raises(UserError, match="are not ImageNet's"):
+    with pytest.raises(UserError, match="are not those of ImageNet"):
         ImageNet().open(tmp_path, limit=5)
     shutil.rmtree(tmp_path / DEVKIT)
     with pytest.raises(UserError, match=r"no file .*ground_truth.txt; fetch ILSVRC2012"):
@@ -69,12 +72,11 @@ def test_the_archive_as_it_comes(tmp_path):
 def test_half_unpacked_is_one_line(tmp_path):
     root = write_imagenet(tmp_path, [0, 1])
     with pytest.raises(
-        UserError,
-        match="2 pictures where the split has 50000, which --limit may be given for; fetch",
+        UserError, match="expected 50000 pictures, found 2; use --limit to score fewer; fetch"
     ):
         ImageNet().open(root)
     shutil.rmtree(root / "val" / "n00000005")
-    with pytest.raises(UserError, match="999 folders of classes where there are 1000; their order"):
+    with pytest.raises(UserError, match="expected 1000 folders of classes, found 999; their order"):
         ImageNet().open(root, limit=2)
-    with pytest.raises(UserError, match="0 pictures where the split has 50000; fetch"):
+    with pytest.raises(UserError, match="expected 50000 pictures, found 0; fetch"):
         ImageNet().open(tmp_path / "nowhere", limit=2)

@@ -19,7 +19,7 @@ def root(tmp_path):
 def test_parts_among_things_and_stuff(root):
     for place in (root, root.parent):
         found, total = PartImageNet(count=2).open(place)
-        assert (len(found), total, found.wanted) == (2, 2, 3)
+        assert (len(found), total, found.scored) == (2, 2, 3)
         assert found.names[:5] == (
             "quadruped head",
             "quadruped body",

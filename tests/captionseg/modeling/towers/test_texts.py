@@ -69,7 +69,7 @@ def test_what_no_shape_tells_is_refused(folder, change, message):
 
 
 @pytest.mark.parametrize(
-    ("lost", "message"), [(True, "1 tensors are missing"), (False, "holds NaN")]
+    ("lost", "message"), [(True, "1 tensors are missing"), (False, "contains NaN")]
 )
 def test_weights_that_are_missing_or_no_numbers(folder, lost, message):
     """transformers makes random ones of what is missing."""

@@ -136,8 +136,8 @@ def test_what_does_not_fit_is_one_line(tmp_path):
         "short.safetensors": "does not fit this network: no tensor stages.0.blocks.2",
         "narrow.safetensors": r"stages.0.blocks.0.attn.proj.weight is \[8, 4\], expected \[8, 8\]",
         "text.safetensors": "not a file of weights",
-        "code.pth": "can run code",
-        "list.pth": "it holds a list, not tensors by name",
+        "code.pth": "could run code",
+        "list.pth": "it contains a list, not tensors by name",
         "absent.pth": "no such file of weights",
     }.items():
         with pytest.raises(UserError, match=message) as caught:
@@ -278,7 +278,7 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
     for name in ("two", "one"):
         with pytest.raises(
             UserError,
-            match=r"file of OpenAI's says QuickGELU, but open_clip:(two|one) has GELU; name",
+            match=r"OpenAI's files says QuickGELU, but open_clip:(two|one) has GELU; name",
         ):
             frozen_blocks(Network(f"open_clip:{name}", path))
     net = frozen_blocks(Network("open_clip:two-quickgelu", path)).net.visual
@@ -286,7 +286,8 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
     save_file(clip().state_dict(), tmp_path / "clip.safetensors")
     silent = str(tmp_path / "clip.safetensors")
     with pytest.raises(
-        UserError, match=r"nothing says .*open_clip:two-quickgelu, or open_clip:two with networks"
+        UserError,
+        match=r"unknown whether .*open_clip:two-quickgelu, or open_clip:two with networks",
     ):
         frozen_blocks(Network("open_clip:two", silent))
     assert frozen_blocks(Network("open_clip:two", silent, activation="gelu"))
@@ -326,6 +327,6 @@ def test_weights_with_nan_are_refused(tmp_path):
     state["blocks.1.attn.qkv.bias"][3] = torch.nan
     save_file(state, tmp_path / "vit.safetensors")
     with pytest.raises(
-        UserError, match=r"vit.safetensors: tensor blocks.1.attn.qkv.bias holds NaN"
+        UserError, match=r"vit.safetensors: tensor blocks.1.attn.qkv.bias contains NaN"
     ):
         start_from(encoder(weights=str(tmp_path / "vit.safetensors")))

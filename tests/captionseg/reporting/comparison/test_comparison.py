@@ -42,7 +42,7 @@ def test_experiments_of_other_data_are_left_out_and_named(reports, recipes, tmp_
         "No recipe was scored: no picture of the test split has a mask. Trained: nouns-mil, cocu"
         in text
     )
-    assert "left out: ablation (photo_scenes), groups (folder bbbb)" in text
+    assert "because they use other data: ablation (photo_scenes), groups (folder bbbb)" in text
     assert "photo scenes" not in text
     assert "Every mIoU" not in text
     assert "scored by its own protocol" not in text

@@ -105,5 +105,5 @@ def test_every_kind_of_block_has_both_forms():
 
 
 def test_a_row_that_does_not_fit_is_a_mistake_of_ours():
-    with pytest.raises(ValueError, match="2 columns, but a row has 1"):
+    with pytest.raises(ValueError, match="2 columns, but a row with 1"):
         Table("t", ("a", "b"), (Row([Cell("1")]),))

@@ -39,7 +39,7 @@ def test_their_rows_come_first_and_are_marked_and_have_none_of_our_numbers(data)
     table, _ = build_stacked_table(TABLES["cocu_1"], data)
     assert table.head == [
         "method",
-        "whose",
+        "source",
         "VOC",
         "Context",
         "COCO-Object",
@@ -54,11 +54,11 @@ def test_their_rows_come_first_and_are_marked_and_have_none_of_our_numbers(data)
     marks = [row.theirs for row in table.rows]
     assert marks == [True] * 12 + [False] * (len(marks) - 12)
     assert [row.theirs for row in table.rows] == [
-        row.cells[1].text == "theirs" for row in table.rows
+        row.cells[1].text == "paper" for row in table.rows
     ]
     assert texts(table.rows[9]) == [
         "CoCu",
-        "theirs",
+        "paper",
         "49.7",
         "22.8",
         "22.0",
@@ -115,7 +115,7 @@ def test_an_average_is_given_where_every_benchmark_was_scored(reports, recipes, 
 
 def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(data):
     table, missing = build_paired_table(TABLES["cocu_3"], data)
-    assert [table.head[i] for i in sorted(table.theirs)] == ["average (theirs)", "gain (theirs)"]
+    assert [table.head[i] for i in sorted(table.theirs)] == ["average (paper)", "gain (paper)"]
     assert table.head[-3:] == ["our recipe", "own (ours)", "gain (ours)"]
     assert [texts(row)[-5:] for row in table.rows] == [
         ["8.2", DASH, "nouns-mil", "20.0", DASH],

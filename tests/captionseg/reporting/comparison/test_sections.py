@@ -56,7 +56,7 @@ def test_each_run_has_a_table_and_both_protocols_stand_in_it(data):
         "+1.5",
     ]
     assert texts(rows[4])[:4] == ["cocu-mil", "own", "tcl", "26.0"]
-    assert rows[4].cells[2].more == "prompts tcl, refine pamr, not done: windows"
+    assert rows[4].cells[2].more == "prompts tcl, refine pamr, skipped: windows"
     assert rows[3].cells[3].more == "22.5 \N{EN DASH} 24.5"
     assert texts(rows[5])[:4] == ["cocu-mil", "Pascal VOC 2012", "its own", "12.5"]
     assert [row.cells[0].more for row in rows[:2]] == ["The baseline.", ""]  # said once
@@ -127,12 +127,12 @@ def test_what_was_compared(data, least, recipes):
     first, more = sections.describe_comparison(data)
     assert first.parts[0].startswith(
         "6 recipes, trained on the training split of "
-        "3,600 captioned pictures (own) and never on a mask, each with 2 seeds, scored on the "
+        "3,600 captioned pictures (own) without masks, each with 2 seeds, scored on the "
         "test split and on ImageNet-1k, Pascal VOC 2012"
     )
-    assert "ablation, groups. Protocols beside each recipe's own: tcl." in more.parts[0]
+    assert "ablation, groups. Protocols besides each recipe's own: tcl." in more.parts[0]
     empty = sections.describe_comparison(Comparison(read(least, recipes)))
-    assert "No experiment of these data was kept" in empty[1].parts[0]
+    assert "No experiment on these data was kept" in empty[1].parts[0]
 
 
 @pytest.mark.parametrize(
