@@ -155,6 +155,7 @@ def count_drawn(
 def look_up(matrix: csr_array, concept: np.ndarray) -> np.ndarray:
     """[N, M] bool: the entries of an [N, C] bool matrix at numbers of concepts; False at -1."""
     rows = np.broadcast_to(np.arange(len(concept))[:, None], concept.shape)
+    assert matrix.shape is not None
     known = (concept >= 0) & (concept < matrix.shape[1])
     named = np.asarray(matrix[rows.ravel(), np.where(known, concept, 0).ravel()], bool)
     return named.reshape(concept.shape) & known

@@ -25,6 +25,6 @@ def hash_picture(jpeg: bytes) -> str | None:
             grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     except (OSError, ValueError):
         return None
-    low = dctn(np.asarray(grey, np.float64))[:LOW, :LOW]
+    low = np.asarray(dctn(np.asarray(grey, np.float64)))[:LOW, :LOW]
     bits = (low > np.median(low)).ravel()
     return np.packbits(bits).tobytes().hex()

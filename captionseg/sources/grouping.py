@@ -59,7 +59,7 @@ def _write(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
     with pa.ipc.new_file(str(path), LISTING) as writer:
         for batch in batches:
             pictures = batch["picture"].to_numpy(zero_copy_only=False)
-            hashes.append(hash_array(pictures.astype(object), categorize=False))
+            hashes.append(hash_array(pictures.astype(object), categorize=False))  # type: ignore[operator]
             waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
             whole = len(waiting) // CHUNK * CHUNK
             if whole:
