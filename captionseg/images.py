@@ -106,22 +106,14 @@ def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Im
         Unreadable: for what is no picture, is damaged, has too many pixels, or pixels of unknown
             range.
     """
+    return open_with_size(data, longest=longest, name=name)[0]
+
+
+def open_with_size(
+    data: bytes, *, longest: int | None = None, name: str = ""
+) -> tuple[Image.Image, tuple[int, int]]:
+    """`open_image`, and (width, height) of the picture in the file, upright."""
     return _decode_safely(lambda: _decode_picture(data, longest, name))
-
-
-def read_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a picture, upright, from its head; its pixels are not decoded.
-
-    Raises:
-        Unreadable: see `open_image`.
-    """
-
-    def read() -> tuple[int, int]:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            return (height, width) if _read_orientation(image) > 4 else (width, height)
-
-    return _decode_safely(read)
 
 
 def is_plain_jpeg(data: bytes) -> bool:
@@ -167,10 +159,13 @@ def _decode_safely(make: Callable[[], T]) -> T:
             raise Unreadable(one_line(error) or type(error).__name__) from None
 
 
-def _decode_picture(data: bytes, longest: int | None, name: str) -> Image.Image:
+def _decode_picture(
+    data: bytes, longest: int | None, name: str
+) -> tuple[Image.Image, tuple[int, int]]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         check_size(image)
         raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
+        whole = image.size
         if longest is not None:
             width, height = shrink_size(image.size, longest)
             image.draft(None, (2 * width, 2 * height))
@@ -178,7 +173,11 @@ def _decode_picture(data: bytes, longest: int | None, name: str) -> Image.Image:
         # a camera's second picture is a preview
         if image.format != "MPO" and _is_one_of_several(image):
             warn_once("frames", f"{name}: has several frames or pages; the first is taken")
-        return to_rgb(turn_upright(image), raw, tags=tags, name=name)
+        upright = turn_upright(image)
+        size = upright.size
+        if image.size != whole:  # a JPEG that was decoded at less than its size
+            size = (whole[1], whole[0]) if _read_orientation(image) > 4 else whole
+        return to_rgb(upright, raw, tags=tags, name=name), size
 
 
 def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:

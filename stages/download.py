@@ -1,18 +1,23 @@
 """download: captioned images as img2dataset shards; what is really in them, where known, apart.
 
-Writes data/pairs and data/truth.
+Writes data/pairs and data/truth; with download.retry what lies there is taken over in part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from captionseg.datasets.shards import write_shards
 from captionseg.params import Params
-from stages.kinds import Out
+from stages.kinds import Renewed
 
 PARAMS = ("seed", "download")
 
 
-def main(params: Params, *, pairs: Out, truth: Out) -> dict[str, float]:
+def main(
+    params: Params, *, pairs: Renewed, truth: Renewed, earlier: Mapping[str, Path]
+) -> dict[str, float]:
     """Make or fetch the pairs."""
     p = params.download
     return write_shards(
@@ -23,4 +28,5 @@ def main(params: Params, *, pairs: Out, truth: Out) -> dict[str, float]:
         min_success=p.min_success,
         seed=params.seed,
         runtime=params.runtime,
+        earlier=(earlier["pairs"], earlier["truth"]) if p.retry == "failed" else None,
     )

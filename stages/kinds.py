@@ -5,6 +5,10 @@ Out is written in the work folder and moved into place at the end. Persistent is
 and never emptied (`persist` in dvc.yaml): for what is too dear to make twice, by stages that say
 there themselves what is finished.
 
+Renewed is an Out whose earlier version stays (`persist` too) until the new one is moved into its
+place, for stages that take over parts of it; a main with an argument `earlier` is told where it
+lies.
+
 Note is written in place too, and neither DVC nor git knows it: what differs from run to run, such
 as seconds. No stage reads it.
 """
@@ -17,4 +21,5 @@ from typing import NewType
 In = NewType("In", Path)
 Out = NewType("Out", Path)
 Persistent = NewType("Persistent", Path)
+Renewed = NewType("Renewed", Path)
 Note = NewType("Note", Path)

@@ -4,10 +4,10 @@ place.
     python -m stages.run download --pairs data/pairs --truth data/truth
 
 `main(params, *, ...)` of a stage says by its annotations which arguments are inputs (In), outputs
-(Out, Persistent) or words. It writes its outputs in a work folder named by the hash of params,
-inputs and code. A stage that was killed finds that folder again and goes on with what is in it; a
-stage that ends well renames it into place. DVC empties `outs` before it runs a stage, so unfinished
-work must live elsewhere.
+(Out, Renewed, Persistent) or words. It writes its outputs in a work folder named by the hash of
+params, inputs and code. A stage that was killed finds that folder again and goes on with what is in
+it; a stage that ends well renames it into place. DVC empties `outs` before it runs a stage, so
+unfinished work must live elsewhere.
 
 One run at a time writes the same outputs, see captionseg.runtime.outputs: a second one waits. A
 stage ends when the DVC that runs it is gone, in whatever way. One that is started by hand follows
@@ -52,7 +52,7 @@ from captionseg.tracking.labels import list_labels
 from captionseg.tracking.lines import Handler
 from captionseg.tracking.tracker import NullTracker, Tracker
 from captionseg.tracking.tracker import start as start_tracker
-from stages.kinds import In, Out, Persistent
+from stages.kinds import In, Out, Persistent, Renewed
 
 STAGES = (
     "download",
@@ -67,6 +67,7 @@ STAGES = (
     "report",
     "compare",
 )
+MOVED = (Out, Renewed)
 SEVERAL = ("pretrain",)
 AFRESH = ("curate", "validate", "evaluate", "report", "compare")
 """They take up nothing of a run that was killed, so nothing of it may stay among their files."""
@@ -85,8 +86,8 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     np.random.seed(params.seed)
     if name in SEVERAL and not read_place(params.runtime).main:
         _, outputs = plan_places(name, params, stage, arguments, kinds, root=root)
-        return call(stage.main, params, {**arguments, **outputs}, NullTracker())
-    written = [arguments[key] for key, kind in kinds.items() if kind in (Out, Persistent)]
+        return call(stage.main, params, {**arguments, **outputs}, tracker=NullTracker())
+    written = [arguments[key] for key, kind in kinds.items() if kind in (*MOVED, Persistent)]
     with lock_outputs(
         written, root=root, say=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
     ) as sure:
@@ -100,7 +101,9 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         with start_tracker(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
             announce(tracker, stage, params, arguments, kinds)
             deferred = DeferredTracker(tracker, moves)
-            metrics = call(stage.main, params, {**arguments, **outputs}, deferred)
+            earlier = {key: arguments[key] for key, kind in kinds.items() if kind is Renewed}
+            given = {**arguments, **outputs}
+            metrics = call(stage.main, params, given, tracker=deferred, earlier=earlier)
             sure()
             for source in moves:
                 remove_parts(source)  # of earlier runs of this work that were killed
@@ -120,7 +123,7 @@ def plan_places(
         UserError: if two outputs would have the same.
     """
     work = root / ".work" / name / hash_work(params, stage.PARAMS, arguments, kinds)
-    found = {key: work / arguments[key].name for key, kind in kinds.items() if kind is Out}
+    found = {key: work / arguments[key].name for key, kind in kinds.items() if kind in MOVED}
     if len(set(found.values())) < len(found):
         raise UserError(
             f"{name}: outputs need different names, found "
@@ -133,10 +136,11 @@ def call(
     main: typing.Callable[..., object],
     params: Params,
     arguments: Mapping[str, typing.Any],
-    tracker: typing.Any,
+    **offered: typing.Any,
 ) -> dict[str, float]:
-    """The metrics that the main of a stage returns."""
-    extra = {"tracker": tracker} if "tracker" in inspect.signature(main).parameters else {}
+    """The metrics that the main of a stage returns; of what is offered it gets what it names."""
+    asked = inspect.signature(main).parameters
+    extra = {name: value for name, value in offered.items() if name in asked}
     return main(params, **arguments, **extra) or {}  # type: ignore[return-value]
 
 
@@ -213,7 +217,7 @@ def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tup
     kinds = {
         k: hints[k]
         for k, p in inspect.signature(main).parameters.items()
-        if p.kind is p.KEYWORD_ONLY and k != "tracker"
+        if p.kind is p.KEYWORD_ONLY and k not in ("tracker", "earlier")
     }
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.run {name}", description=inspect.getdoc(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import json
 import logging
 import re
@@ -18,18 +17,21 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 from tqdm import tqdm
 
 from captionseg import images
 from captionseg.datasets.complete import find_flaw
-from captionseg.datasets.phash import hash_picture
+from captionseg.datasets.earlier import Earlier, find_aside, set_aside
+from captionseg.datasets.masks import decode_mask, encode_mask
+from captionseg.datasets.progress import Meter
+from captionseg.datasets.shard_files import Job, write_shard
 from captionseg.datasets.tables import (
     advise_download,
     list_shards,
@@ -38,13 +40,14 @@ from captionseg.datasets.tables import (
     read_shard,
     read_truth,
 )
-from captionseg.records import PAIRS, TRUTH, UserError, make_uid, one_line
-from captionseg.runtime.fan_out import spread
+from captionseg.records import PAIRS, UserError, one_line
+from captionseg.runtime.fan_out import count_workers, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.writing import atomic_path, remove_parts, write_json, write_table
+from captionseg.sources.source import SharedSource
+from captionseg.storage.writing import atomic_path, remove_parts, write_json
 
 if TYPE_CHECKING:
-    from captionseg.sources.source import Sample, Source
+    from captionseg.sources.source import Source
 
 __all__ = [
     "decode",
@@ -62,22 +65,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-Job = tuple[int, str, range]  # number of the shard, its split, its rows
-IN_TAR = [
-    "uid",
-    "key",
-    "url",
-    "caption",
-    "split",
-    "status",
-    "error_message",
-    "sha256",
-    "width",
-    "height",
-    "original_width",
-    "original_height",
-]
-"""Columns that a sample has in its .json too, as img2dataset's have."""
 
 
 def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
@@ -98,6 +85,7 @@ def write_shards(
     min_success: float,
     seed: int,
     runtime: RuntimeParams = HERE,
+    earlier: tuple[Path, Path] | None = None,
 ) -> dict[str, float]:
     """Make all shards of a source that are not committed yet, several at once.
 
@@ -109,6 +97,8 @@ def write_shards(
         min_success: smallest share of rows that may succeed.
         seed: of the samples.
         runtime: what shards are spread over.
+        earlier: pairs and truth of an earlier download. Of its shards of the same rows only those
+            rows are asked for again that failed to download; None makes all anew.
 
     Returns:
         pairs, download_success.
@@ -127,14 +117,42 @@ def write_shards(
     truth.mkdir(parents=True, exist_ok=True)
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
     done = keep_finished(pairs, truth, jobs, stamp)
+    if earlier and len(done) == len(jobs):
+        done, earlier = set(), set_aside(pairs, truth)
+    elif earlier and find_aside(pairs)[0].is_dir():
+        earlier = find_aside(pairs)
     todo = [job for job in jobs if f"{job[0]:05d}" not in done]
-    write = functools.partial(write_shard, source, pairs=pairs, truth=truth, seed=seed, stamp=stamp)
+    source, runtime = share_source(source, runtime, len(todo))
+    write = functools.partial(
+        write_shard,
+        source,
+        pairs=pairs,
+        truth=truth,
+        seed=seed,
+        stamp=stamp,
+        earlier=Earlier.find(earlier, [f"{job[0]:05d}" for job in jobs], stamp),
+    )
+    meter = Meter()
     with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
-        for count in spread(
+        for progress in spread(
             write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"
         ):
-            bar.update(count)
+            meter.add(progress)
+            bar.set_postfix_str(str(meter), refresh=False)
+            bar.update(progress.rows)
     shutil.rmtree(listing, ignore_errors=True)
+    finish(source, pairs, truth, jobs, stamp)
+    found = summarize(pairs, min_success)
+    shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
+    return found
+
+
+def finish(source: Source, pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> None:
+    """Write what stands beside the shards.
+
+    Raises:
+        UserError: if a shard is not whole.
+    """
     for folder in (pairs, truth):
         remove_parts(folder)
     for number, _, rows in jobs:
@@ -148,7 +166,6 @@ def write_shards(
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
             part.write_text(text)
-    return summarize(pairs, min_success)
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
@@ -184,100 +201,37 @@ def summarize(pairs: Path, min_success: float) -> dict[str, float]:
     status = Counter(table["status"].to_pylist())
     share = status["success"] / max(1, len(table))
     if not status["success"] or share < min_success:
-        reasons = Counter(
-            f"{s}: {e}"
-            for s, e in zip(table["status"].to_pylist(), table["error_message"].to_pylist())
-            if s != "success"
-        )
-        listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
         raise UserError(
             f"download: {status['success']} of {len(table)} rows succeeded, below "
-            f"download.min_success = {min_success}: {listing}"
+            f"download.min_success = {min_success}: {describe_failures(table)}"
         )
     return {"pairs": float(status["success"]), "download_success": share}
 
 
-def write_shard(
-    source: Source, job: Job, *, pairs: Path, truth: Path, seed: int, stamp: str
-) -> int:
-    """One shard, its stats with the stamp of its source last; returns how many source rows it
-    has."""
-    number, split, rows = job
-    name = f"{number:05d}"
-    samples = source.samples(split, rows, seed=seed)
-    keys = [f"{name}{i:04d}" for i in range(len(samples))]
-    uids = [make_uid(s.url, s.caption) for s in samples]
-    with (
-        atomic_path(pairs / f"{name}.tar") as part,
-        tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        table = tabulate_pairs(samples, keys, uids)
-        for row, sample in zip(table.select(IN_TAR).to_pylist(), samples, strict=True):
-            if sample.jpeg is not None:
-                add(tar, f"{row['key']}.jpg", sample.jpeg)
-                add(tar, f"{row['key']}.txt", sample.caption.encode())
-                add(tar, f"{row['key']}.json", json.dumps(row, sort_keys=True).encode())
-    write_table(table, pairs / f"{name}.parquet")
-    known = tabulate_truth(samples, uids)
-    write_table(known, truth / f"{name}.parquet")
-    count = Counter(s.status for s in samples)
-    write_json(
-        {
-            "count": len(samples),
-            "successes": count["success"],
-            "failed_to_download": count["failed_to_download"],
-            "failed_to_resize": count["failed_to_resize"],
-            "status_dict": dict(count),
-            "known": len(known),
-            "source": stamp,
-        },
-        pairs / f"{name}_stats.json",
+def share_source(source: Source, runtime: RuntimeParams, jobs: int) -> tuple[Source, RuntimeParams]:
+    """The source and the runtime, so that all processes keep to the limits of the source."""
+    if not isinstance(source, SharedSource):
+        return source, runtime
+    count = count_workers(runtime, jobs)
+    most = source.most_workers()
+    workers = min(count, most) if count else most
+    return source.share(workers), replace(runtime, workers=workers)
+
+
+def describe_failures(table: pa.Table) -> str:
+    """How many rows of a table of PAIRS failed for each reason, the most frequent first, each with
+    its most frequent message.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for row in table.select(["status", "reason", "error_message"]).to_pylist():
+        if row["status"] != "success":
+            messages = counts.setdefault(row["reason"] or row["status"], Counter())
+            messages[row["error_message"] or ""] += 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1].total())
+    return "; ".join(
+        f"{messages.total()} x {reason}: {messages.most_common(1)[0][0]}"
+        for reason, messages in ordered
     )
-    return len(samples)
-
-
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A member without owner and time, so that equal samples make equal files."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
-
-
-def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
-    """Schema PAIRS."""
-    rows = [
-        {
-            "uid": uid,
-            "key": key,
-            "url": s.url,
-            "caption": s.caption,
-            "split": s.split,
-            "status": s.status,
-            "error_message": s.error,
-            "sha256": hashlib.sha256(s.jpeg).hexdigest() if s.jpeg is not None else None,
-            "width": s.width or None,
-            "height": s.height or None,
-            "original_width": s.original_width or s.width or None,
-            "original_height": s.original_height or s.height or None,
-            "original_sha256": s.original_sha256 or None,
-            "phash": hash_picture(s.jpeg) if s.jpeg is not None else None,
-            "reason": s.reason,
-            "held_out_captions": list(s.held_out),
-            "source_row": s.source_row or s.url,
-        }
-        for uid, key, s in zip(uids, keys, samples, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=PAIRS)
-
-
-def tabulate_truth(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
-    """Schema TRUTH, rows with a known mask only."""
-    rows = [
-        {"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
-        for uid, s in zip(uids, samples, strict=True)
-        if s.mask is not None and s.jpeg is not None
-    ]
-    return pa.Table.from_pylist(rows, schema=TRUTH)
 
 
 def read_images(
@@ -350,32 +304,3 @@ def decode(data: bytes, path: Path, key: str) -> np.ndarray:
         return images.read_pixels(data, name=f"{path}: {key}.jpg")
     except images.Unreadable as error:
         raise UserError(f"{path}: {key}.jpg does not decode: {error}") from None
-
-
-def encode_mask(mask: np.ndarray | None) -> bytes:
-    """PNG bytes of [H, W] uint8 labels."""
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(mask, np.uint8)).save(
-        stream, "PNG", optimize=False, compress_level=6
-    )
-    return stream.getvalue()
-
-
-def decode_mask(data: bytes) -> np.ndarray:
-    """[H, W] uint8 labels of PNG bytes.
-
-    Raises:
-        UserError: for anything else.
-    """
-    try:
-        mode, labels = images.read_mask(data)
-    except images.Unreadable as error:
-        raise UserError(
-            f"truth: a mask does not decode: {error}; run `dvc repro --force download`"
-        ) from None
-    if mode not in ("L", "P", "1"):
-        raise UserError(
-            f"truth: a mask of mode {mode} where 8-bit class numbers are expected; run `dvc repro "
-            "--force download`"
-        )
-    return labels.astype(np.uint8)

@@ -85,6 +85,13 @@ def stays_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", thread
     )
 
 
+def count_workers(runtime: RuntimeParams, jobs: int) -> int:
+    """How many workers `spread` takes on CPUs; 0 where only a cluster knows."""
+    if runtime.fan_out == "ray":
+        return runtime.workers
+    return len(list_places(runtime, jobs, device="cpu", threads=1))
+
+
 def list_places(
     runtime: RuntimeParams, jobs: int, *, device: str, threads: int
 ) -> list[str | None]:

@@ -24,12 +24,14 @@ class EncodedPicture:
         jpeg: its bytes.
         size, original_size: (width, height) in pixels, upright, of these and of what came.
         original_sha256: of the bytes that came, 64 hex digits.
+        original_bytes: how many these are.
     """
 
     jpeg: bytes
     size: tuple[int, int]
     original_size: tuple[int, int]
     original_sha256: str
+    original_bytes: int
 
 
 def encode_picture(
@@ -47,10 +49,7 @@ def encode_picture(
         Refusal: where it cannot be decoded, or would be too small.
     """
     try:
-        image, original = (
-            images.open_image(data, longest=longest, name=name),
-            images.read_size(data),
-        )
+        image, original = images.open_with_size(data, longest=longest, name=name)
     except images.TooManyPixels as error:
         raise Refusal("too_many_pixels", f"cannot be decoded: {error}") from None
     except images.Unreadable as error:
@@ -63,8 +62,8 @@ def encode_picture(
         )
     digest = hashlib.sha256(data).hexdigest()
     if keep and size == original and images.is_plain_jpeg(data):
-        return EncodedPicture(data, size, original, digest)
+        return EncodedPicture(data, size, original, digest, len(data))
     image = image.resize(size, Image.Resampling.LANCZOS)
     image.info = {}  # comments would be written too
     image.save(stream := io.BytesIO(), "JPEG", quality=QUALITY)
-    return EncodedPicture(stream.getvalue(), size, original, digest)
+    return EncodedPicture(stream.getvalue(), size, original, digest, len(data))

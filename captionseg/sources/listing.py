@@ -242,6 +242,7 @@ def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Samp
         original_width=picture.original_size[0],
         original_height=picture.original_size[1],
         original_sha256=picture.original_sha256,
+        original_bytes=picture.original_bytes,
     )
 
 

@@ -48,6 +48,32 @@ NOT_USABLE = {
 }
 REASONS = NOT_RECEIVED | NOT_USABLE
 """Reason -> what it means."""
+ASKED_AGAIN = frozenset(
+    {
+        "refused_address",
+        "unknown_host",
+        "connection_failed",
+        "tls_failed",
+        "timed_out",
+        "too_slow",
+        "rate_limited",
+        "not_found",
+        "forbidden",
+        "server_error",
+        "http_error",
+        "too_many_redirects",
+        "too_large",
+        "truncated",
+        "wrong_type",
+        "opted_out",
+        "empty",
+        "unreadable_file",
+        "changed",
+    }
+)
+"""Reasons of rows that `download.retry: failed` asks for again: all that is not settled by what the
+source lists.
+"""
 
 
 class Refusal(Exception):

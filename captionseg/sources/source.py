@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Sample:
         held_out: further captions of the picture, which no rule, vocabulary or alignment may see.
         source_row: where the row came from, such as captions.csv:17.
         original_width, original_height, original_sha256: of the picture as it came; 0 and empty
-            where it was made here.
+            where it was made here. Likewise original_bytes, how many it had.
         concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers
             (255 ignored).
     """
@@ -47,6 +47,7 @@ class Sample:
     original_width: int = 0
     original_height: int = 0
     original_sha256: str = ""
+    original_bytes: int = 0
     concepts: tuple[str, ...] = ()
     mask: np.ndarray | None = None
 
@@ -83,4 +84,17 @@ class Source(Protocol):
 
     def licences(self) -> str:
         """CSV text: origin and licence of everything that samples are made of; may be empty."""
+        ...
+
+
+@runtime_checkable
+class SharedSource(Source, Protocol):
+    """A source that may do only so much at a time, in all processes that make its samples."""
+
+    def most_workers(self) -> int:
+        """How many processes may make samples at the same time."""
+        ...
+
+    def share(self, workers: int) -> Source:
+        """This source as each of so many processes has it."""
         ...

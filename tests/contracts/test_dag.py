@@ -18,6 +18,7 @@ from stages.run import STAGES
 ROOT = Path(__file__).parents[2]
 FILE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 DAG = {name: stage.get("do", stage) for name, stage in FILE["stages"].items()}
+WRITTEN = ("Out", "Persistent", "Renewed")
 
 
 def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
@@ -35,9 +36,9 @@ def stage_of(name: str) -> tuple[set[str], dict[str, str]]:
     kinds = {
         a.arg: ast.unparse(a.annotation)
         for a in main.args.kwonlyargs
-        if a.annotation and a.arg != "tracker"
+        if a.annotation and a.arg not in ("tracker", "earlier")
     }
-    assert set(kinds.values()) <= {"In", "Out", "Persistent", "Note", "str"}
+    assert set(kinds.values()) <= {"In", "Out", "Persistent", "Renewed", "Note", "str"}
     return params, kinds
 
 
@@ -115,7 +116,7 @@ def test_the_command_gives_what_main_asks_for(stage):
     deps, outs = listed(stage, "deps"), listed(stage, "outs", "metrics", "plots")
     paths = {k: given[f"--{k.replace('_', '-')}"] for k in kinds}
     for name, path in paths.items():
-        if kinds[name] in ("Out", "Persistent"):
+        if kinds[name] in WRITTEN:
             assert path in outs, f"--{name} {path} is not among the outs of {stage}"
         elif kinds[name] == "In":
             # parts of a folder are more exact
@@ -123,9 +124,7 @@ def test_the_command_gives_what_main_asks_for(stage):
             assert is_covered(path, deps) or inside, (
                 f"--{name} {path} is not among the deps of {stage}"
             )
-    assert set(outs) == {
-        path for name, path in paths.items() if kinds[name] in ("Out", "Persistent")
-    }
+    assert set(outs) == {path for name, path in paths.items() if kinds[name] in WRITTEN}
     notes = [
         path.replace("${key}", "a-mil") for name, path in paths.items() if kinds[name] == "Note"
     ]
@@ -135,7 +134,7 @@ def test_the_command_gives_what_main_asks_for(stage):
             subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode
             == 0
         ), path
-    kept = {path for name, path in paths.items() if kinds[name] == "Persistent"}
+    kept = {path for name, path in paths.items() if kinds[name] in ("Persistent", "Renewed")}
     entries = [
         e
         for kind in ("outs", "metrics", "plots")
@@ -144,7 +143,8 @@ def test_the_command_gives_what_main_asks_for(stage):
     ]
     persisting = {path for e in entries for path, options in e.items() if options.get("persist")}
     assert persisting == kept, (
-        f"{stage}: what DVC is not to empty (persist: true) is Persistent in its main, nothing else"
+        f"{stage}: what DVC is not to empty (persist: true) is Persistent or Renewed in its main, "
+        "nothing else"
     )
 
 

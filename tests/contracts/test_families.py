@@ -42,17 +42,22 @@ FAMILIES = {
     "sources": (
         ["SOURCES"],
         {
+            "addresses",
             "captions",
+            "client",
             "columns",
             "debian",
             "encoding",
+            "fetch",
             "folder_files",
             "grouping",
             "listing",
+            "params",
             "picture_files",
             "places",
             "reasons",
             "repeats",
+            "replies",
             "scene_assets",
             "shard_files",
             "shard_forms",
@@ -174,6 +179,11 @@ TESTED_ELSEWHERE = {
         f"captionseg/storage/{name}.py": "tests/captionseg/test_storage.py"
         for name in ("folders", "reading", "writing")
     },
+    **{
+        f"captionseg/datasets/{name}.py": "tests/captionseg/datasets/test_shards.py"
+        for name in ("masks", "shard_files")
+    },
+    "captionseg/sources/fetching/client.py": "tests/captionseg/sources/fetching/test_fetch.py",
     "captionseg/storage/json_items.py": "tests/captionseg/test_json_items.py",
     "captionseg/storage/remote.py": "tests/captionseg/test_remote.py",
     "captionseg/sources/picture_files.py": "tests/captionseg/sources/test_table.py",

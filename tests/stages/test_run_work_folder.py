@@ -9,7 +9,7 @@ import pytest
 
 from captionseg.params import Params
 from stages import run as module
-from stages.kinds import In, Out, Persistent
+from stages.kinds import In, Out, Persistent, Renewed
 from tests.stages.conftest import PARAMS_YAML
 
 
@@ -162,3 +162,28 @@ def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
     second = key(root)
     (library.parent / "captionseg" / "x.py").write_text("changed")
     assert len({first, second, key(root)}) == 3
+
+
+def test_what_is_renewed_stays_until_the_new_version_is_there(root, stage):
+    """And the stage is told where it lies."""
+    seen = []
+
+    def renew(params, *, pairs: In, out: Renewed, earlier):
+        assert earlier == {"out": Path("out")}
+        seen.append(sorted(os.listdir("out")) if earlier["out"].exists() else None)
+        out.mkdir()
+        (out / str(len(seen))).touch()
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    stage(renew)
+    arguments = ["--pairs", "pairs", "--out", "out"]
+    module.run("toy", arguments)
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "9"))
+    with pytest.raises(KeyboardInterrupt):
+        module.run("toy", arguments)
+    assert os.listdir(root / "out") == ["1"]
+    (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "7"))
+    module.run("toy", arguments)
+    assert seen == [None, ["1"], ["1"]]
+    assert os.listdir(root / "out") == ["3"]

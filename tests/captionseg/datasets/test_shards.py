@@ -229,14 +229,14 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
-        from captionseg.datasets import shards
+        from captionseg.datasets import shard_files, shards
         from captionseg.sources.shapes import Shapes
-        add = shards.add
+        add = shard_files.add
         def add_or_die(tar, name, data):
             if name.startswith("00002"):
                 os.kill(os.getpid(), signal.SIGKILL)
             add(tar, name, data)
-        shards.add = add_or_die
+        shard_files.add = add_or_die
         shards.write_shards({SMALL!r}, Path("pairs"), Path("truth"),
                             shard_size=3, min_success=0, seed=0)
     """)

@@ -12,7 +12,7 @@ import pytest
 
 from captionseg.records import UserError
 from captionseg.runtime import fan_out
-from captionseg.runtime.fan_out import PerProcess, list_places, spread
+from captionseg.runtime.fan_out import PerProcess, count_cores, count_workers, list_places, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.runtime.workers import ATTEMPTS, Answer
 
@@ -148,3 +148,11 @@ def test_torch_is_not_imported() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
     )
+
+
+def test_how_many_workers_there_will_be() -> None:
+    assert count_workers(RuntimeParams(workers=3), 10) == 3
+    assert count_workers(RuntimeParams(workers=3), 2) == 2
+    assert count_workers(RuntimeParams(), 10**6) == count_cores()
+    assert count_workers(RuntimeParams(fan_out="ray"), 10) == 0
+    assert count_workers(RuntimeParams(fan_out="ray", workers=4), 10) == 4

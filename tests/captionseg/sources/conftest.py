@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import colorsys
 import io
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from PIL import Image, ImageDraw
 
 from captionseg.records import ClassTable
 from captionseg.sources import photo_scenes, scene_assets
+from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
 from captionseg.sources.scene_assets import Asset, Assets
 from captionseg.sources.shapes import Shapes
-from captionseg.sources.source import Sample
+from captionseg.sources.source import SPLITS, Sample
 from captionseg.sources.sources import SOURCES
+from captionseg.sources.urls import Urls
+from tests.captionseg.sources.fetching.hostile import serving
 
 STUFF = sorted({*photo_scenes.ABOVE, *photo_scenes.BELOW})
 OBJECTS = ["ball", "box", "cone"]
@@ -102,6 +106,24 @@ def album(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def url_list(tmp_path: Path) -> Iterator[Path]:
+    """A list of 20 pictures that a server has, and of two that it has not; whatever its port is,
+    every third is in the same split.
+    """
+    path, split_of = tmp_path / "list.tsv", Urls(tune=0.3, test=0.3).split_of
+    with serving() as server:
+        names = [f"/good/{number}.jpg" for number in range(20)] + ["/missing.jpg", "/page.jpg"]
+        rows = []
+        for number, name in enumerate(names):
+            several = (f"{server.url(name)}?{query}" for query in itertools.count())
+            split = SPLITS[number % 3]
+            url = next(u for u in several if split_of({"picture": u, "sha256": ""}) == split)
+            rows.append(f"{url}\tpicture {number}\n")
+        path.write_text("url\tcaption\n" + "".join(rows))
+        yield path
+
+
+@pytest.fixture
 def make_source(request: pytest.FixtureRequest) -> Callable[[str], object]:
     """A small fresh source by its name in SOURCES."""
 
@@ -113,6 +135,10 @@ def make_source(request: pytest.FixtureRequest) -> Callable[[str], object]:
             return Shapes(train=5, tune=2, test=2, size=32)
         if name == "folder":
             return Folder(str(request.getfixturevalue("album")), tune=0.3, test=0.3, max_side=32)
+        if name == "urls":
+            path = str(request.getfixturevalue("url_list"))
+            http = HttpParams(allow=("127.0.0.1/32",))
+            return Urls(path=path, http=http, tune=0.3, test=0.3, max_side=32)
         paths = request.getfixturevalue("written")
         return SOURCES[name](**paths[name], tune=0.3, test=0.3, max_side=32)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.datasets.shard_files import IN_TAR
 from captionseg.datasets.shards import (
-    IN_TAR,
     decode_mask,
     read_classes,
     read_images,
@@ -206,6 +206,7 @@ def test_a_wrong_setting_is_one_line(name, make_source) -> None:
         "table": {"max_side": 3},
         "coco_captions": {"captions": "all"},
         "shards": {"caption_lines": "both"},
+        "urls": {"http": {"connections": 0}},
     }
     with pytest.raises(UserError, match=rf"^download\.{name}[.:]") as caught:
         build(DownloadParams, {"source": name, name: wrong[name]}, "download")
