@@ -34,8 +34,10 @@ def tidy_path(name: str, base: str, root: str) -> str:
     if numbered := NUMBERED.fullmatch(path):
         path = numbered[1]
     whole = find_scheme(path) or path.startswith("/") or DRIVE.match(path)
-    if whole and path.startswith(join(root, "")):
-        path = path[len(join(root, "")) :]
+    roots = [root] if find_scheme(root) else [root, os.path.abspath(os.path.expanduser(root))]
+    above = [start for start in (join(one, "") for one in roots) if path.startswith(start)]
+    if whole and above:
+        path = path[len(above[0]) :]
     elif find_scheme(path):
         raise Refusal("unsafe_path", "not below the folder of the pictures; source urls reads URLs")
     elif whole:

@@ -22,6 +22,7 @@ from captionseg.storage.remote import find_scheme, join, list_entries, open_file
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 TEXTS = ("txt", "caption", "text")
 LARGEST_TEXT = 2**20  # bytes of a caption or of what is said of a picture
+DAMAGED = (tarfile.TarError, EOFError, OverflowError, RecursionError, MemoryError)
 END = 2 * tarfile.BLOCKSIZE
 """Bytes of zero that end a tar."""
 
@@ -64,6 +65,8 @@ def list_tar(stream: BinaryIO) -> Iterator[Member]:
             while (info := tar.next()) is not None:
                 if info.offset_data + info.size > length:
                     raise tarfile.ReadError("it ends in the middle of a file")
+                if info.size < 0 or tar.offset <= at:  # or it would be read for ever
+                    raise tarfile.ReadError("a file of negative size")
                 at = tar.offset
                 if info.isfile():
                     yield Member(info.name, info.offset_data, info.size, refuse_name(info.name))
@@ -77,7 +80,7 @@ def list_tar(stream: BinaryIO) -> Iterator[Member]:
         if any(rest) or len(rest) < END:
             raise tarfile.ReadError("its end is missing, or not a tar's")
     # on hostile heads tarfile raises most anything
-    except (tarfile.TarError, OSError, ValueError, EOFError, LookupError, OverflowError) as error:
+    except (*DAMAGED, OSError, ValueError, LookupError) as error:
         text = f"damaged at byte {at}, behind {count} files: {one_line(error, 100)}"
         yield Member("", at, refusal=Refusal("damaged_archive", text))
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from captionseg.images import LARGEST_FILE
 from captionseg.records import UserError
 from captionseg.sources.picture_files import read_pictures, refuse_length
 from captionseg.sources.places import Place
@@ -21,9 +22,11 @@ from captionseg.sources.shard_files import (
 )
 from captionseg.sources.shard_samples import Listed, SampleReader
 from captionseg.sources.shard_tables import find_images, read_images, read_records
-from captionseg.storage.remote import hide_secrets, is_file, open_file, read_ranges
+from captionseg.storage.remote import hide_secrets, is_file, is_folder, open_file, read_ranges
 
 log = logging.getLogger(__name__)
+
+GONE = Member("", refusal=Refusal("damaged_archive", "its table is there, and the shard is not"))
 
 
 class Shard(Protocol):
@@ -62,6 +65,10 @@ class TarShard:
     ) -> Iterator[Listed]:
         """See Shard."""
         records, refused = read_beside(self.url.removesuffix(".tar"), caption_names)
+        if not is_file(self.url):
+            reader = SampleReader(name, read_below(""), caption_names, joined=joined)
+            yield from reader.list_rows(Files(refused=[GONE, *refused]), records)
+            return
         with open_file(self.url) as stream:
             files = group_files(list_tar(stream))
             files.refused += refused
@@ -70,9 +77,10 @@ class TarShard:
 
     def read(self, places: Sequence[Place]) -> Iterator[bytes | Refusal]:
         """See Shard."""
-        ranges = [(place.start, place.start + place.size) for place in places]
-        for place, data in zip(places, read_ranges(self.url, ranges), strict=True):
-            whole = len(data) == place.size
+        sizes = [min(place.size, LARGEST_FILE + 1) for place in places]
+        ranges = [(place.start, place.start + size) for place, size in zip(places, sizes)]
+        for size, data in zip(sizes, read_ranges(self.url, ranges), strict=True):
+            whole = len(data) == size
             yield check(data) if whole else Refusal("changed", "the tar became shorter")
 
 
@@ -91,7 +99,8 @@ class FolderShard:
     ) -> Iterator[Listed]:
         """See Shard."""
         records, refused = read_beside(self.url, caption_names)
-        files = group_files(list_folder(self.url))
+        there = is_folder(self.url)
+        files = group_files(list_folder(self.url)) if there else Files(refused=[GONE])
         files.refused += refused
         reader = SampleReader(name, read_below(self.url), caption_names, joined=joined)
         yield from reader.list_rows(files, records)

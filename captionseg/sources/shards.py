@@ -84,13 +84,18 @@ class Shards(ListedSource):
         return dict(zip(name_tables(found), found, strict=True))
 
     def _find_in_folder(self) -> list[str]:
+        """The shards of a folder, and those of which a table alone is left."""
         files, folders = list_entries(self.path)
-        tars = [join(self.path, name) for name in files if name.endswith(".tar")]
-        tables = [join(self.path, name) for name in files if name.endswith(".parquet")]
-        if tars or not tables:
-            return tars or [join(self.path, name) for name in folders]
-        named = {name.removesuffix(".parquet") for name in files}
-        return [join(self.path, name) for name in folders if name in named] or tables
+        stems = {name.removesuffix(".parquet") for name in files if name.endswith(".parquet")}
+        tars = {name for name in files if name.endswith(".tar")}
+        numbered = {stem for stem in stems if stem.isdigit()}
+        if tars:
+            names = tars | {f"{stem}.tar" for stem in numbered}
+        elif stems and stems.isdisjoint(folders):
+            names = {f"{stem}.parquet" for stem in stems}
+        else:
+            names = numbered | set(folders)
+        return [join(self.path, name) for name in sorted(names)]
 
     def _write_listing(self, folder: Path) -> None:
         object.__setattr__(self, "place", str(folder))  # places are written while rows are listed

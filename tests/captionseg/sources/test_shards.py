@@ -81,15 +81,22 @@ def test_a_url_that_several_samples_have_is_one_picture(form: str, tmp_path: Pat
     assert (refused.caption, refused.reason) == ("", "not_found")
 
 
-def test_a_table_without_shard_and_a_shard_without_table(tmp_path: Path) -> None:
-    root = write_img2dataset(tmp_path / "out", 20, "webdataset")
-    for name in ("00000.parquet", "00001.tar"):
-        (root / name).unlink()
-    found = take(alone(root))
-    assert [sample.url for sample in found] == [
-        f"http://images.example/{n}.jpg" for n in (*range(5), 6, 7, *range(16, 20))
-    ], "what failed was in the table alone"
-    assert found[0].original_width == 400, "as the json of the sample has it"
+@pytest.mark.parametrize("form", ["webdataset", "files"])
+def test_a_table_without_shard_and_a_shard_without_table(form: str, tmp_path: Path) -> None:
+    root = write_img2dataset(tmp_path / "out", 20, form)
+    (root / "00000.parquet").unlink()
+    gone = "00001.tar" if form == "webdataset" else "00001"
+    (root / gone).rename(tmp_path / "moved")
+    found = {sample.url: sample for sample in take(alone(root))}
+    assert found.pop(gone).reason == "damaged_archive"
+    assert list(found) == [f"http://images.example/{n}.jpg" for n in range(20) if n != GONE], (
+        "what failed was in the table alone"
+    )
+    reasons = [sample.reason for sample in found.values()]
+    assert reasons[:3] == [None, None, None]
+    assert reasons[7:] == ["damaged_archive"] * 8 + [None] * 4
+    first = next(iter(found.values()))
+    assert first.original_width == 400, "as the json of the sample has it"
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,20 @@ def test_damaged_tars(cut: str, tmp_path: Path) -> None:
     }[cut]
 
 
+def test_a_size_below_zero_is_not_read_for_ever(tmp_path: Path) -> None:
+    write_webdataset(tmp_path / "a.tar", {str(n): {"jpg": draw(n), "txt": b"a"} for n in (1, 2)})
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        second = tar.getmember("2.jpg")
+        head = bytearray(second.tobuf(tarfile.GNU_FORMAT))
+    head[124:136] = (2**96 - 1024).to_bytes(12, "big")  # -1024, as GNU's tar writes it
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[second.offset : second.offset + 512] = head
+    (tmp_path / "a.tar").write_bytes(data)
+    assert outcomes(alone(tmp_path)) == {"a.tar:1": None, "a.tar": "damaged_archive"}
+
+
 def test_one_corrupt_picture_in_a_hundred(tmp_path: Path) -> None:
     samples = {f"{n:03d}": {"jpg": draw(n + 10), "txt": b"a"} for n in range(200)}
     write_webdataset(tmp_path / "a.tar", samples)

@@ -87,6 +87,15 @@ def test_names_of_pictures(tmp_path: Path) -> None:
     ]
 
 
+def test_whole_paths_beside_a_table_of_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, (str(tmp_path / "1.jpg"), "a"))
+    (tmp_path / "1.jpg").write_bytes(draw(1))
+    monkeypatch.chdir(tmp_path)
+    assert reasons(alone("captions.csv")) == {"1.jpg": None}
+
+
 def test_a_suffix_that_the_table_leaves_out(tmp_path: Path) -> None:
     table = write(tmp_path / "data", ("0", "a"), ("1.jpg", "b"))
     for number in (0, 1):
