@@ -68,7 +68,11 @@ class Earlier:
 
     def read_rows(self, name: str, count: int) -> list[dict[str, Any]] | None:
         """All rows of a shard, schema PAIRS; None where it is not whole, or of other rows."""
-        if find_flaw(self.pairs, self.truth, name, rows=count, stamp=self.stamp):
+        if flaw := find_flaw(self.pairs, self.truth, name, rows=count, stamp=self.stamp):
+            log.warning(
+                "download.retry: shard %s of %s is not whole (%s), so all of it is asked for",
+                *(name, self.pairs, flaw),
+            )
             return None
         return pq.read_table(self.pairs / f"{name}.parquet", schema=PAIRS).to_pylist()
 

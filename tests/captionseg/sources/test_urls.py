@@ -21,10 +21,11 @@ from captionseg.sources.urls import Urls
 from tests.captionseg.sources.fetching.hostile import GOOD, HERE, serving
 
 QUICK = HttpParams(
-    connect_timeout=2.0,
-    read_timeout=0.3,
-    total_timeout=2.0,
-    patience=0.2,
+    connect_timeout=5.0,
+    read_timeout=1.0,
+    total_timeout=10.0,
+    min_speed=500.0,
+    patience=0.5,
     retries=0,
     backoff=0.05,
     max_megabytes=1.0,

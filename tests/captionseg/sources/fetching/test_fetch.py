@@ -23,11 +23,11 @@ from tests.captionseg.sources.fetching.hostile import GOOD, HERE, draw_bomb, dra
 
 QUICK = HttpParams(
     contact="test@example.org",
-    connect_timeout=2.0,
-    read_timeout=0.4,
-    total_timeout=3.0,
-    min_speed=2000.0,
-    patience=0.3,
+    connect_timeout=5.0,
+    read_timeout=1.0,
+    total_timeout=10.0,
+    min_speed=500.0,
+    patience=0.5,
     retries=1,
     backoff=0.05,
     max_wait=3.0,
@@ -322,7 +322,7 @@ def test_a_process_that_has_fetched_ends_at_once() -> None:
         import sys
         from captionseg.sources.fetching.fetch import fetch
         from captionseg.sources.fetching.params import HttpParams
-        outcomes = fetch(sys.argv[1:], HttpParams(allow=("127.0.0.1/32",)))
+        outcomes = fetch(sys.argv[1:], HttpParams(read_timeout=100.0, allow=("127.0.0.1/32",)))
         print(len(next(outcomes)))
     """)
     with serving() as server:
@@ -338,4 +338,4 @@ def test_a_process_that_has_fetched_ends_at_once() -> None:
         )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) == len(GOOD)
-    assert time.perf_counter() - start < 14, "it does not wait for what it will not read"
+    assert time.perf_counter() - start < 25, "it does not wait for what it will not read"
