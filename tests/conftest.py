@@ -59,6 +59,7 @@ COSTLY = (
     ("tests/flows/test_reproduce.py",),
     ("tests/flows/test_offline.py",),
     ("tests/stages/test_kills.py",),
+    ("tests/stages/test_sources.py",),
     ("tests/captionseg/tracking/test_serving.py",),
     ("tests/captionseg/tracking/test_tracking.py",),
     ("tests/captionseg/expectations/test_validate.py",),
