@@ -116,7 +116,7 @@ def curate(
         marks.take(np.flatnonzero(~pairs.held_out)),
         inputs.index,
         true=known.concepts,
-        held_out=match_held_out(vocabulary, corpus.uid.tolist(), known.held_out),
+        held_out=match_held_out(vocabulary, corpus.uid, known.held_out),
         sampled=params.sampled,
         supervision=supervision,
         seed=seed,
