@@ -79,6 +79,7 @@ def test_the_precision_is_that_of_the_runtime_unless_a_recipe_has_its_own(run):
     assert not equal(full, half)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_a_compiled_model_learns_the_same_and_is_saved_as_itself(
     run, make_model, monkeypatch, tmp_path
 ):
