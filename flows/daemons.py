@@ -135,14 +135,15 @@ def list_known(folder: Path) -> dict[str, Daemon]:
 
 
 def _hidden(pid: int) -> bool:
-    """Return whether a process belongs to another user, so that its environment is unreadable."""
+    """Return whether the environment of a process cannot be read: it belongs to another user, or is
+    in the midst of an exec, when it has none.
+    """
     try:
-        psutil.Process(pid).environ()
+        return not psutil.Process(pid).environ()
     except psutil.NoSuchProcess:
         return False
     except (psutil.Error, OSError):
         return True
-    return False
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:

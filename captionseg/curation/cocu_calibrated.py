@@ -7,12 +7,14 @@ it. Their e_c is the mean of g over the captions that name c, which is too low w
 predict c badly: then g / e_c is 1 for images that do not show it. So g is read between two levels,
 
     R(x, c) = (g(x, c) - low_c) / (high_c - low_c), between 0 and 1,
-    high_c = max(quantile of g(x', c) over captions that name c, `floor`),
+    high_c = max(mean or quantile of g(x', c) over captions that name c, floor),
     low_c = `base` times the share of captions that name c.
 
-`high` is the level of images that surely show c. A concept whose g nowhere rises to the `floor`
-cannot be told apart by these features, and gets no R near 1. `low` is the level of images that do
-not: the prior is no evidence.
+`high` is the level of images that surely show c, `low` that of images that do not: the prior is no
+evidence. Rarely named and hardly predictable look alike in g, one concept at a time; together they
+do not, for an image shows no more than a few concepts. So the floor is the smallest under which the
+R of an image add up to at most `shown` on average: it is 0 where the features tell concepts apart,
+and where they do not, a concept whose g stays below it gets no R near 1.
 
 `estimator: labels` learns g from the captions, by ridge regression on the frozen image features,
 leave-one-out, so that no image is scored by its own caption. `estimator: cosine` keeps CoCu's f and
@@ -36,9 +38,10 @@ from captionseg.curation.relevance import expand, relevance
 from captionseg.curation.selection import curate_chunks, select, take
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
-from captionseg.typed import AboveZero, Count, Finite, Natural, Share, ShareAboveZero, ZeroOrMore
+from captionseg.typed import AboveZero, Count, Finite, Natural, Share, ZeroOrMore
 
-SMALLEST = 0.01  # width between the two levels
+SMALLEST = 1e-3  # width between the two levels
+SAMPLE = 4096  # images by which the floor is found
 SMALLEST_R = 1e-4  # so that every concept can be drawn
 
 
@@ -49,9 +52,11 @@ class CalibratedCoCu:
     Attributes:
         estimator: labels or cosine, see above.
         strength: of the ridge of `labels`.
-        quantile: of g over the captions that name a concept, see above; `labels` only.
-        floor: smallest high level, see above; `labels` only.
+        high: what of g over the captions that name a concept is the high level, see above: its mean
+            (e_c of Elkan & Noto, where `base` is 0) or its `quantile`; `labels` only.
+        quantile: see `high`.
         base: share of the prior that is the low level, see above; `labels` only.
+        shown: most concepts that an image shows on average, see above; `labels` only.
         neighbours: N, images whose captions fill the archive.
         minimum_support: so many of the N captions must name a concept; 0 leaves every concept in.
         limit: M, at most so many concepts an image.
@@ -64,9 +69,10 @@ class CalibratedCoCu:
 
     estimator: Literal["labels", "cosine"] = "labels"
     strength: AboveZero = 10.0
-    quantile: Share = 0.95
-    floor: ShareAboveZero = 0.06
+    high: Literal["mean", "quantile"] = "quantile"
+    quantile: Share = 0.75
     base: Share = 0.5
+    shown: AboveZero = 10.0
     neighbours: Count = 128
     minimum_support: Natural = 2
     limit: Count = 6
@@ -99,9 +105,14 @@ class CalibratedCoCu:
         g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
         prior = np.asarray(corpus.named.astype(np.int64).sum(axis=0)).ravel() / len(corpus)
         low = self.base * prior
-        high = np.fmax(find_quantiles(g, corpus, self.quantile, self.chunk), self.floor)
-        width = np.maximum(high - low, SMALLEST)
-        return lambda rows: np.clip((g(rows) - low) / width, SMALLEST_R, 1.0)
+        typical = (
+            average_positives(g, corpus, self.chunk)
+            if self.high == "mean"
+            else find_quantiles(g, corpus, self.quantile, self.chunk)
+        )
+        some = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
+        high = np.fmax(typical, find_floor(g(some), low, typical, self.shown))
+        return lambda rows: np.maximum(place_between(g(rows), low, high), SMALLEST_R)
 
     def curate(
         self, corpus: Corpus, rows: Int[np.ndarray, " n"], shown: Float[np.ndarray, "n C"]
@@ -120,6 +131,33 @@ class CalibratedCoCu:
             "support": take(support, concept, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
+
+
+def place_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """[n, C] where g lies between two levels [C]: 0 at the low one, 1 at the high one."""
+    return np.clip((g - low) / np.maximum(high - low, SMALLEST), 0.0, 1.0)
+
+
+def find_floor(g: np.ndarray, low: np.ndarray, typical: np.ndarray, shown: float) -> float:
+    """The smallest floor of high levels under which R adds up to at most `shown` an image.
+
+    Args:
+        g: [n, C] of some images.
+        low: [C] levels of images that do not show a concept.
+        typical: [C] levels of images that do; NaN where no caption names it.
+        shown: concepts.
+    """
+
+    def count(floor: float) -> float:
+        return float(place_between(g, low, np.fmax(typical, floor)).sum(1).mean())
+
+    least, most = 0.0, 1.0
+    if count(least) <= shown or count(most) > shown:
+        return least if count(least) <= shown else most
+    for _ in range(20):
+        middle = (least + most) / 2
+        least, most = (middle, most) if count(middle) > shown else (least, middle)
+    return most
 
 
 def find_quantiles(

@@ -242,7 +242,7 @@ def refine_logits(
         return average_regions(logits, inputs)
     if inputs.image is None:
         raise UserError(
-            "refine: pamr looks at pixels, and these inputs hold none: a mistake of the caller"
+            "refine: pamr needs pixels, but these inputs have none; a bug of the caller"
         )
     return refine_on_grid(
         inputs.image[0],

@@ -87,4 +87,4 @@ def check_segments(model: Any, what: str) -> None:
         UserError: starting with `what`.
     """
     if not isinstance(model, ScoresMasks):
-        raise UserError(f"{what} reads no segments; leave masks out, or take a model such as use")
+        raise UserError(f"{what} does not read segments; remove masks, or use a model such as use")

@@ -106,8 +106,7 @@ def embed_shard(
         uids = [table["uid"][start] for start, _ in batch]
         if strange := next((uid for uid in uids if uid not in row_of), None):
             raise UserError(
-                f"{file}: picture {strange} is not among those of the index; run `dvc repro "
-                "segment_text`"
+                f"{file}: picture {strange} is not in the index; run `dvc repro segment_text`"
             )
         vectors = model.segments(inputs, np.array([row_of[uid] for uid in uids]), masks)
         for row, (start, stop) in zip(vectors, batch, strict=True):

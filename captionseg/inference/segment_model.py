@@ -44,7 +44,7 @@ class SegmentModel:
         model = SegmentModel.of(loaded)
         if model is None:
             raise UserError(
-                f"{folder}: a {loaded.name} embeds no segments; name a model of a recipe with "
+                f"{folder}: model {loaded.name} cannot embed segments; use a recipe with "
                 "`model: use`"
             )
         if loaded.reads.holds_encoder:

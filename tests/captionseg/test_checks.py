@@ -77,7 +77,7 @@ TOGETHER = [
     ),
     (
         {"gate": {"few leaks": "curation.dropped.leak <= 10"}},
-        "gate.few leaks: metrics.json will have no curation.dropped.leak",
+        "gate.few leaks: metrics.json will not contain curation.dropped.leak",
     ),
     (
         {"curate.sampled": 7},

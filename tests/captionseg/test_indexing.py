@@ -14,6 +14,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from captionseg import indexing
+from captionseg import neighbours as neighbour_files
 from captionseg.datasets.shards import read_images
 from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
@@ -140,13 +141,13 @@ def test_neighbours_are_of_other_pictures(world, toy, tmp_path, name, caplog):
     table, picture = in_threes(world.table)
     vectors = read_arrays(world.index / "text_emb").astype(np.float32)
     params = toy.index_params(neighbours=4)
-    indexing.write_neighbours(name, table, vectors, vectors, 32, params, tmp_path)
+    neighbour_files.write_neighbours(name, table, vectors, vectors, 32, params, tmp_path)
     near = np.array(pq.read_table(tmp_path / f"{name}.parquet")["neighbours"].to_pylist())
     assert near.shape == (len(table), 32)
     assert (near >= 0).all()
     assert not (picture[near] == picture[:, None]).any()
     assert not caplog.records
-    indexing.write_neighbours(name, table, vectors, vectors, 33, params, tmp_path)
+    neighbour_files.write_neighbours(name, table, vectors, vectors, 33, params, tmp_path)
     assert f"index.{name}: 33 is more than the 32 training pairs of other pictures" in caplog.text
 
 
@@ -259,15 +260,15 @@ def test_features_that_lack_a_row_are_made_again(world, toy, tmp_path, name):
     ],
 )
 def test_what_is_lost_on_the_way_stops_the_stage(world, toy, tmp_path, monkeypatch, file):
-    real = indexing.write_neighbours
+    real = indexing.write_searches
 
-    def write(*arguments):
-        found = real(*arguments)
+    def write(*arguments, **options):
+        found = real(*arguments, **options)
         (tmp_path / file).unlink()
-        monkeypatch.setattr(indexing, "write_neighbours", real)
+        monkeypatch.setattr(indexing, "write_searches", real)
         return found
 
-    monkeypatch.setattr(indexing, "write_neighbours", write)
+    monkeypatch.setattr(indexing, "write_searches", write)
     with pytest.raises(
         UserError, match=rf"index: .*{file}: missing, or torn; no output was written"
     ):

@@ -30,12 +30,14 @@ def test_what_others_wrote_becomes_one_line(written, line):
 
 def test_a_batch_is_mapped_through_the_records_in_it():
     """What is not there stays None, and what is no tensor stays as it is."""
-    one = np.ones((2, 1))
-    batch = Batch(one, one, one, one, one, one, one, tokens=Tokens(one, one, caption_words=one))
-    found = batch.map(lambda array: array[:1] + 1)
-    assert found.regions.tolist() == found.tokens.captions.tolist() == [[2.0]]
-    assert found.tokens.caption_words.tolist() == [[2.0]]
+    one, cube = np.ones((2, 1)), np.ones((2, 1, 1))
+    number, yes = one.astype(np.int64), one.astype(bool)
+    tokens = Tokens(number, cube.astype(np.int64), caption_words=number)
+    batch = Batch(cube, yes, one, number, cube, number, number, tokens=tokens)
+    found = batch.map(lambda array: array[:1] & True if array.dtype == bool else array[:1] + 1)
+    assert found.regions.tolist() == [[[2.0]]]
+    assert found.tokens.captions.tolist() == found.tokens.caption_words.tolist() == [[2]]
     assert found.image is found.masked is found.segments is found.tokens.names is None
-    assert batch.tokens.captions.tolist() == [[1.0], [1.0]]
-    inputs = Inputs(one, one, one, (3, 4)).map(lambda array: array[:1])
+    assert batch.tokens.captions.tolist() == [[1], [1]]
+    inputs = Inputs(cube, yes, cube.astype(np.int64), (3, 4)).map(lambda array: array[:1])
     assert (inputs.size, len(inputs.labels), inputs.masks) == ((3, 4), 1, None)

@@ -44,7 +44,8 @@ from dataclasses import replace
 import numpy as np
 
 from captionseg.checks import check
-from captionseg.curation.pipeline import curate
+from captionseg.curation.marked import Inputs
+from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.predictor import Predictor
@@ -65,11 +66,10 @@ def test_words_plain(world, folders, params, tmp_path):
     assert config.width == 7
     supervision = tmp_path / "supervision"
     curate(
-        world.index,
-        world.features,
+        Inputs(world.pairs, world.index, world.features),
         TextSpace.load(world.encoder).encode,
         CurateParams(["nouns", "words"], vocabulary=VocabularyParams(minimum=2)),
-        true={},
+        known=Known(),
         supervision=supervision,
         seed=0,
     )

@@ -37,7 +37,7 @@ def average_regions(
     """
     if not inputs.region_mask.shape[1]:
         raise UserError(
-            "refine: segments looks at regions, and these inputs hold none: a mistake of the caller"
+            "refine: segments needs regions, but these inputs have none; a bug of the caller"
         )
     region = full_size(inputs)[0].flatten()
     flat, count = logits.float().flatten(1), torch.bincount(region).clamp(min=1)

@@ -63,23 +63,23 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
         if data.others
         else "",
         *([] if data.has_no_masks and not scored else [*_describe_scores(protocols)]),
-        " No picture of the tune split has a mask: no epoch was chosen by a score."
+        " No picture of the tune split has a mask, so no epoch was chosen by its score."
         if default.data.lacks("tune")
-        else " Epochs and thresholds are chosen on the tune split; the test split is only "
-        "reported.",
+        else " Epochs and thresholds are chosen on the tune split; the test split is only used for "
+        "reporting.",
     ]
     return Text(("".join(first),)), Text(("".join(more),))
 
 
 def _describe_scores(protocols: Sequence[str]) -> Iterator[str]:
     yield (
-        f" Protocols beside each recipe's own: {', '.join(protocols)}."
+        f" Protocols besides each recipe's own: {', '.join(protocols)}."
         if protocols
-        else " Every recipe is scored by its own protocol alone."
+        else " Every recipe is scored only by its own protocol."
     )
     yield (
-        " Every mIoU is of the whole data set (one confusion matrix), a mean over seeds; "
-        "intervals are bootstraps over test pictures, models fixed."
+        " Every mIoU is computed over the whole data set (one confusion matrix) and averaged over "
+        "seeds; intervals are bootstraps over test pictures with fixed models."
     )
 
 

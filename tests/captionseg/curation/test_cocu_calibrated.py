@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from captionseg.curation.cocu_calibrated import CalibratedCoCu, average_positives, find_quantiles
+from captionseg.curation.cocu_calibrated import (
+    CalibratedCoCu,
+    average_positives,
+    find_floor,
+    find_quantiles,
+)
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.relevance import relevance
 from captionseg.records import Corpus
@@ -60,19 +65,40 @@ def test_minimum_support_and_minimum_score(by_hand):
 
 
 def test_labels_estimate_is_g_between_two_levels(make_corpus):
-    """low: half of the prior; high: a quantile of g at the named, and no less than the floor."""
+    """low: half of the prior; high: a quantile of g at the named, where images show few."""
     corpus = make_corpus(images=60, concepts=4)
     rule = CalibratedCoCu(
-        strength=2.0, neighbours=9, minimum_support=0, limit=4, quantile=0.9, floor=0.2, base=0.5
+        strength=2.0, neighbours=9, minimum_support=0, limit=4, quantile=0.9, base=0.5, shown=4.0
     )
     g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
     named = corpus.named.toarray()
     for i, row in enumerate(curate(rule, corpus)):
         for c, text in enumerate(corpus.vocabulary):
             low = 0.5 * named[:, c].mean()
-            high = max(np.quantile(g[named[:, c], c], 0.9, method="lower"), 0.2)
-            shown = np.clip((g[i, c] - low) / max(high - low, 0.01), 1e-4, 1.0)
+            high = np.quantile(g[named[:, c], c], 0.9, method="lower")
+            shown = np.clip((g[i, c] - low) / max(high - low, 1e-3), 1e-4, 1.0)
             assert row[text].score == pytest.approx(1.0 if named[i, c] else shown, rel=1e-4)
+
+
+def test_elkan_and_noto_are_a_case_of_it(make_corpus):
+    """R = g / e_c where high is the mean, low is 0 and nothing bounds what an image shows."""
+    corpus = make_corpus(images=60, concepts=4)
+    rule = CalibratedCoCu(strength=2.0, high="mean", base=0.0, shown=1000.0)
+    g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
+    named = corpus.named.toarray()
+    e = np.array([g[named[:, c], c].mean() for c in range(4)])
+    np.testing.assert_allclose(
+        rule.estimate(corpus)(np.arange(60)), np.clip(g / np.maximum(e, 1e-3), 1e-4, 1), rtol=1e-4
+    )
+
+
+def test_the_floor_keeps_what_an_image_shows_within_bounds():
+    """Ten concepts at .1 where that is their typical level: a floor of .2 leaves a half of each."""
+    g, low, typical = np.full((3, 10), 0.1), np.zeros(10), np.full(10, 0.1)
+    assert find_floor(g, low, typical, 10.0) == 0.0
+    assert find_floor(g, low, typical, 5.0) == pytest.approx(0.2, abs=1e-5)
+    assert find_floor(g, low, np.full(10, np.nan), 5.0) == pytest.approx(0.2, abs=1e-5)
+    assert find_floor(g, low, typical, 0.5) == 1.0  # no floor is above certainty
 
 
 def test_quantiles_of_the_positives_by_hand(by_hand):
@@ -110,7 +136,7 @@ def test_a_concept_that_is_hard_to_predict_is_certain_nowhere(make_corpus):
     images that do not show it.
     """
     corpus, shown = simulate(make_corpus, [Simulated(0.02, 0.5, 1.5), Simulated(0.1, 0.3, 4.0)])
-    rule = CalibratedCoCu()
+    rule = CalibratedCoCu(shown=0.3)
     hard, easy = rule.estimate(corpus)(np.arange(len(corpus))).T
     g = LeaveOneOut.fit(corpus.image_feature, corpus.named, rule.strength).predict(slice(None))
     named = corpus.named.toarray()

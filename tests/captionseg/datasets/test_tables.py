@@ -29,7 +29,7 @@ DAMAGE = {
     "no sha256": (lambda t: t.drop_columns(["sha256"]), "it has no column sha256"),
     "width as words": (
         lambda t: t.set_column(8, "width", t["width"].cast(pa.string())),
-        "width is string, not int32",
+        "width is string, expected int32",
     ),
     "a row less": (
         lambda t: t.slice(1),

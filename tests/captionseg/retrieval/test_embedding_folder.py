@@ -113,7 +113,7 @@ def test_folders_that_cannot_be_used(tmp_path):
 def test_files_that_do_not_fit_together(tmp_path):
     write(tmp_path / "short", range(5), url=URLS)
     write_array(OWN[:1], tmp_path / "short" / "img_emb" / "img_emb_1.npy")
-    with pytest.raises(UserError, match=r"img_emb_1\.npy.*1 rows, where 2 belong"):
+    with pytest.raises(UserError, match=r"img_emb_1\.npy.*expected 2 rows, found 1"):
         EmbeddingFolder.open(tmp_path / "short")
     write(tmp_path / "wide", range(5), url=URLS)
     write_array(np.eye(9, dtype=np.float32)[:2], tmp_path / "wide" / "img_emb" / "img_emb_1.npy")

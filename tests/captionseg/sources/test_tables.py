@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.records import UserError
-from captionseg.sources.captions import LONGEST
+from captionseg.records import LONGEST_CAPTION, UserError
 from tests.captionseg.sources.tabulating import put, reasons, rows
 
 
@@ -24,7 +23,7 @@ def test_rows_that_cannot_be_used_keep_their_place(tmp_path: Path) -> None:
         b"7.jpg",
         b"\xe9.jpg,eight",
         b"",
-        b"9.jpg," + b"x" * (LONGEST + 1),
+        b"9.jpg," + b"x" * (LONGEST_CAPTION + 1),
         b"10.jpg,nul \x00 inside",
         b'11.jpg,"a quote that nobody closes',
         b"12.jpg,good,",
