@@ -66,10 +66,12 @@ def run(arguments: argparse.Namespace) -> None:
     """
     import numpy as np
 
+    from captionseg.commands.unknown_words import describe_unknown
     from captionseg.inference.predictor import Predictor, read_image
     from captionseg.inference.refine import RefineParams
     from captionseg.inference.windows import Protocol
     from captionseg.records import UserError
+    from captionseg.remarks import warn_once
     from captionseg.reporting.overlay import (
         IGNORED,
         add_legend,
@@ -93,6 +95,8 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = Predictor.load(
         arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
     )
+    for line in describe_unknown(labels, arguments.model, predictor.embed_labels):
+        warn_once(line)
     # background is -1, which becomes 255: these pixels are not tinted
     mask = predictor.segment(picture, labels).astype(np.uint8)
     if arguments.mask:

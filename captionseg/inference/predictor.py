@@ -97,6 +97,12 @@ class Predictor:
             )
         return pixels
 
+    def embed_labels(self, labels: Sequence[str]) -> np.ndarray:
+        """Return float32 [C, D] embeddings of labels, as pixels are compared with them."""
+        classes = self.labeller.with_classes(labels).classes
+        assert classes is not None
+        return classes.float().cpu().numpy()
+
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return mask logits float32 [C, H, W], cosines of pixels and labels; see `segment`."""
         return self._with_classes(labels, image).logits(self.prepare(image))

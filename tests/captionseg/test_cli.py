@@ -34,6 +34,8 @@ class Halves:
         Halves.protocol = protocol
         return Halves(background)
 
+    embed_labels = None  # the model has no list of concepts
+
     def segment(self, image, labels):
         found = np.full(image.shape[:2], len(labels) - 1, np.int16)
         found[:, : image.shape[1] // 4] = 0

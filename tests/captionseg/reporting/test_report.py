@@ -138,13 +138,7 @@ def test_what_was_not_measured_is_not_claimed(recipes, unknown, tmp_path):
         "No picture of the tune split has a mask: the last epoch is kept.",
     ):
         assert words in text
-    for words in (
-        "rules passed",
-        "mIoU",
-        "recall",
-        "nan",
-        "is known for evaluation only",
-    ):
+    for words in ("rules passed", "mIoU", "recall", "nan", "is known for evaluation only"):
         assert words not in text
 
 

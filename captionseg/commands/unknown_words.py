@@ -1,0 +1,44 @@
+"""Labels that a model never saw in training, and the words of its training that are nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+FILE = "concepts.txt"
+NEAREST, MOST = 3, 2000
+"""Words that are named, and words of training that are compared: the most frequent ones."""
+
+
+def describe_unknown(
+    labels: Sequence[str], folder: Path, embed: Callable[[Sequence[str]], np.ndarray]
+) -> list[str]:
+    """Describe each label that names no concept of a model's training, one line each.
+
+    Args:
+        labels: of a picture.
+        folder: of the model; without a list of concepts nothing is described.
+        embed: [n] words -> [n, D] embeddings, as the model compares them.
+    """
+    from captionseg.remarks import quote
+    from captionseg.text.vocabulary import Vocabulary
+
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    known = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    vocabulary = Vocabulary(tuple(known), None)
+    unknown = [label for label in labels if not vocabulary.read(label)[1]]
+    if not unknown or not known:
+        return []
+    vectors = np.asarray(embed([*unknown, *known[:MOST]]), np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    own, others = vectors[: len(unknown)], vectors[len(unknown) :]
+    nearest = np.argsort(-own @ others.T, axis=1, kind="stable")[:, :NEAREST]
+    return [
+        f"labels: {quote(label)} is not among the {len(known):,} concepts of the model's training; "
+        f"the nearest of them are {', '.join(known[n] for n in row)}"
+        for label, row in zip(unknown, nearest, strict=True)
+    ]
