@@ -35,17 +35,20 @@ CURATION_MEASURES = (
     "sampled_recall",
     "sampled_precision",
 )
-HELD_OUT_MEASURES = tuple(
-    f"{name}{end}"
-    for name in (
-        "precision_at_1",
-        "precision_at_4",
-        "recall_at_4",
-        "average_precision",
-        "sampled_precision",
-        "sampled_recall",
-    )
-    for end in ("", "_low", "_high")
+HELD_OUT_MEASURES = (
+    "pictures",
+    *(
+        f"{name}{end}"
+        for name in (
+            "precision_at_1",
+            "precision_at_4",
+            "recall_at_4",
+            "average_precision",
+            "sampled_precision",
+            "sampled_recall",
+        )
+        for end in ("", "_low", "_high")
+    ),
 )
 DIFFERENCE = ("miou", "low", "high", "better")
 NEAR = 0.9  # similarity from which a name counts as a typo of another

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+EXEC_TRIES, EXEC_WAIT, YOUNG = 20, 0.02, 10.0  # seconds, but the first
 MARK = "CAPTIONSEG_SERVICES"  # describe_place(folder):name:folder of a process's daemon
 URL = "CAPTIONSEG_SERVICES_URL"  # address of that daemon
 FIRST = "CAPTIONSEG_SERVICES_PID"  # pid of that daemon
@@ -194,7 +195,7 @@ def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
     marked, here = [], describe_place(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            of, _, rest = process.environ().get(MARK, "").partition(":")
+            of, _, rest = _read_environ(process).get(MARK, "").partition(":")
             if (
                 of == here
                 and process.pid != os.getpid()
@@ -202,6 +203,20 @@ def list_marked(folder: Path) -> list[tuple[str, psutil.Process]]:
             ):
                 marked.append((rest.partition(":")[0], process))
     return marked
+
+
+def _read_environ(process: psutil.Process) -> dict[str, str]:
+    """Return the environment of a process, waiting for a young one that is in the midst of an exec:
+    it has none for a moment.
+    """
+    for _ in range(EXEC_TRIES):
+        environ = process.environ()
+        if environ or process.status() == psutil.STATUS_ZOMBIE:
+            break
+        if time.time() - process.create_time() > YOUNG:  # it belongs to the kernel
+            break
+        time.sleep(EXEC_WAIT)
+    return environ
 
 
 def read_tail(daemon: Daemon, lines: int = 10) -> str:

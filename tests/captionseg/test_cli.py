@@ -46,6 +46,7 @@ class Halves:
 @pytest.fixture
 def picture(tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "Predictor", Halves)
+    monkeypatch.chdir(tmp_path)  # no model that a run has left here
     path = tmp_path / "zebra.jpg"
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(path)
     return path
