@@ -112,7 +112,7 @@ def list_running(folder: Path) -> dict[str, Daemon]:
     for pid, name in ours.items():
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
-            environ = process.environ()
+            environ = _read_environ(process)
             if name not in daemons and environ.get(FIRST) == str(pid):
                 daemons[name] = Daemon(
                     name,
@@ -136,15 +136,14 @@ def list_known(folder: Path) -> dict[str, Daemon]:
 
 
 def _hidden(pid: int) -> bool:
-    """Return whether the environment of a process cannot be read: it belongs to another user, or is
-    in the midst of an exec, when it has none.
-    """
+    """Return whether a process belongs to another user, so that its environment is unreadable."""
     try:
-        return not psutil.Process(pid).environ()
+        psutil.Process(pid).environ()
     except psutil.NoSuchProcess:
         return False
     except (psutil.Error, OSError):
         return True
+    return False
 
 
 def stop(folder: Path, last: Callable[[str], bool], grace: float = 15.0) -> int:
