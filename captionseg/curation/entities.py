@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
 
 from captionseg.curation.labelling import LeaveOneOut
 from captionseg.curation.selection import curate_chunks, select_named
@@ -100,6 +99,8 @@ def measure_visibility(corpus: Corpus, strength: float, sample: int) -> Float[np
     The probability that a picture whose caption names it is scored above one whose caption does not
     (Mann-Whitney, ties count half). .5 where no caption, or every caption, names it.
     """
+    from scipy.stats import rankdata  # half a second to import
+
     rows = np.arange(0, len(corpus), max(1, -(-len(corpus) // sample)))
     named = corpus.named[rows]
     score = LeaveOneOut.fit(

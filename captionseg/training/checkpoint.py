@@ -11,11 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from captionseg.records import Batch, one_line
@@ -23,6 +20,7 @@ from captionseg.runtime import ranks
 from captionseg.storage.writing import atomic_path
 from captionseg.training.batches import Batches
 from captionseg.training.curve import Curve
+from captionseg.training.lean_lightning import Callback, TorchCheckpointIO, Trainer
 
 CHECKPOINT = "last.ckpt"
 log = logging.getLogger(__name__)
@@ -106,17 +104,17 @@ class CheckpointCallback(Callback):
         self.batches, self.score, self.path, self.interval = batches, score, path, interval
         self.on_signal = signal.getsignal(signal.SIGTERM)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         # Lightning ends a process that gets SIGTERM with code 0, after it has talked to all ranks
         # about it.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_signal)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.batches.start_at(trainer.current_epoch * len(self.batches))
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
     ) -> None:
         # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random
         # numbers, and making an iterator of a DataLoader, which a resumed fit does at another time,
@@ -125,7 +123,7 @@ class CheckpointCallback(Callback):
         torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         # The last step of an epoch is followed by the epoch's own checkpoint, which knows the
         # score.
@@ -136,7 +134,7 @@ class CheckpointCallback(Callback):
         ):
             trainer.save_checkpoint(self.path)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         pl_module.count()
         if pl_module.counts:
             pl_module.curve.step(trainer.global_step - 1, pl_module.counts)
@@ -165,7 +163,7 @@ class CheckpointCallback(Callback):
         model.train().to(before)
         return score
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict) -> None:
         pl_module.count()
         pl_module.curve.save()
         checkpoint["captionseg"] = {
@@ -174,7 +172,7 @@ class CheckpointCallback(Callback):
             "counts": pl_module.counts,
         }
 
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict) -> None:
         state = checkpoint["captionseg"]
         pl_module.best = state["best"] if trainer.is_global_zero else {}
         pl_module.best_score, pl_module.counts = state["best_score"], state["counts"]

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from captionseg.modeling.capabilities import CountsInTraining, HasLateParameters
@@ -35,6 +32,14 @@ from captionseg.training.checkpoint import (
     find_checkpoint,
 )
 from captionseg.training.curve import Curve
+from captionseg.training.lean_lightning import (
+    DDPStrategy,
+    LightningEnvironment,
+    LightningModule,
+    TorchElasticEnvironment,
+    Trainer,
+    seed_everything,
+)
 from captionseg.training.loader import TrainingSet
 from captionseg.training.params import PretrainParams
 
@@ -57,7 +62,7 @@ class FitResult:
     seconds: float
 
 
-class Module(L.LightningModule):
+class Module(LightningModule):
     """A model as Lightning wants it.
 
     Args:
@@ -236,7 +241,7 @@ def fit(
     )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     on, place = check_runtime(params, runtime), ranks.get_place(runtime)
-    L.seed_everything(seed, verbose=False)
+    seed_everything(seed, verbose=False)
     batches = make_batches(model, data, params, seed=seed, place=place)
     split = runtime.strategy == "fsdp" and place.world > 1
     module = Module(model, params, params.epochs * len(batches), curve, split=split)
@@ -290,7 +295,7 @@ def make_batches(
 
 def make_trainer(
     params: PretrainParams, runtime: RuntimeParams, on: Runtime, checkpoints: CheckpointCallback
-) -> L.Trainer:
+) -> Trainer:
     """Lightning's trainer; who starts processes and which ranks there are is not its
     business here.
     """
@@ -301,7 +306,7 @@ def make_trainer(
     elif several:
         # a loss that rests leaves parameters out for some steps
         strategy = DDPStrategy(find_unused_parameters=True)
-    return L.Trainer(
+    return Trainer(
         max_epochs=params.epochs,
         accelerator="gpu" if on.device.startswith("cuda") else "cpu",
         devices=runtime.devices,
