@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from lightning_utilities.core.imports import RequirementCache, package_available
+from lightning_utilities.core import imports
 
 from captionseg.training.lean_lightning import HIDDEN, hide_packages
 
@@ -25,9 +25,9 @@ def test_training_loads_none_of_them_and_they_can_be_imported_afterwards():
 @pytest.mark.parametrize("name", HIDDEN)
 def test_a_package_is_hidden_inside_alone(name):
     with hide_packages(HIDDEN):
-        assert not RequirementCache(f"{name}>=0.1")
-        assert not package_available(name)
-        assert RequirementCache("numpy>=1.0")
-        assert package_available("numpy")
-    assert RequirementCache(f"{name}>=0.1")
-    assert package_available(name)
+        assert not imports.RequirementCache(f"{name}>=0.1")
+        assert not imports.package_available(name)
+        assert imports.RequirementCache("numpy>=1.0")
+        assert imports.package_available("numpy")
+    assert imports.RequirementCache(f"{name}>=0.1")
+    assert imports.package_available(name)
