@@ -7,6 +7,7 @@
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
     captionseg trace photo.jpg
+    captionseg held-out --rows 2000:
     captionseg compare latest~1 latest
     captionseg sync
 
@@ -25,6 +26,7 @@ from captionseg.commands import (
     difference,
     evaluate,
     export_segments,
+    held_out,
     query_segments,
     segment,
     sync,
@@ -60,4 +62,5 @@ def parser() -> argparse.ArgumentParser:
     compare.add(commands)
     sync.add(commands)
     trace.add(commands)
+    held_out.add(commands)
     return top

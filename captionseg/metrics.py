@@ -126,6 +126,7 @@ def paired_difference(
     samples: int,
     seed: int,
     classes: Bool[np.ndarray, " class"] | None = None,
+    resample_seeds: bool = False,
 ) -> Difference:
     """Compute the mIoU of A minus that of B, each a mean over trained seeds, with a paired
     bootstrap.
@@ -136,14 +137,22 @@ def paired_difference(
         samples: number of bootstrap samples.
         seed: seed of the bootstrap.
         classes: see `mean_iou`.
+        resample_seeds: draw the seeds of each recipe with replacement too, so that the interval
+            also holds for other seeds than those that were trained.
 
     Raises:
         ValueError: if images or classes differ.
     """
     if a.ndim != 4 or b.ndim != 4 or a.shape[0] != b.shape[0] or a.shape[2:] != b.shape[2:]:
         raise ValueError(f"areas {a.shape} and {b.shape} are not of the same images and classes")
-    drawn = [mean_iou(bootstrap(x, samples=samples, seed=seed), classes).mean(-1) for x in (a, b)]
-    difference = drawn[0] - drawn[1]
+    drawn = [mean_iou(bootstrap(x, samples=samples, seed=seed), classes) for x in (a, b)]
+    if resample_seeds:
+        rng = np.random.default_rng([seed, 1])
+        drawn = [
+            np.take_along_axis(miou, rng.integers(miou.shape[1], size=miou.shape), 1)
+            for miou in drawn
+        ]
+    difference = drawn[0].mean(-1) - drawn[1].mean(-1)
     mean = (mean_iou(a.sum(0), classes).mean() - mean_iou(b.sum(0), classes).mean()).item()
     return Difference(
         mean, *interval(difference), float((difference > 0).mean() + 0.5 * (difference == 0).mean())

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from captionseg.benchmarks import classification, parts
+from captionseg.benchmarks import areas, classification, parts
 from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.evaluate import count, per_class, scores
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
@@ -38,10 +38,12 @@ class Evaluation(NamedTuple):
         result: scores, per_class, seeds, protocol; the same for the same models, pictures and
             arguments.
         speed: pictures per second, from the first picture read to the last one counted.
+        measured: seed -> what its model was measured at; [n, 3, C] areas where pictures have masks.
     """
 
     result: dict[str, Any]
     speed: float
+    measured: Mapping[str, Any] = {}
 
 
 def evaluate(
@@ -98,7 +100,14 @@ def evaluate(
         "protocol": description,
         **training_data(folders),
     }
-    return Evaluation(result, len(folders) * len(benchmark) / seconds)
+    return Evaluation(result, len(folders) * len(benchmark) / seconds, runs)
+
+
+def write_areas(benchmark: FolderBenchmark, measured: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write the areas of all seeds of a recipe as stage evaluate does, for `difference`."""
+    per_seed = np.stack(list(measured.values()), 1)  # [n, seeds, 3, C]
+    uids = [item.uid for item in benchmark.items]
+    areas.write(per_seed, uids, [int(seed) for seed in measured], path)
 
 
 def training_data(folders: Mapping[Any, Path]) -> dict[str, Any]:

@@ -17,7 +17,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--areas",
         type=Path,
         default=Path("reports/areas"),
-        help="folder of the areas that `evaluate` wrote (default: %(default)s)",
+        help="folder of the areas that stage evaluate wrote, or `captionseg evaluate --areas` "
+        "(default: %(default)s)",
+    )
+    one.add_argument(
+        "--seeds",
+        action="store_true",
+        help="draw the trained seeds as well as the pictures, so that the interval also holds for "
+        "other seeds",
     )
     one.add_argument(
         "--bootstrap",
@@ -30,8 +37,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the mIoU of one recipe minus that of another on the run's own test pictures, with the
-    95 % interval of a paired bootstrap over pictures.
+    """Print the mIoU of one recipe minus that of another on the pictures that both were scored on,
+    the run's own test pictures by default, with the 95 % interval of a paired bootstrap over
+    pictures.
     """
     from captionseg.records import UserError
     from captionseg.reporting.differences import compute_difference
@@ -39,7 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.bootstrap < 1:
         raise UserError("--bootstrap must be at least 1")
     difference = compute_difference(
-        arguments.areas, arguments.recipe, arguments.other, samples=arguments.bootstrap, seed=0
+        arguments.areas,
+        arguments.recipe,
+        arguments.other,
+        samples=arguments.bootstrap,
+        seed=0,
+        resample_seeds=arguments.seeds,
     )
     print(
         f"{arguments.recipe} minus {arguments.other}: {difference.mean:+.2f} mIoU (95 % interval "

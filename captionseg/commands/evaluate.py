@@ -52,6 +52,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, metavar="JSON", help="file to write all scores and the protocol to"
     )
     one.add_argument(
+        "--areas",
+        type=Path,
+        metavar="FOLDER",
+        help="with --recipe: write FOLDER/RECIPE.parquet, the areas of every picture, seed and "
+        "class, for `captionseg difference --areas FOLDER`",
+    )
+    one.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     one.set_defaults(run=run)
@@ -108,10 +115,12 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import result_path, scoring_options
+    from captionseg.benchmarks.folder_benchmark import FolderBenchmark
     from captionseg.benchmarks.held_out import HeldOut
     from captionseg.benchmarks.published.catalogue import find_benchmark, open_benchmark
     from captionseg.benchmarks.recipe import seeds_of
     from captionseg.inference.model_encoder import check_encoder, encoder_of
+    from captionseg.records import UserError
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
@@ -120,6 +129,8 @@ def run(arguments: argparse.Namespace) -> None:
     benchmark, total = open_benchmark(
         spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore
     )
+    if arguments.areas and not (arguments.recipe and isinstance(benchmark, FolderBenchmark)):
+        raise UserError("--areas: needs --recipe, and a benchmark of pictures with masks")
     remarks = getattr(benchmark, "remarks", ())
     for line in remarks:
         print(f"note: {line}", file=sys.stderr)
@@ -131,7 +142,9 @@ def run(arguments: argparse.Namespace) -> None:
         folders = {"": home}
     if isinstance(benchmark, HeldOut):
         check_encoder(home, benchmark.folders.prepared.encoder)
-    scores, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, options)
+    scores, speed, measured = score_saved_models.evaluate(
+        folders, encoder_of(home), benchmark, options
+    )
     seeds = scores.pop("seeds") if arguments.recipe else {}
     result = {
         **what,
@@ -151,6 +164,10 @@ def run(arguments: argparse.Namespace) -> None:
     if out:
         write_json(result, out)
         print(out)
+    if arguments.areas:
+        path = arguments.areas / f"{arguments.recipe}.parquet"
+        score_saved_models.write_areas(benchmark, measured, path)
+        print(path)
 
 
 def read_own_name(root: Path) -> str:

@@ -13,7 +13,7 @@ from captionseg.storage.reading import read_table
 
 
 def compute_difference(
-    folder: Path, one: str, other: str, *, samples: int, seed: int
+    folder: Path, one: str, other: str, *, samples: int, seed: int, resample_seeds: bool = False
 ) -> Difference:
     """Compute the mIoU of one recipe minus that of another, 0 to 100, each a mean over its seeds;
     see `metrics.paired_difference`.
@@ -24,6 +24,7 @@ def compute_difference(
         other: name of the recipe to compare it with.
         samples: number of bootstrap samples.
         seed: seed of the bootstrap.
+        resample_seeds: draw the seeds of each recipe too.
 
     Raises:
         UserError: for a recipe that was not scored.
@@ -41,7 +42,9 @@ def compute_difference(
         raise UserError(
             f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`"
         )
-    difference = paired_difference(*areas, samples=samples, seed=seed)
+    difference = paired_difference(
+        *areas, samples=samples, seed=seed, resample_seeds=resample_seeds
+    )
     return Difference(
         100 * difference.mean, 100 * difference.low, 100 * difference.high, difference.better
     )

@@ -319,3 +319,17 @@ def test_pixels_far_from_any_label_count_nowhere():
 
 def test_where_all_is_ignored_there_are_no_boundaries():
     assert boundary_matches(square(), np.full((100, 100), IGNORE), 2).tolist() == [[0, 0]] * 4
+
+
+def test_seeds_are_drawn_too_where_asked():
+    """Pictures alike, so only seeds differ: of A's two, .6 and .4 of the pixels are right, of B's
+    .5. The mean of two seeds of A that are drawn is .4, .5 or .6, half of the times .5.
+    """
+    a = np.full((5, 2, 3, 1), 100)
+    b = a.copy()
+    a[:, 0, :2], a[:, 1, :2], b[:, :, :2] = 60, 40, 50
+    alone = paired_difference(a, b, samples=400, seed=0)
+    assert alone == pytest.approx((0.0, 0.0, 0.0, 0.5))
+    both = paired_difference(a, b, samples=400, seed=0, resample_seeds=True)
+    assert both[:3] == pytest.approx((0.0, -0.1, 0.1))
+    assert both.better == pytest.approx(0.5, abs=0.08)

@@ -12,7 +12,10 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
+
+from captionseg.cli import main
 
 RECIPES = ("nouns-mil", "cocu-mil")
 
@@ -25,6 +28,24 @@ def test_metrics_are_complete(clone):
         assert 0 < metrics["recipes"][recipe]["shapes"]["miou"] <= 100
     assert metrics["curation"]["cocu"]["recall"] > metrics["curation"]["nouns"]["recall"]
     assert metrics["gate"] == {"passed": 1}
+
+
+def test_held_out_measures_are_those_of_the_command(clone, capsys):
+    """It measures what is in data/; a part of the rows gives other values."""
+
+    def measure(*words):
+        places = ["--data", str(clone / "data"), "--params", str(clone / "params.yaml")]
+        assert main(["held-out", *places, "--json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    curation = json.loads((clone / "reports" / "metrics.json").read_text())["curation"]
+    whole = measure()
+    for rule in ("nouns", "cocu"):
+        assert whole[rule] == pytest.approx(curation[rule]["held_out"], abs=1e-4)
+    first, second = measure("--rows", ":100"), measure("--rows", "100:")
+    count = [measures["cocu"]["pictures"] for measures in (first, second, whole)]
+    assert count[0] + count[1] == count[2]
+    assert count[0] > 0 < count[1]
 
 
 def test_every_artifact_is_where_the_design_says(clone):

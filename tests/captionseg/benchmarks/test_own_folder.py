@@ -211,7 +211,7 @@ def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypat
         "protocol": {"prompts": "p", "refine": "n"},
     }
     monkeypatch.setattr(
-        "captionseg.benchmarks.score_saved_models.evaluate", lambda *rest: (result, 1.0)
+        "captionseg.benchmarks.score_saved_models.evaluate", lambda *rest: (result, 1.0, {})
     )
     (root / "classes.txt").write_text("dog\ncat\ngrass\nbear\n")
     out = tmp_path / "result.json"
