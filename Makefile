@@ -70,7 +70,10 @@ flow: venv ## run the pipeline as a Prefect flow, with retries, time-outs and lo
 	python -m flows.reproduce
 
 experiment: venv ## run experiments/NAME.yaml with DVC and keep its scores; without NAME, list all (NAME=groups)
-	@python -m stages.experiment $${NAME:+"$$NAME"}
+	@python -m stages.experiment $${NAME:+"$$NAME"} $${ROOT:+--root "$$ROOT"}
+
+flickr8k: venv ## run the experiment on real captions, Flickr8k as Kaggle has it (ROOT=folder with captions.txt)
+	@python -m stages.experiment flickr8k $${ROOT:+--root "$$ROOT"}
 
 services: venv ## start Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m captionseg.tracking.places
@@ -99,4 +102,4 @@ lock: ## update requirements.lock from pyproject.toml in a fresh environment
 clean: ## delete unfinished work; data, models and reports stay
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow experiment mlflow services services-status services-stop screenshots lock clean
+.PHONY: help venv repro test check gate flow experiment flickr8k mlflow services services-status services-stop screenshots lock clean

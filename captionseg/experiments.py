@@ -5,6 +5,7 @@ minutes: not measured                      # for the whole run on two cores
 expected: {nouns-groupvit: 20.9}           # mIoU of recipes on the run's own pictures, in %
 recipes: []                                # recipes to keep before the new ones, in this order
 params: {recipes: {nouns-groupvit: {...}}} # merged into params.yaml
+root: folder of the unpacked archive       # only if it needs data of yours: what --root has to be
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Experiment(BaseModel):
         minutes: for the whole run on two cores, or "not measured".
         expected: recipe -> mIoU in % on the run's own pictures, if measured.
         recipes: recipes to keep, in this order; new recipes not listed here follow.
-        params: merged into params.yaml; lists and scalars replace existing values.
+        params: merged into params.yaml; lists and scalars replace existing values. `{root}` in a
+            text stands for the folder that the user gives.
+        root: what this folder is; empty if the experiment needs none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -40,6 +43,31 @@ class Experiment(BaseModel):
     expected: dict[str, Annotated[float, Field(ge=0, le=100)]] = {}
     recipes: list[str] = []
     params: Annotated[dict[str, Any], Field(min_length=1)]
+    root: str = ""
+
+    def place(self, name: str, root: Path | None) -> Experiment:
+        """The experiment with the user's folder in place of `{root}`.
+
+        Args:
+            name: of the experiment, for messages.
+            root: the folder; None if the user gave none.
+
+        Raises:
+            UserError: if a folder is needed and none is given, or the other way round, or it is no
+                folder.
+        """
+        if not self.root:
+            if root is not None:
+                raise UserError(f"--root: experiment {name} needs no folder")
+            return self
+        if root is None:
+            raise UserError(
+                f"experiment {name} needs --root: {self.root}; "
+                f"make experiment NAME={name} ROOT=/path/to/it"
+            )
+        if not root.is_dir():
+            raise UserError(f"--root: {one_line(str(root))} is not a folder; give {self.root}")
+        return self.model_copy(update={"params": _replace_root(self.params, str(root.resolve()))})
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -64,6 +92,14 @@ def read_experiment(path: Path) -> Experiment:
     except ValueError as error:
         raise UserError(f"{path}: params.{error}") from None
     return experiment
+
+
+def _replace_root(value: Any, root: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _replace_root(item, root) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replace_root(item, root) for item in value]
+    return value.replace("{root}", root) if isinstance(value, str) else value
 
 
 def _describe(fault: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """experiment: run experiments/NAME.yaml with DVC and keep its scores in reports/experiments/NAME.
 
-python -m stages.experiment [NAME]
+python -m stages.experiment [NAME] [--root FOLDER]
 
+An experiment on data that cannot come with the project takes the folder where you keep them.
 Without a name, lists the experiments: the purpose, cost and expected scores of each.
 """
 
@@ -34,7 +35,11 @@ def main(
     parser.add_argument(
         "name", nargs="?", help="experiment in experiments/ to run; without it, list all"
     )
-    name = parser.parse_args(argv).name
+    parser.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="folder of the data, if the experiment needs it"
+    )
+    arguments = parser.parse_args(argv)
+    name = arguments.name
     folder = root / FOLDER
     try:
         if not name:
@@ -43,7 +48,7 @@ def main(
             return 0
         if Path(name).name != name:
             raise UserError(f"{name!r} is not the name of a file in {FOLDER}/")
-        experiment = read_experiment(folder / f"{name}.yaml")
+        experiment = read_experiment(folder / f"{name}.yaml").place(name, arguments.root)
         print(*describe(name, experiment), sep="\n", flush=True)
         environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
         done = run(list_command(experiment), cwd=root, env=environment, check=False)
@@ -60,8 +65,10 @@ def describe(name: str, experiment: Experiment) -> list[str]:
     """Describe an experiment before it runs, as lines for a terminal."""
     cost = experiment.minutes if isinstance(experiment.minutes, str) else f"{experiment.minutes:g}"
     scores = ", ".join(f"{recipe} {miou:.1f}" for recipe, miou in experiment.expected.items())
+    needs = [f"  needs --root: {experiment.root}"] if experiment.root else []
     return [
         f"{name}: {experiment.about}",
+        *needs,
         f"  minutes on two cores: {cost}",
         f"  expected mIoU: {scores or 'not measured'}",
     ]

@@ -82,7 +82,7 @@ def measure_rules(
         if not measures:
             raise UserError(
                 f"{pairs}: none of these rows is a training picture with held-out captions; see "
-                "download.captions in docs/data.md"
+                "`captions` in docs/data.md"
             )
         result[rule] = measures
     return result

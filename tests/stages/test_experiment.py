@@ -107,3 +107,29 @@ def test_a_mistake_is_one_line(root, dvc, capsys, name, message):
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines()), dvc.calls) == ("", 1, [])
     assert message in err
+
+
+def test_a_folder_of_the_user_takes_the_place_of_root(root, dvc, capsys):
+    """Also in lists, and whatever its name has; without it nothing runs."""
+    place = root / "it's [1], {a}=b"
+    place.mkdir()
+    file = {
+        **FILE,
+        "root": "folder of pictures",
+        "params": {"recipes": {"new-mil": RECIPE}, "deep": [{"path": "{root}/captions.txt"}, 1]},
+    }
+    (root / "experiments" / "own.yaml").write_text(yaml.safe_dump(file))
+    assert experiment.main(["own"], root=root, run=dvc) == 1
+    assert "needs --root: folder of pictures; make experiment NAME=own" in capsys.readouterr().err
+    assert experiment.main(["own", "--root", str(root / "none")], root=root, run=dvc) == 1
+    assert "none is not a folder; give folder of pictures" in capsys.readouterr().err
+    assert experiment.main(["more", "--root", str(place)], root=root, run=dvc) == 1
+    assert "--root: experiment more needs no folder" in capsys.readouterr().err
+    assert dvc.calls == []
+    assert experiment.main(["own", "--root", str(place)], root=root, run=dvc) == 0
+    words = dvc.calls[0][0]
+    assert (
+        f"++deep=[{{path:'{str(place).replace(chr(39), chr(92) + chr(39))}/captions.txt'}},1]"
+        in words
+    )
+    assert "  needs --root: folder of pictures" in capsys.readouterr().out
