@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captionseg import indexing
-from captionseg.datasets.shards import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.params import Params
 from captionseg.runtime.fan_out import PerProcess

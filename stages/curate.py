@@ -11,7 +11,7 @@ from typing import Any
 
 from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import Known, curate
-from captionseg.datasets.tables import read_held_out, read_truth
+from captionseg.datasets.pair_tables import read_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
 from captionseg.storage.writing import write_json

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from captionseg.datasets.shards import write_shards
+from captionseg.datasets.download import write_shards
 from captionseg.params import Params
 from stages.kinds import Renewed
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg import images
-from captionseg.datasets.tables import list_shards
+from captionseg.datasets.pair_tables import list_shards
 from captionseg.records import PAIRS, UserError, one_line
 from captionseg.storage.reading import read_table
 

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_shard_rows, read_ids
-from captionseg.datasets.tables import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.marking.marker import Rows
 from captionseg.records import UserError
 

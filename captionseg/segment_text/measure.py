@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from captionseg.datasets.shards import decode_mask
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.segment_text.rle import decode
 from captionseg.segmenters.overlap import mask_iou
 from captionseg.text.vocabulary import Vocabulary, find_plurals

@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from captionseg.arrays import ShardedArray
 from captionseg.captioners.corpus import Captions
-from captionseg.datasets.shards import read_images, read_pairs
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.shard_images import read_images
 from captionseg.grounding.relevance import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime.fan_out import PerProcess, spread

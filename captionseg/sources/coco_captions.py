@@ -21,11 +21,11 @@ from typing import Any
 import pyarrow as pa
 
 from captionseg.records import UserError, one_line
-from captionseg.sources.grouping import merge_pictures
+from captionseg.sources.folders.picture_files import find_folder, read_pictures, tidy_path
 from captionseg.sources.listing import ListedSource, Row, make_batch
-from captionseg.sources.picture_files import find_folder, read_pictures, tidy_path
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.tables import read_caption
+from captionseg.sources.row_merging import merge_pictures
+from captionseg.sources.tables.cells import read_caption
 from captionseg.storage.json_items import JsonItems
 from captionseg.storage.remote import explain_errors, hide_secrets, join, open_plain
 

@@ -20,8 +20,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.records import UserError, one_line
-from captionseg.sources.captions import read_captions
-from captionseg.sources.folder_files import SUFFIXES, Found, read_contents, walk_files
+from captionseg.sources.caption_text import read_captions
+from captionseg.sources.folders.pairing import Found, walk_files
+from captionseg.sources.folders.picture_files import SUFFIXES, read_contents
 from captionseg.sources.listing import ListedSource, Row, make_batch
 from captionseg.sources.reasons import Refusal
 

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from captionseg.records import ClassTable
-from captionseg.sources import scene_assets
-from captionseg.sources.scene_assets import Asset, Assets
+from captionseg.sources.composed import scene_assets
+from captionseg.sources.composed.scene_assets import Asset, Assets
 from captionseg.sources.source import SPLITS, Sample
 from captionseg.typed import Count, Natural, Share
 

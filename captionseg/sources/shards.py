@@ -29,14 +29,14 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.records import UserError
-from captionseg.sources.columns import CAPTIONS
-from captionseg.sources.grouping import merge_pictures
 from captionseg.sources.listing import ListedSource, Row, make_batch
-from captionseg.sources.places import Place, read_places, write_places
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.shard_forms import open_shard
+from captionseg.sources.row_merging import merge_pictures
+from captionseg.sources.sharded.locations import Place, read_places, write_places
+from captionseg.sources.sharded.shard_formats import open_shard
 from captionseg.sources.source import Sample
-from captionseg.sources.tables import name_tables
+from captionseg.sources.tables.pair_columns import CAPTIONS
+from captionseg.sources.tables.table_listing import name_tables
 from captionseg.storage.remote import hide_secrets, is_folder, join, list_entries, list_files
 
 ENDS = (".tar", ".parquet")
@@ -49,8 +49,8 @@ class Shards(ListedSource):
 
     Attributes:
         path: folder or pattern of the shards.
-        caption_column: of captions in tables and in the json of a sample. Empty: the first that is
-            there of captionseg.sources.columns.CAPTIONS.
+        caption_column: of captions in tables and in the json of a sample. Empty: the first of
+            captionseg.sources.tables.pair_columns.CAPTIONS that is there.
         caption_lines: whether the lines of a text are captions of their own (`separate`), or one
             (`joined`), as img2dataset's are.
     """

@@ -23,12 +23,17 @@ from functools import cached_property
 import pyarrow as pa
 
 from captionseg.records import UserError
-from captionseg.sources.columns import Columns
+from captionseg.sources.folders.picture_files import (
+    add_suffix,
+    find_folder,
+    read_pictures,
+    tidy_path,
+)
 from captionseg.sources.listing import ListedSource, Row
-from captionseg.sources.picture_files import add_suffix, find_folder, read_pictures, tidy_path
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.table_files import SUFFIXES
-from captionseg.sources.tables import name_tables, peek_names, read_listing
+from captionseg.sources.tables.pair_columns import Columns
+from captionseg.sources.tables.table_formats import SUFFIXES
+from captionseg.sources.tables.table_listing import name_tables, peek_names, read_listing
 from captionseg.storage.remote import hide_secrets, is_folder, join, list_entries, list_files
 
 STEMS = ("captions", "metadata", "results")
@@ -46,7 +51,8 @@ class Table(ListedSource):
         images: folder that the names of pictures start from. Empty: the table's own, or a folder
             in it, wherever the first pictures are.
         picture_column, caption_column: names of columns, or numbers from 1 in a file without a
-            header. Empty: the first that is there of captionseg.sources.columns.FILES and CAPTIONS.
+            header. Empty: the first of FILES and of CAPTIONS
+            (captionseg.sources.tables.pair_columns) that the file has.
         suffix: of pictures that the table names without one, such as .jpg.
     """
 

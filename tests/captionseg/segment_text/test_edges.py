@@ -16,7 +16,9 @@ from PIL import Image
 
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
-from captionseg.datasets.shards import read_images, read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.shard_images import read_images
 from captionseg.grounding.grounding_dino import GroundingDino
 from captionseg.grounding.relevance import Relevance
 from captionseg.records import ClassTable

@@ -15,7 +15,7 @@ import spacy
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
-from captionseg.datasets.shards import read_classes, read_pairs, read_truth
+from captionseg.datasets.pair_tables import read_classes, read_pairs, read_truth
 from captionseg.grounding.relevance import Relevance
 from captionseg.records import SEGMENTS, UserError
 from captionseg.regioning import write_regions

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from captionseg.records import ClassTable
-from captionseg.sources import photo_scenes, scene_assets
+from captionseg.sources import photo_scenes
+from captionseg.sources.composed import scene_assets
+from captionseg.sources.composed.scene_assets import Asset, Assets
 from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
-from captionseg.sources.scene_assets import Asset, Assets
 from captionseg.sources.shapes import Shapes
 from captionseg.sources.source import SPLITS, Sample
 from captionseg.sources.sources import SOURCES

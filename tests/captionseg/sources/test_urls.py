@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets.shards import read_images, read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources.fetching.params import HttpParams
