@@ -22,14 +22,14 @@ import pyarrow as pa
 
 from captionseg.records import UserError, one_line
 from captionseg.sources.folders.picture_files import find_folder, read_pictures, tidy_path
-from captionseg.sources.listing import ListedSource, Row, make_batch
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row, make_batches
 from captionseg.sources.reasons import Refusal
 from captionseg.sources.row_merging import merge_pictures
 from captionseg.sources.tables.cells import read_caption
 from captionseg.storage.json_items import JsonItems
 from captionseg.storage.remote import explain_errors, hide_secrets, join, open_plain
 
-BATCH = 4096  # rows
 PEEKED = 20  # images by which their folder is found
 LICENCE_COLUMNS = ("picture", "licence", "licence_url", "coco_url", "flickr_url")
 
@@ -93,31 +93,25 @@ class CocoCaptions(ListedSource):
 
     def list_batches(self) -> Iterator[pa.RecordBatch]:
         """See ListedSource."""
-        return merge_pictures(self._list_rows())
+        return merge_pictures(make_batches(self._list_rows()))
 
-    def _list_rows(self) -> Iterator[pa.RecordBatch]:
-        """A row without a caption for each image, then one with a caption for each annotation."""
+    def _list_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row without captions for each image, then one with a caption for each
+        annotation.
+        """
         file = posixpath.basename(self.annotations)
         paths: dict[Any, str] = {}
-        rows: list[dict[str, Any]] = []
         for _, item in self.read_items("images"):
-            rows.append(list_image(item, file, self.root, paths))
-            if len(rows) == BATCH:
-                yield make_batch(rows)
-                rows = []
+            yield list_image(item, file, self.root, paths)
         captions = 0
         for _, item in self.read_items("annotations"):
-            rows.append(list_annotation(item, file, paths))
+            yield list_annotation(item, file, paths)
             captions += "caption" in item
-            if len(rows) == BATCH:
-                yield make_batch(rows)
-                rows = []
         if not paths or not captions:
             raise UserError(
                 f"{hide_secrets(self.annotations)}: has no {'captions' if paths else 'images'}; "
                 "give one of COCO's captions_*.json"
             )
-        yield make_batch(rows)
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""

@@ -23,7 +23,8 @@ from captionseg.records import UserError, one_line
 from captionseg.sources.caption_text import read_captions
 from captionseg.sources.folders.pairing import Found, walk_files
 from captionseg.sources.folders.picture_files import SUFFIXES, read_contents
-from captionseg.sources.listing import ListedSource, Row, make_batch
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row, make_batch
 from captionseg.sources.reasons import Refusal
 
 LARGEST_PICTURE = 256 * 2**20  # bytes

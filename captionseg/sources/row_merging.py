@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pandas.util import hash_array
 
-from captionseg.sources.listing import LISTING, make_batch
+from captionseg.sources.listing_rows import LISTING, make_batch
 
 CHUNK = 4096  # rows of a batch of the file
 GROUPS = 4096  # pictures of a batch that is given out

@@ -29,7 +29,8 @@ from captionseg.sources.folders.picture_files import (
     read_pictures,
     tidy_path,
 )
-from captionseg.sources.listing import ListedSource, Row
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row
 from captionseg.sources.reasons import Refusal
 from captionseg.sources.tables.pair_columns import Columns
 from captionseg.sources.tables.table_formats import SUFFIXES

@@ -17,7 +17,8 @@ import pyarrow as pa
 from captionseg.records import UserError
 from captionseg.sources.fetching.fetch import fetch
 from captionseg.sources.fetching.params import HttpParams
-from captionseg.sources.listing import ListedSource, Row
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row
 from captionseg.sources.reasons import Refusal
 from captionseg.sources.tables.pair_columns import URLS, Columns
 from captionseg.storage.remote import list_files

@@ -70,7 +70,7 @@ def read_pictures(root: str, paths: Sequence[str]) -> Iterator[bytes | Refusal]:
         top = Path(root).expanduser()
         for path in paths:
             try:
-                yield refuse_length(read_local(top, path))
+                yield check_size(read_local(top, path))
             except Refusal as refusal:
                 yield refusal
         return
@@ -80,7 +80,7 @@ def read_pictures(root: str, paths: Sequence[str]) -> Iterator[bytes | Refusal]:
                 raise Refusal("no_picture", "no such file")
             if isinstance(found, UserError):
                 raise Refusal("unreadable_file", str(found).partition(": ")[2])
-            yield refuse_length(found)
+            yield check_size(found)
         except Refusal as refusal:
             yield refusal
 
@@ -96,7 +96,7 @@ def read_local(top: Path, path: str) -> bytes:
     return read_contents(top, path, LARGEST_FILE)
 
 
-def refuse_length(data: bytes) -> bytes:
+def check_size(data: bytes) -> bytes:
     """The same bytes.
 
     Raises:

@@ -14,13 +14,12 @@ from captionseg.records import one_line
 from captionseg.sources.reasons import Refusal
 from captionseg.sources.sharded.members import PICTURES
 from captionseg.sources.tables.pair_columns import URLS
-from captionseg.sources.tables.table_formats import list_values, open_parquet
+from captionseg.sources.tables.table_formats import iterate_parquet, open_parquet
 
 OWN = ("key", "status", "error_message", "original_width", "original_height", "sha256")
 """Its columns beside those of the list that it was given."""
 IMAGES = (*PICTURES, "image", "img", "image_bytes", "bytes")
 """Names of columns that hold pictures, as bytes or as Hugging Face's {bytes, path}."""
-BATCH = 4096  # rows that are read together
 
 FAILURES = (
     (r"http error 40[13]|http error 451|forbidden|unauthori", "forbidden"),
@@ -61,10 +60,7 @@ def read_records(url: str, caption_names: Sequence[str]) -> Iterator[dict[str, A
             wanted |= {name: found[0]} if found else {}
         if not wanted:  # rows are counted by some column
             wanted = {"": columns[0]}
-        for batch in file.iter_batches(BATCH, columns=list(wanted.values())):
-            lists = [list_values(batch[column]) for column in wanted.values()]
-            for values in zip(*lists, strict=True):
-                yield dict(zip(wanted, values, strict=True))
+        yield from iterate_parquet(file, wanted)
 
 
 def find_images(url: str) -> str:

@@ -1,8 +1,8 @@
-"""The files of a shard: members of a tar, or of a folder, and the samples that they make up.
+"""The files of a shard: members of a tar or of a folder, grouped by sample.
 
-A sample is what has one name up to the first dot, as webdataset has it: 000012.jpg, .txt, .json.
-Nothing is ever unpacked, so that a name cannot lead anywhere; those that would are refused all the
-same, as is every second member of a name.
+As in webdataset, files whose names are equal up to the first dot are one sample: 000012.jpg, .txt,
+.json. Nothing is ever unpacked, so a name cannot lead out of the archive; names that would are
+refused all the same, and so is every second member of one name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from captionseg.storage.remote import find_scheme, join, list_entries, open_file
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 TEXTS = ("txt", "caption", "text")
-LARGEST_TEXT = 2**20  # bytes of a caption or of what is said of a picture
+LARGEST_TEXT = 2**20  # bytes of a caption or of a json
 DAMAGED = (tarfile.TarError, EOFError, OverflowError, RecursionError, MemoryError)
 END = 2 * tarfile.BLOCKSIZE
 """Bytes of zero that end a tar."""
@@ -31,9 +31,9 @@ class Member(NamedTuple):
     """A file of a shard.
 
     Attributes:
-        name: in the shard; of what is no file of a sample, what it is to be called.
-        start, size: its place in a tar, in bytes; 0 and -1 in a folder.
-        refusal: why it is not taken.
+        name: in the shard; of what is no file of a sample, the name for its row.
+        start, size: where it is in a tar, in bytes; 0 and -1 in a folder.
+        refusal: why it is not used.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Files:
 
     Attributes:
         samples: key -> suffix in small letters -> file, in the order of the shard.
-        refused: those that are not taken.
+        refused: those that are not used.
     """
 
     samples: dict[str, dict[str, Member]] = field(default_factory=dict)
@@ -56,43 +56,43 @@ class Files:
 
 
 def list_tar(stream: BinaryIO) -> Iterator[Member]:
-    """The files of a tar, and where it is damaged."""
+    """Yield the files of a tar, and last, if it is damaged, a refused member that says where."""
     length = stream.seek(0, 2)
     stream.seek(0)
-    count, at = 0, 0
+    count, offset = 0, 0
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             while (info := tar.next()) is not None:
                 if info.offset_data + info.size > length:
                     raise tarfile.ReadError("it ends in the middle of a file")
-                if info.size < 0 or tar.offset <= at:  # or it would be read for ever
+                if info.size < 0 or tar.offset <= offset:  # it would be read for ever
                     raise tarfile.ReadError("a file of negative size")
-                at = tar.offset
+                offset = tar.offset
                 if info.isfile():
                     yield Member(info.name, info.offset_data, info.size, refuse_name(info.name))
                 elif not info.isdir():
                     yield Member(info.name, refusal=Refusal("unreadable_file", "no regular file"))
                 count += 1
                 tar.members = []  # type: ignore[misc]  # of which next() keeps a list
-            at = tar.offset
-        stream.seek(at)
-        rest = stream.read(END)
-        if any(rest) or len(rest) < END:
+            offset = tar.offset
+        stream.seek(offset)
+        end = stream.read(END)
+        if any(end) or len(end) < END:
             raise tarfile.ReadError("its end is missing, or not a tar's")
-    # on hostile heads tarfile raises most anything
+    # a hostile header can make tarfile raise almost anything
     except (*DAMAGED, OSError, ValueError, LookupError) as error:
-        text = f"damaged at byte {at}, behind {count} files: {one_line(error, 100)}"
-        yield Member("", at, refusal=Refusal("damaged_archive", text))
+        text = f"damaged at byte {offset}, behind {count} files: {one_line(error, 100)}"
+        yield Member("", offset, refusal=Refusal("damaged_archive", text))
 
 
 def list_folder(url: str) -> Iterator[Member]:
-    """The files of a folder, without those of its folders."""
+    """Yield the files of a folder, without those of its subfolders."""
     for name in list_entries(url)[0]:
         yield Member(name)
 
 
 def refuse_name(name: str) -> Refusal | None:
-    """Why a name in an archive is not taken; None where it is."""
+    """Why a name in an archive is refused; None where it is not."""
     path = name.replace("\\", "/")
     if path.startswith("/") or ".." in path.split("/") or "\0" in path or path[1:3] == ":/":
         return Refusal("unsafe_path", f"its name leads out of the archive: {name}")
@@ -104,7 +104,7 @@ def refuse_name(name: str) -> Refusal | None:
 
 
 def group_files(members: Iterable[Member]) -> Files:
-    """The samples of a shard; hidden files and webdataset's `__name__` are nobody's."""
+    """Group the files of a shard by sample, without hidden files and webdataset's `__name__`."""
     files = Files()
     for member in members:
         folder, name = posixpath.split(posixpath.normpath(member.name))
@@ -119,7 +119,7 @@ def group_files(members: Iterable[Member]) -> Files:
     return files
 
 
-def read_from(stream: BinaryIO) -> Callable[[Member], bytes]:
+def read_from_tar(stream: BinaryIO) -> Callable[[Member], bytes]:
     """A function that reads a file of a tar."""
 
     def read(member: Member) -> bytes:
@@ -129,8 +129,8 @@ def read_from(stream: BinaryIO) -> Callable[[Member], bytes]:
     return read
 
 
-def read_below(url: str) -> Callable[[Member], bytes]:
-    """A function that reads a text of a folder, and raises Refusal where it cannot be read."""
+def read_from_folder(url: str) -> Callable[[Member], bytes]:
+    """A function that reads a text file of a folder, and raises Refusal where it cannot."""
 
     def read(member: Member) -> bytes:
         if not find_scheme(url):

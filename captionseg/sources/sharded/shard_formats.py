@@ -1,163 +1,182 @@
-"""The three forms that a shard has: a tar, a folder of files, a parquet file with pictures."""
+"""The three formats of a shard: a tar, a folder of files, a parquet file with images."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from captionseg.images import LARGEST_FILE
 from captionseg.records import UserError
-from captionseg.sources.folders.picture_files import read_pictures, refuse_length
+from captionseg.sources.folders.picture_files import check_size, read_pictures
 from captionseg.sources.reasons import Refusal
 from captionseg.sources.sharded.img2dataset_table import find_images, read_images, read_records
-from captionseg.sources.sharded.locations import Place
+from captionseg.sources.sharded.locations import Location
 from captionseg.sources.sharded.members import (
     Files,
     Member,
     group_files,
     list_folder,
     list_tar,
-    read_below,
-    read_from,
+    read_from_folder,
+    read_from_tar,
 )
-from captionseg.sources.sharded.sample_reader import Listed, SampleReader
+from captionseg.sources.sharded.sample_reader import ListedRow, ReadMember, SampleReader
 from captionseg.storage.remote import hide_secrets, is_file, is_folder, open_file, read_ranges
 
 log = logging.getLogger(__name__)
 
-GONE = Member("", refusal=Refusal("damaged_archive", "its table is there, and the shard is not"))
+MISSING = Member("", refusal=Refusal("damaged_archive", "its table is there, and the shard is not"))
 
 
-class Shard(Protocol):
-    """A shard of any form."""
+@dataclass
+class Contents:
+    """What is in a shard.
+
+    Attributes:
+        files: its files, by sample.
+        read: returns the bytes of one of them.
+        records: rows of the table beside it, or of itself where it is a table.
+    """
+
+    files: Files
+    read: ReadMember
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Shard(ABC):
+    """A shard of any format.
+
+    Args:
+        url: of the tar, the folder or the parquet file.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @abstractmethod
+    def open(self, caption_names: Sequence[str]) -> contextlib.AbstractContextManager[Contents]:
+        """Open the shard; its files can be read as long as it is open.
+
+        Args:
+            caption_names: of the column of captions in its table, the first that is there.
+
+        Raises:
+            UserError: where it is not of this format.
+        """
+
+    @abstractmethod
+    def read(self, locations: Sequence[Location]) -> Iterator[bytes | Refusal]:
+        """Yield the bytes of some images, or why there are none."""
 
     def list_rows(
         self, name: str, caption_names: Sequence[str], *, joined: bool
-    ) -> Iterator[Listed]:
-        """Rows of LISTING, and where their pictures lie; see SampleReader."""
-        ...
-
-    def read(self, places: Sequence[Place]) -> Iterator[bytes | Refusal]:
-        """The pictures of some rows, or why there are none."""
-        ...
+    ) -> Iterator[ListedRow]:
+        """Yield rows of LISTING with the locations of their images; see SampleReader."""
+        with self.open(caption_names) as contents:
+            reader = SampleReader(name, contents.read, caption_names, joined=joined)
+            yield from reader.list_rows(contents.files, contents.records)
 
 
 def open_shard(url: str) -> Shard:
-    """A shard by its name."""
+    """A shard of the format that its name says."""
     if url.endswith(".tar"):
         return TarShard(url)
     return ParquetShard(url) if url.endswith(".parquet") else FolderShard(url)
 
 
-class TarShard:
-    """A tar, as webdataset reads it, with img2dataset's table beside it or without.
+class TarShard(Shard):
+    """A tar, as webdataset reads it, with img2dataset's table beside it or without."""
 
-    Args:
-        url: of the tar.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def list_rows(
-        self, name: str, caption_names: Sequence[str], *, joined: bool
-    ) -> Iterator[Listed]:
+    @contextlib.contextmanager
+    def open(self, caption_names: Sequence[str]) -> Iterator[Contents]:
         """See Shard."""
-        records, refused = read_beside(self.url.removesuffix(".tar"), caption_names)
+        records, refused = read_table_beside(self.url.removesuffix(".tar"), caption_names)
         if not is_file(self.url):
-            reader = SampleReader(name, read_below(""), caption_names, joined=joined)
-            yield from reader.list_rows(Files(refused=[GONE, *refused]), records)
+            yield Contents(Files(refused=[MISSING, *refused]), read_from_folder(""), records)
             return
         with open_file(self.url) as stream:
             files = group_files(list_tar(stream))
             files.refused += refused
-            reader = SampleReader(name, read_from(stream), caption_names, joined=joined)
-            yield from reader.list_rows(files, records)
+            yield Contents(files, read_from_tar(stream), records)
 
-    def read(self, places: Sequence[Place]) -> Iterator[bytes | Refusal]:
+    def read(self, locations: Sequence[Location]) -> Iterator[bytes | Refusal]:
         """See Shard."""
-        sizes = [min(place.size, LARGEST_FILE + 1) for place in places]
-        ranges = [(place.start, place.start + size) for place, size in zip(places, sizes)]
+        sizes = [min(location.size, LARGEST_FILE + 1) for location in locations]
+        ranges = [(place.start, place.start + size) for place, size in zip(locations, sizes)]
         for size, data in zip(sizes, read_ranges(self.url, ranges), strict=True):
-            whole = len(data) == size
-            yield check(data) if whole else Refusal("changed", "the tar became shorter")
+            if len(data) == size:
+                yield check_image(data)
+            else:
+                yield Refusal("changed", "the tar became shorter")
 
 
-class FolderShard:
-    """A folder of files, as img2dataset's form `files` has it.
+class FolderShard(Shard):
+    """A folder of files, as img2dataset's output format `files` has it."""
 
-    Args:
-        url: of the folder.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def list_rows(
-        self, name: str, caption_names: Sequence[str], *, joined: bool
-    ) -> Iterator[Listed]:
+    @contextlib.contextmanager
+    def open(self, caption_names: Sequence[str]) -> Iterator[Contents]:
         """See Shard."""
-        records, refused = read_beside(self.url, caption_names)
-        there = is_folder(self.url)
-        files = group_files(list_folder(self.url)) if there else Files(refused=[GONE])
+        records, refused = read_table_beside(self.url, caption_names)
+        exists = is_folder(self.url)
+        files = group_files(list_folder(self.url)) if exists else Files(refused=[MISSING])
         files.refused += refused
-        reader = SampleReader(name, read_below(self.url), caption_names, joined=joined)
-        yield from reader.list_rows(files, records)
+        yield Contents(files, read_from_folder(self.url), records)
 
-    def read(self, places: Sequence[Place]) -> Iterator[bytes | Refusal]:
+    def read(self, locations: Sequence[Location]) -> Iterator[bytes | Refusal]:
         """See Shard."""
-        return read_pictures(self.url, [place.member for place in places])
+        return read_pictures(self.url, [location.member for location in locations])
 
 
-class ParquetShard:
-    """A parquet file with a column of pictures.
+class ParquetShard(Shard):
+    """A parquet file with a column of images."""
 
-    Args:
-        url: of the file.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def list_rows(
-        self, name: str, caption_names: Sequence[str], *, joined: bool
-    ) -> Iterator[Listed]:
-        """See Shard."""
-        del joined  # cells have captions, not lines
-        reader = SampleReader(name, lambda member: b"", caption_names, joined=True)
+    @contextlib.contextmanager
+    def open(self, caption_names: Sequence[str]) -> Iterator[Contents]:
+        """See Shard; the image of a row is a file whose `start` is the number of the row."""
+        files = Files()
         try:
             column = find_images(self.url)
             records = list(read_records(self.url, caption_names)) if column else []
         except UserError as error:
             refusal = Refusal("damaged_archive", str(error).partition(": ")[2])
-            yield reader.refuse("", refusal), None
-            return
-        if not column:
+            column, records = "", []
+            files.refused.append(Member("", refusal=refusal))
+        if not column and not files.refused:
             raise UserError(
                 f"{hide_secrets(self.url)}: has no column of pictures; source urls reads URLs, and "
                 "source table names of files"
             )
-        files = Files()
         for number, record in enumerate(records):
             record["key"] = str(record.get("key") or number + 1)
             files.samples.setdefault(record["key"], {"jpg": Member(column, number)})
-        yield from reader.list_rows(files, records)
+        yield Contents(files, lambda member: b"", records)
 
-    def read(self, places: Sequence[Place]) -> Iterator[bytes | Refusal]:
+    def read(self, locations: Sequence[Location]) -> Iterator[bytes | Refusal]:
         """See Shard."""
-        if not places:
+        if not locations:
             return
-        numbers = [place.start for place in places]
-        for data in read_images(self.url, places[0].member, numbers):
-            yield Refusal("no_picture", "the row has no picture") if data is None else check(data)
+        numbers = [location.start for location in locations]
+        for data in read_images(self.url, locations[0].member, numbers):
+            if data is None:
+                yield Refusal("no_picture", "the row has no picture")
+            else:
+                yield check_image(data)
 
 
-def read_beside(
+def read_table_beside(
     stem: str, caption_names: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[Member]]:
-    """The rows of the table beside a shard, and what is refused of it: a damaged one is passed
-    over, with a row that says so.
+    """The rows of img2dataset's table of a shard, and what is refused of it.
+
+    A damaged table is ignored, with a row that says so.
+
+    Args:
+        stem: of the shard; the table is stem.parquet.
+        caption_names: see Shard.open.
     """
     url = f"{stem}.parquet"
     if not is_file(url):
@@ -173,9 +192,9 @@ def read_beside(
     return records, []
 
 
-def check(data: bytes) -> bytes | Refusal:
-    """The bytes of a picture, or why they are none."""
+def check_image(data: bytes) -> bytes | Refusal:
+    """The bytes of an image, or why they cannot be one."""
     try:
-        return refuse_length(data)
+        return check_size(data)
     except Refusal as refusal:
         return refusal

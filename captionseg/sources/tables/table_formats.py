@@ -10,7 +10,8 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ from captionseg.storage.json_items import JsonItems
 from captionseg.storage.remote import explain_errors, hide_secrets, open_plain
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
-BATCH = 8192  # rows of a parquet file that are read together
+BATCH = 4096  # rows of a parquet file that are read together
 
 
 class TableFile(Protocol):
@@ -39,7 +40,7 @@ class TableFile(Protocol):
 
 
 def open_table(url: str, known: Collection[str]) -> TableFile:
-    """A table by the suffix of its name.
+    """Open a table in the format that the suffix of its name says.
 
     Args:
         url: see `remote.open_file`.
@@ -63,8 +64,37 @@ def open_table(url: str, known: Collection[str]) -> TableFile:
     )
 
 
-class JsonLines:
-    """An object a line.
+class RecordTable(ABC):
+    """A table whose rows are records, column name -> value.
+
+    Attributes:
+        url: of the file.
+        columns: their names.
+    """
+
+    url: str
+    columns: list[str]
+
+    @abstractmethod
+    def read_records(self, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+        """Yield each row's number, from 1, and its record, or why it has none.
+
+        Args:
+            names: columns that are needed; a record may have others too.
+        """
+
+    def read_rows(self, picture: str, caption: str) -> Iterator[Cells]:
+        """See TableFile."""
+        names = [name for name in dict.fromkeys((picture, caption)) if name]
+        for number, record in self.read_records(names):
+            if isinstance(record, str):
+                yield Cells(number, fault=record)
+            else:
+                yield Cells(number, record.get(picture), record.get(caption))
+
+
+class JsonLines(RecordTable):
+    """One JSON object per line.
 
     Args:
         url: of the file.
@@ -76,19 +106,17 @@ class JsonLines:
             objects = (item for _, item in itertools.islice(read_objects(stream), SAMPLE))
             self.columns = list(dict.fromkeys(name for item in objects for name in item or ()))
 
-    def read_rows(self, picture: str, caption: str) -> Iterator[Cells]:
-        """See TableFile."""
+    def read_records(self, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+        """See RecordTable."""
         with open_plain(self.url) as stream:
             for number, item in read_objects(stream):
-                if item is None:
-                    yield Cells(number, fault="the line is no JSON object")
-                else:
-                    yield Cells(number, item.get(picture), item.get(caption))
+                yield number, "the line is no JSON object" if item is None else item
 
 
 def read_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Numbers and objects of the lines of a file; None for what is none. Empty lines are no
-    rows."""
+    """Yield the number and the object of each line of a file; None for a line that holds none.
+    Empty lines are no rows.
+    """
     for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), 1):
         if not line.strip():
             continue
@@ -99,11 +127,14 @@ def read_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | None]
         yield number, item if isinstance(item, dict) else None
 
 
-class JsonTable:
+class JsonTable(RecordTable):
     """A list of objects, an object with one such list in it, or picture -> caption or captions.
 
     Args:
         url: of the file.
+
+    Raises:
+        UserError: for any other JSON.
     """
 
     def __init__(self, url: str) -> None:
@@ -119,30 +150,26 @@ class JsonTable:
         else:
             raise UserError(f"{hide_secrets(url)}: holds no list of objects")
 
-    def read_rows(self, picture: str, caption: str) -> Iterator[Cells]:
-        """See TableFile.
+    def read_records(self, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+        """See RecordTable.
 
         Raises:
             UserError: for two lists of objects.
         """
-        number = 0
         with open_plain(self.url) as stream, explain_errors(self.url):
-            for key, item in JsonItems(stream):
-                number += 1
+            for number, (key, item) in enumerate(JsonItems(stream), 1):
                 if self.mapping:
-                    yield Cells(number, key, item)
-                elif key == self.key and isinstance(item, dict):
-                    yield Cells(number, item.get(picture), item.get(caption))
+                    yield number, dict(zip(self.columns, (key, item), strict=True))
+                elif key == self.key:
+                    yield number, item if isinstance(item, dict) else "is no JSON object"
                 elif isinstance(item, dict):
                     raise UserError(
                         f"{hide_secrets(self.url)}: has lists of objects at {self.key!r} and "
                         f"{key!r}; annotations of COCO are read by source coco_captions"
                     )
-                elif key == self.key:
-                    yield Cells(number, fault="is no JSON object")
 
 
-class ParquetTable:
+class ParquetTable(RecordTable):
     """A parquet file.
 
     Args:
@@ -154,17 +181,10 @@ class ParquetTable:
         with open_parquet(url) as file:
             self.columns = file.schema_arrow.names
 
-    def read_rows(self, picture: str, caption: str) -> Iterator[Cells]:
-        """See TableFile."""
-        names = [name for name in dict.fromkeys((picture, caption)) if name]
-        number = 0
+    def read_records(self, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+        """See RecordTable."""
         with open_parquet(self.url) as file:
-            for batch in file.iter_batches(BATCH, columns=names):
-                columns = {name: list_values(batch[name]) for name in names}
-                empty = [None] * len(batch)
-                for cells in zip(columns.get(picture, empty), columns.get(caption, empty)):
-                    number += 1
-                    yield Cells(number, *cells)
+            yield from enumerate(iterate_parquet(file, {name: name for name in names}), 1)
 
 
 @contextlib.contextmanager
@@ -177,6 +197,19 @@ def open_parquet(url: str) -> Iterator[pq.ParquetFile]:
             packed, stream = stream, stack.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(packed, stream)
         yield stack.enter_context(pq.ParquetFile(stream))
+
+
+def iterate_parquet(file: pq.ParquetFile, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a parquet file; BATCH of them are in memory at a time.
+
+    Args:
+        file: opened by `open_parquet`.
+        columns: key in the rows -> name of its column; at least one.
+    """
+    for batch in file.iter_batches(BATCH, columns=list(columns.values())):
+        values = [list_values(batch[column]) for column in columns.values()]
+        for row in zip(*values, strict=True):
+            yield dict(zip(columns, row, strict=True))
 
 
 def list_values(column: pa.Array) -> list[Any]:

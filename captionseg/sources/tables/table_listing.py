@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from captionseg.records import one_line
-from captionseg.sources.listing import make_batch
+from captionseg.sources.listing_rows import make_batches
 from captionseg.sources.reasons import Refusal
 from captionseg.sources.row_merging import merge_pictures
 from captionseg.sources.tables.cells import read_cell, read_name
@@ -21,8 +21,6 @@ from captionseg.sources.tables.table_formats import open_table
 from captionseg.storage.remote import hide_secrets
 
 log = logging.getLogger(__name__)
-
-BATCH = 4096  # rows
 
 
 def read_listing(
@@ -42,12 +40,12 @@ def read_listing(
     Raises:
         UserError: for a file that cannot be read, and for a column that is not there.
     """
-    return merge_pictures(_list_rows(tables, columns, tidy))
+    return merge_pictures(make_batches(_list_rows(tables, columns, tidy)))
 
 
 def _list_rows(
     tables: Sequence[str], columns: Columns, tidy: Callable[[str, str], str] | None
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[dict[str, Any]]:
     for url, name in zip(tables, name_tables(tables), strict=True):
         table = open_table(url, columns.known)
         picture, caption = columns.choose(table, hide_secrets(url))
@@ -55,14 +53,8 @@ def _list_rows(
             "%s: pictures from column %r, captions from %r (%s.picture_column, .caption_column)",
             *(name, picture, caption or None, columns.section),
         )
-        rows: list[dict[str, Any]] = []
         for cells in table.read_rows(picture, caption):
-            rows += read_row(cells, f"{name}:{cells.number}", url, tidy)
-            if len(rows) >= BATCH:
-                yield make_batch(rows)
-                rows = []
-        if rows:
-            yield make_batch(rows)
+            yield from read_row(cells, f"{name}:{cells.number}", url, tidy)
 
 
 def peek_names(url: str, columns: Columns) -> Iterator[str]:

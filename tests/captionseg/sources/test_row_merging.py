@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from captionseg.sources import row_merging
-from captionseg.sources.listing import make_batch
+from captionseg.sources.listing_rows import make_batch
 from tests.captionseg.sources.tables.tabulating import put, rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from captionseg.sources.listing import LISTING
+from captionseg.sources.listing_rows import LISTING
 from captionseg.sources.reasons import REASONS
 from captionseg.sources.tables.pair_columns import URLS, Columns
 from captionseg.sources.tables.table_listing import read_listing
