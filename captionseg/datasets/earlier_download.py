@@ -128,6 +128,7 @@ def make_sample(row: dict[str, Any], jpeg: bytes | None, known: dict[str, Any] |
         reason=row["reason"],
         held_out=tuple(row["held_out_captions"] or ()),
         source_row=row["source_row"],
+        phash=row["phash"],
         original_width=row["original_width"] or 0,
         original_height=row["original_height"] or 0,
         original_sha256=row["original_sha256"] or "",

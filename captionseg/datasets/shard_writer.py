@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from captionseg.datasets.earlier_download import Earlier, is_asked_again
-from captionseg.datasets.phash import hash_picture
 from captionseg.datasets.progress import Progress
 from captionseg.datasets.truth_masks import encode_mask
 from captionseg.records import PAIRS, TRUTH, make_uid
+from captionseg.sources.phash import hash_jpeg
 from captionseg.storage.writing import atomic_path, write_json, write_table
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequenc
             "original_width": s.original_width or s.width or None,
             "original_height": s.original_height or s.height or None,
             "original_sha256": s.original_sha256 or None,
-            "phash": hash_picture(s.jpeg) if s.jpeg is not None else None,
+            "phash": s.phash or (hash_jpeg(s.jpeg) if s.jpeg is not None else None),
             "reason": s.reason,
             "held_out_captions": list(s.held_out),
             "source_row": s.source_row or s.url,

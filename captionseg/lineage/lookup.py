@@ -153,11 +153,11 @@ def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
 
 def hash_any(data: bytes) -> str:
     """The perceptual hash of a picture of any format."""
-    from captionseg.datasets.phash import hash_picture  # scipy's transforms, for pictures alone
+    from captionseg.sources.phash import hash_jpeg  # scipy's transforms, for pictures alone
 
     stream = io.BytesIO()
     images.open_image(data).save(stream, "JPEG", quality=95)
-    found = hash_picture(stream.getvalue())
+    found = hash_jpeg(stream.getvalue())
     assert found is not None, "a JPEG of this moment can be decoded"
     return found
 

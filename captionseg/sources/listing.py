@@ -202,6 +202,7 @@ def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Samp
         split,
         picture.jpeg,
         *picture.size,
+        phash=picture.phash,
         held_out=row.held_out,
         source_row=row.source_row,
         original_width=picture.original_size[0],
