@@ -104,9 +104,13 @@ def read_pairs(pairs: Path) -> pa.Table:
     return whole
 
 
-def read_held_out(pairs: Path) -> dict[str, list[str]]:
-    """uid -> captions of the picture that no rule may see; pairs without any are left out."""
-    table = read_pairs(pairs).select(["uid", "held_out_captions"])
+def list_held_out(table: pa.Table) -> dict[str, list[str]]:
+    """uid -> captions of the image that no rule may see; pairs without any are left out.
+
+    Args:
+        table: of `read_pairs`.
+    """
+    table = table.select(["uid", "held_out_captions"])
     table = table.filter(pc.greater(pc.list_value_length(table["held_out_captions"]), 0))
     return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 

@@ -18,6 +18,7 @@ from pyarrow import compute
 from captionseg import images
 from captionseg.datasets.pair_tables import list_shards
 from captionseg.records import PAIRS, UserError, one_line
+from captionseg.sources.phash import hash_jpeg
 from captionseg.storage.reading import read_table
 
 pc: Any = compute  # its functions are made when it is imported
@@ -153,8 +154,6 @@ def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
 
 def hash_any(data: bytes) -> str:
     """The perceptual hash of a picture of any format."""
-    from captionseg.sources.phash import hash_jpeg  # scipy's transforms, for pictures alone
-
     stream = io.BytesIO()
     images.open_image(data).save(stream, "JPEG", quality=95)
     found = hash_jpeg(stream.getvalue())

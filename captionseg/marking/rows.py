@@ -21,13 +21,12 @@ from captionseg.records import UserError
 pc: Any = compute  # its functions are made when it is imported
 
 
-def load_rows(pairs: Path, index: Path, features: Path) -> Rows:
-    """All pairs of an index, without their concepts.
+def read_indexed_pairs(pairs: Path, index: Path) -> pa.Table:
+    """The pairs of an index: N successful rows of PAIRS with a column `shard`, in its order.
 
     Args:
         pairs: img2dataset shards.
         index: folder of the index stage.
-        features: the other folder of the index stage.
 
     Raises:
         UserError: if the pairs are others than those of the index.
@@ -37,7 +36,18 @@ def load_rows(pairs: Path, index: Path, features: Path) -> Rows:
         raise UserError(
             f"{pairs}: of other pairs than {index / 'ids.parquet'}; run `dvc repro index`"
         )
-    return make_rows(table, ShardedArray.of_folder(features / "descriptor", count_shard_rows(ids)))
+    return table
+
+
+def load_rows(table: pa.Table, features: Path) -> Rows:
+    """All pairs of an index, without their concepts.
+
+    Args:
+        table: of `read_indexed_pairs`.
+        features: folder of the index stage with `descriptor/`.
+    """
+    shards = count_shard_rows(table)
+    return make_rows(table, ShardedArray.of_folder(features / "descriptor", shards))
 
 
 def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:

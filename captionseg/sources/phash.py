@@ -11,7 +11,6 @@ import io
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 
 SIDE = 32  # pixels
 LOW = 8  # frequencies per axis
@@ -26,6 +25,8 @@ def hash_image(image: Image.Image) -> str:
     Returns:
         16 hex digits: the bits row by row, the lowest frequency first, in the highest bit.
     """
+    from scipy.fft import dctn  # slow to import, and only downloads hash images
+
     grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     low = np.asarray(dctn(np.asarray(grey, np.float64)))[:LOW, :LOW]
     bits = (low > np.median(low)).ravel()
