@@ -31,7 +31,7 @@ from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime.device import detect
-from captionseg.segment_text.pipeline import (
+from captionseg.segment_text.stage_inputs import (
     Inputs,
     find_phrases,
     list_images,
@@ -117,11 +117,10 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     inputs = Inputs(
         data / "pairs", data / "captions", data / "supervision", features, data / "regions"
     )
-    rows = Counter(read_pairs(data / "pairs")["shard"].to_pylist())
+    pairs = read_pairs(data / "pairs")
+    rows = Counter(pairs["shard"].to_pylist())
     todo = [
-        (shard, row)
-        for shard, rows in list_images(inputs.pairs, params, inputs.supervision).items()
-        for row in rows
+        (shard, row) for shard, rows in list_images(pairs, inputs, params).items() for row in rows
     ]
     seconds: dict[str, float] = defaultdict(float)
     maker = params.build(

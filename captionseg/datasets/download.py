@@ -1,8 +1,8 @@
-"""img2dataset's shards, written and read: NNNNN.tar, NNNNN.parquet with a row per source row,
-NNNNN_stats.json last.
+"""Writes all shards of a source: NNNNN.tar, NNNNN.parquet with a row per source row, and
+NNNNN_stats.json last, as img2dataset does.
 
-stats.json lacks img2dataset's durations and times of day: they would make two equal downloads
-differ, and with them everything that depends on their hash.
+stats.json lacks img2dataset's durations and times of day. With them, two equal downloads would
+differ, and so would everything that depends on their hash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from captionseg.datasets.earlier_download import Earlier, find_aside, set_aside
+from captionseg.datasets.earlier_download import EarlierDownload, find_aside, set_aside
 from captionseg.datasets.integrity import find_flaw
-from captionseg.datasets.progress import Meter
+from captionseg.datasets.progress import Meter, Progress
 from captionseg.datasets.shard_writer import Job, write_shard
 from captionseg.records import PAIRS, UserError
 from captionseg.runtime.fan_out import count_workers, spread
@@ -42,7 +42,12 @@ log = logging.getLogger(__name__)
 
 
 def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
-    """The shards of a source; a shard holds rows of one split."""
+    """The shards of a source; each has rows of one split.
+
+    Args:
+        splits: split -> number of its rows.
+        shard_size: most rows per shard.
+    """
     jobs: list[Job] = []
     for split, count in splits.items():
         for start in range(0, count, shard_size):
@@ -61,24 +66,24 @@ def write_shards(
     runtime: RuntimeParams = HERE,
     earlier: tuple[Path, Path] | None = None,
 ) -> dict[str, float]:
-    """Make all shards of a source that are not committed yet, several at once.
+    """Write all shards of a source that are not finished yet, several at once.
 
     Args:
-        source: gives the samples.
-        pairs: folder; a shard with NNNNN_stats.json is left as it is, unless it is of other rows.
-        truth: folder beside it.
-        shard_size: source rows a shard.
+        source: of the samples.
+        pairs: folder; a finished shard is left as it is, unless it is of other rows.
+        truth: folder for concepts and masks, where they are known.
+        shard_size: source rows per shard.
         min_success: smallest share of rows that may succeed.
         seed: of the samples.
         runtime: what shards are spread over.
-        earlier: pairs and truth of an earlier download. Of its shards of the same rows only those
-            rows are asked for again that failed to download; None makes all anew.
+        earlier: pairs and truth of an earlier download. Of its shards of the same rows, only rows
+            that failed to download are requested again; None downloads all rows.
 
     Returns:
-        pairs, download_success.
+        pairs, the number of successful rows, and download_success, their share.
 
     Raises:
-        UserError: when there is no row, or too few succeed; with the counts per reason.
+        UserError: if there is no row, or too few succeed; with the counts per reason.
     """
     listing = pairs.with_name("listing")
     source.prepare(listing)
@@ -90,13 +95,13 @@ def write_shards(
     pairs.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
-    done = keep_finished(pairs, truth, jobs, stamp)
-    if earlier and len(done) == len(jobs):
-        done, earlier = set(), set_aside(pairs, truth)
+    finished = keep_finished(pairs, truth, jobs, stamp)
+    if earlier and len(finished) == len(jobs):
+        finished, earlier = set(), set_aside(pairs, truth)
     elif earlier and find_aside(pairs)[0].is_dir():
         earlier = find_aside(pairs)
-    todo = [job for job in jobs if f"{job[0]:05d}" not in done]
-    source, runtime = share_source(source, runtime, len(todo))
+    missing = [job for job in jobs if f"{job[0]:05d}" not in finished]
+    source, runtime = share_source(source, runtime, len(missing))
     write = functools.partial(
         write_shard,
         source,
@@ -104,28 +109,41 @@ def write_shards(
         truth=truth,
         seed=seed,
         stamp=stamp,
-        earlier=Earlier.find(earlier, [f"{job[0]:05d}" for job in jobs], stamp),
+        earlier=EarlierDownload.find(earlier, [f"{job[0]:05d}" for job in jobs], stamp),
     )
+    write_missing(write, missing, runtime)
+    shutil.rmtree(listing, ignore_errors=True)
+    finish(source, pairs, truth, jobs, stamp)
+    summary = summarize(pairs, min_success)
+    shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
+    return summary
+
+
+def write_missing(
+    write: Callable[[Job], Progress], jobs: Sequence[Job], runtime: RuntimeParams
+) -> None:
+    """Write shards in several processes, with a progress bar.
+
+    Args:
+        write: writes one shard.
+        jobs: the shards.
+        runtime: what they are spread over.
+    """
     meter = Meter()
-    with tqdm(total=sum(len(rows) for _, _, rows in todo), desc="download", unit="img") as bar:
+    with tqdm(total=sum(len(rows) for _, _, rows in jobs), desc="download", unit="img") as bar:
         for progress in spread(
-            write, todo, runtime, called=lambda job: f"download: shard {job[0]:05d}"
+            write, jobs, runtime, called=lambda job: f"download: shard {job[0]:05d}"
         ):
             meter.add(progress)
             bar.set_postfix_str(str(meter), refresh=False)
             bar.update(progress.rows)
-    shutil.rmtree(listing, ignore_errors=True)
-    finish(source, pairs, truth, jobs, stamp)
-    found = summarize(pairs, min_success)
-    shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
-    return found
 
 
 def finish(source: Source, pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> None:
-    """Write what stands beside the shards.
+    """Check all shards, and write the classes and the licences of the source.
 
     Raises:
-        UserError: if a shard is not whole.
+        UserError: if a shard is damaged.
     """
     for folder in (pairs, truth):
         remove_parts(folder)
@@ -143,13 +161,14 @@ def finish(source: Source, pairs: Path, truth: Path, jobs: Sequence[Job], stamp:
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
-    """Delete what a killed run left, shards of other rows, and those that are not whole; the names
-    of the shards that stay.
+    """Delete what a killed run left, shards of other rows and damaged ones.
 
-    Without it a source whose listing changed between two runs would lose rows and have others
-    twice.
+    Otherwise a source whose listing changed between two runs would lose rows and have others twice.
+
+    Returns:
+        names of the shards that remain.
     """
-    done = set()
+    finished = set()
     for number, _, rows in jobs:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             name = f"{number:05d}"
@@ -159,16 +178,20 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
                         "shard %s of %s is not whole (%s): it is made again", name, pairs, reason
                     )
                 else:
-                    done.add(name)
+                    finished.add(name)
     for file in [*pairs.iterdir(), *truth.iterdir()]:
         shard = re.fullmatch(r"(\d{5,})(\.tar|\.parquet|_stats\.json)", file.name)
-        if (shard and shard[1] not in done) or re.fullmatch(r"\..+\.part", file.name):
+        if (shard and shard[1] not in finished) or re.fullmatch(r"\..+\.part", file.name):
             file.unlink()
-    return done
+    return finished
 
 
 def summarize(pairs: Path, min_success: float) -> dict[str, float]:
-    """Counts over all committed shards; too few successes are an error."""
+    """Counts over all shards.
+
+    Raises:
+        UserError: if no row succeeded, or a smaller share of them than `min_success`.
+    """
     table = pa.concat_tables(
         [pq.read_table(file, schema=PAIRS) for file in sorted(pairs.glob("*.parquet"))]
     )
@@ -183,17 +206,17 @@ def summarize(pairs: Path, min_success: float) -> dict[str, float]:
 
 
 def share_source(source: Source, runtime: RuntimeParams, jobs: int) -> tuple[Source, RuntimeParams]:
-    """The source and the runtime, so that all processes keep to the limits of the source."""
+    """The source and the runtime, with as many workers as the limits of the source allow."""
     if not isinstance(source, SharedSource):
         return source, runtime
     count = count_workers(runtime, jobs)
-    most = source.most_workers()
-    workers = min(count, most) if count else most
+    limit = source.most_workers()
+    workers = min(count, limit) if count else limit
     return source.share(workers), replace(runtime, workers=workers)
 
 
 def describe_failures(table: pa.Table) -> str:
-    """How many rows of a table of PAIRS failed for each reason, the most frequent first, each with
+    """One line: how many rows of PAIRS failed for each reason, the most frequent first, each with
     its most frequent message.
     """
     counts: dict[str, Counter[str]] = {}

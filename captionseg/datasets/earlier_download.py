@@ -1,5 +1,5 @@
-"""What an earlier download has of the same rows: its shards are taken over, but for the rows that
-failed to download and may do better when they are asked for again.
+"""Reuse of an earlier download of the same rows: only rows that failed, and may succeed when they
+are requested again, are downloaded.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierDownload:
     """Folders of an earlier download.
 
     Attributes:
         pairs, truth: folders of shards.
-        stamp: of the rows that are wanted; shards of others are not taken.
+        stamp: hash of the source and its settings; only shards with this stamp are reused.
     """
 
     pairs: Path
@@ -43,22 +43,26 @@ class Earlier:
     @classmethod
     def find(
         cls, folders: tuple[Path, Path] | None, names: Sequence[str], stamp: str
-    ) -> Earlier | None:
-        """The earlier download in these folders, if it is of the same rows; a line says where it is
-        not.
+    ) -> EarlierDownload | None:
+        """The earlier download in these folders; None, with a warning, if it is of other rows.
+
+        Args:
+            folders: pairs and truth; None where there is no earlier download.
+            names: of the shards.
+            stamp: see above.
         """
         if folders is None:
             return None
-        found = cls(*folders, stamp)
-        if found.fits(names):
-            return found
+        download = cls(*folders, stamp)
+        if download.has_any(names):
+            return download
         log.warning(
             "download.retry: %s has no shard of these rows, so all are asked for", folders[0]
         )
         return None
 
-    def fits(self, names: Sequence[str]) -> bool:
-        """Is there any shard of these rows?"""
+    def has_any(self, names: Sequence[str]) -> bool:
+        """Whether any of these shards has the stamp."""
         for name in names:
             with suppress(OSError, ValueError, AttributeError):
                 stats = json.loads((self.pairs / f"{name}_stats.json").read_text())
@@ -67,7 +71,12 @@ class Earlier:
         return False
 
     def read_rows(self, name: str, count: int) -> list[dict[str, Any]] | None:
-        """All rows of a shard, schema PAIRS; None where it is not whole, or of other rows."""
+        """All rows of a shard, schema PAIRS; None if it is damaged, or of other rows.
+
+        Args:
+            name: of the shard.
+            count: rows that it should have.
+        """
         if flaw := find_flaw(self.pairs, self.truth, name, rows=count, stamp=self.stamp):
             log.warning(
                 "download.retry: shard %s of %s is not whole (%s), so all of it is asked for",
@@ -77,7 +86,7 @@ class Earlier:
         return pq.read_table(self.pairs / f"{name}.parquet", schema=PAIRS).to_pylist()
 
     def copy(self, name: str, pairs: Path, truth: Path) -> None:
-        """Put a shard into other folders, byte for byte, its stats last."""
+        """Copy a shard into other folders, byte for byte, its stats last."""
         files = [(self.truth, truth, f"{name}.parquet")]
         files += [
             (self.pairs, pairs, f"{name}{end}") for end in (".tar", ".parquet", "_stats.json")
@@ -89,8 +98,8 @@ class Earlier:
     def read_samples(
         self, name: str, rows: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[int, Sample]]:
-        """(number of the row, sample) of the rows of a shard that are kept; not of those whose
-        picture is damaged.
+        """Yield (number of the row, sample) for the rows of a shard that are kept, without those
+        whose image is damaged.
         """
         masks = {
             row["uid"]: row
@@ -110,12 +119,12 @@ class Earlier:
 
 
 def is_asked_again(row: dict[str, Any]) -> bool:
-    """May a row of PAIRS do better the next time?"""
+    """Whether a row of PAIRS failed in a way that may pass, so that it is requested again."""
     return row["status"] != "success" and row["reason"] in ASKED_AGAIN
 
 
-def make_sample(row: dict[str, Any], jpeg: bytes | None, known: dict[str, Any] | None) -> Sample:
-    """The sample that a row of PAIRS, and one of TRUTH where there is any, was made of."""
+def make_sample(row: dict[str, Any], jpeg: bytes | None, truth: dict[str, Any] | None) -> Sample:
+    """The sample that a row of PAIRS was made from, and its row of TRUTH if there is one."""
     return Sample(
         row["url"],
         row["caption"],
@@ -132,13 +141,13 @@ def make_sample(row: dict[str, Any], jpeg: bytes | None, known: dict[str, Any] |
         original_width=row["original_width"] or 0,
         original_height=row["original_height"] or 0,
         original_sha256=row["original_sha256"] or "",
-        concepts=tuple(known["concepts"]) if known else (),
-        mask=images.read_mask(known["mask"])[1] if known else None,
+        concepts=tuple(truth["concepts"]) if truth else (),
+        mask=images.read_mask(truth["mask"])[1] if truth else None,
     )
 
 
 def set_aside(pairs: Path, truth: Path) -> tuple[Path, Path]:
-    """Move a download that ended, but with too few successes, to where the next one finds it."""
+    """Move a download that had too few successes to where the next one finds it."""
     folders = find_aside(pairs)
     shutil.rmtree(folders[0].parent, ignore_errors=True)
     folders[0].parent.mkdir()
@@ -149,6 +158,6 @@ def set_aside(pairs: Path, truth: Path) -> tuple[Path, Path]:
 
 
 def find_aside(pairs: Path) -> tuple[Path, Path]:
-    """Where `set_aside` moves pairs and truth to."""
+    """The folders that `set_aside` moves pairs and truth to."""
     folder = pairs.with_name("tried")
     return folder / "pairs", folder / "truth"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from captionseg.datasets.earlier_download import Earlier, is_asked_again
+from captionseg.datasets.earlier_download import EarlierDownload, is_asked_again
 from captionseg.datasets.progress import Progress
 from captionseg.datasets.truth_masks import encode_mask
 from captionseg.records import PAIRS, TRUTH, make_uid
@@ -23,7 +23,9 @@ from captionseg.storage.writing import atomic_path, write_json, write_table
 if TYPE_CHECKING:
     from captionseg.sources.source import Sample, Source
 
-Job = tuple[int, str, range]  # number of the shard, its split, its rows
+Job = tuple[int, str, range]
+"""Number of a shard, its split, and its rows of that split."""
+
 IN_TAR = [
     "uid",
     "key",
@@ -38,7 +40,7 @@ IN_TAR = [
     "original_width",
     "original_height",
 ]
-"""Columns that a sample has in its .json too, as img2dataset's have."""
+"""Columns that the .json of a sample has too, as img2dataset writes them."""
 
 
 def write_shard(
@@ -49,46 +51,65 @@ def write_shard(
     truth: Path,
     seed: int,
     stamp: str,
-    earlier: Earlier | None = None,
+    earlier: EarlierDownload | None = None,
 ) -> Progress:
-    """One shard, its stats with the stamp of its source last."""
+    """Write the files of one shard, its stats last: a shard with stats is finished.
+
+    Args:
+        source: of the samples.
+        job: which of its rows.
+        pairs: folder of shards.
+        truth: folder of their truth.
+        seed: of the samples.
+        stamp: hash of the source and its settings, for the stats.
+        earlier: samples that this download has are not made anew.
+    """
     number, _, rows = job
     name = f"{number:05d}"
-    before = earlier.read_rows(name, len(rows)) if earlier else None
-    if earlier and before and not any(map(is_asked_again, before)):
+    earlier_rows = earlier.read_rows(name, len(rows)) if earlier else None
+    if earlier and earlier_rows and not any(map(is_asked_again, earlier_rows)):
         earlier.copy(name, pairs, truth)
-        return Progress(len(rows), 0, Counter(row["reason"] or row["status"] for row in before))
-    samples = make_samples(source, job, seed=seed, earlier=earlier, before=before)
+        outcomes = Counter(row["reason"] or row["status"] for row in earlier_rows)
+        return Progress(len(rows), 0, outcomes)
+    samples = make_samples(source, job, seed=seed, earlier=earlier, earlier_rows=earlier_rows)
     keys = [f"{name}{i:04d}" for i in range(len(samples))]
-    uids = [make_uid(s.url, s.caption) for s in samples]
-    with (
-        atomic_path(pairs / f"{name}.tar") as part,
-        tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        table = tabulate_pairs(samples, keys, uids)
-        for row, sample in zip(table.select(IN_TAR).to_pylist(), samples, strict=True):
-            if sample.jpeg is not None:
-                add(tar, f"{row['key']}.jpg", sample.jpeg)
-                add(tar, f"{row['key']}.txt", sample.caption.encode())
-                add(tar, f"{row['key']}.json", json.dumps(row, sort_keys=True).encode())
+    uids = [make_uid(sample.url, sample.caption) for sample in samples]
+    table, truths = tabulate_pairs(samples, keys, uids), tabulate_truth(samples, uids)
+    write_tar(table, samples, pairs / f"{name}.tar")
     write_table(table, pairs / f"{name}.parquet")
-    known = tabulate_truth(samples, uids)
-    write_table(known, truth / f"{name}.parquet")
-    count = Counter(s.status for s in samples)
-    write_json(
-        {
-            "count": len(samples),
-            "successes": count["success"],
-            "failed_to_download": count["failed_to_download"],
-            "failed_to_resize": count["failed_to_resize"],
-            "status_dict": dict(count),
-            "known": len(known),
-            "source": stamp,
-        },
-        pairs / f"{name}_stats.json",
-    )
+    write_table(truths, truth / f"{name}.parquet")
+    stats = count_statuses(samples) | {"known": len(truths), "source": stamp}
+    write_json(stats, pairs / f"{name}_stats.json")
     received = sum(sample.original_bytes for sample in samples)
     return Progress(len(samples), received, Counter(s.reason or s.status for s in samples))
+
+
+def write_tar(table: pa.Table, samples: Sequence[Sample], path: Path) -> None:
+    """Write image, caption and metadata of each successful sample.
+
+    Args:
+        table: [N] rows of PAIRS.
+        samples: [N] of the same rows.
+        path: of the tar.
+    """
+    with atomic_path(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row, sample in zip(table.select(IN_TAR).to_pylist(), samples, strict=True):
+            if sample.jpeg is not None:
+                add_member(tar, f"{row['key']}.jpg", sample.jpeg)
+                add_member(tar, f"{row['key']}.txt", sample.caption.encode())
+                add_member(tar, f"{row['key']}.json", json.dumps(row, sort_keys=True).encode())
+
+
+def count_statuses(samples: Sequence[Sample]) -> dict[str, Any]:
+    """The counts of img2dataset's stats, without durations and times of day."""
+    count = Counter(sample.status for sample in samples)
+    return {
+        "count": len(samples),
+        "successes": count["success"],
+        "failed_to_download": count["failed_to_download"],
+        "failed_to_resize": count["failed_to_resize"],
+        "status_dict": dict(count),
+    }
 
 
 def make_samples(
@@ -96,28 +117,28 @@ def make_samples(
     job: Job,
     *,
     seed: int,
-    earlier: Earlier | None,
-    before: list[dict[str, Any]] | None,
+    earlier: EarlierDownload | None,
+    earlier_rows: list[dict[str, Any]] | None,
 ) -> list[Sample]:
-    """The samples of a shard; those that the earlier one has are not asked for."""
+    """The samples of a shard; those that the earlier download has are not asked for."""
     number, split, rows = job
-    if earlier is None or before is None:
+    if earlier is None or earlier_rows is None:
         return source.samples(split, rows, seed=seed)
-    kept = dict(earlier.read_samples(f"{number:05d}", before))
-    asked = [rows[i] for i in range(len(rows)) if i not in kept]
-    fresh = iter(source.samples(split, asked, seed=seed))
+    kept = dict(earlier.read_samples(f"{number:05d}", earlier_rows))
+    missing = [rows[i] for i in range(len(rows)) if i not in kept]
+    fresh = iter(source.samples(split, missing, seed=seed))
     return [kept[i] if i in kept else next(fresh) for i in range(len(rows))]
 
 
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A member without owner and time, so that equal samples make equal files."""
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add a member without owner and time, so that equal samples make equal files."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 
 
 def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequence[str]) -> pa.Table:
-    """Schema PAIRS."""
+    """Rows of schema PAIRS of N samples, with their N keys and uids."""
     rows = [
         {
             "uid": uid,
@@ -144,7 +165,7 @@ def tabulate_pairs(samples: Sequence[Sample], keys: Sequence[str], uids: Sequenc
 
 
 def tabulate_truth(samples: Sequence[Sample], uids: Sequence[str]) -> pa.Table:
-    """Schema TRUTH, rows with a known mask only."""
+    """Rows of schema TRUTH, of those samples whose mask is known."""
     rows = [
         {"uid": uid, "concepts": list(s.concepts), "mask": encode_mask(s.mask)}
         for uid, s in zip(uids, samples, strict=True)

@@ -172,6 +172,7 @@ TESTED_ELSEWHERE = {
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",
     "captionseg/runtime/params.py": "tests/captionseg/test_params.py",
     "captionseg/segment_text/params.py": "tests/captionseg/segment_text/test_maker.py",
+    "captionseg/segment_text/stage_inputs.py": "tests/captionseg/segment_text/test_pipeline.py",
     "captionseg/segmenters/mask_makers.py": "tests/captionseg/segmenters/test_sam_auto.py",
     "captionseg/segmenters/region_makers.py": "tests/captionseg/segmenters/test_felzenszwalb.py",
     "captionseg/training/params.py": "tests/captionseg/training/test_pretrain.py",

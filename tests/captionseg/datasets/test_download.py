@@ -224,12 +224,12 @@ def test_a_process_that_is_killed_goes_on(tmp_path: Path) -> None:
         from pathlib import Path
         from captionseg.datasets import download, shard_writer
         from captionseg.sources.shapes import Shapes
-        add = shard_writer.add
+        add_member = shard_writer.add_member
         def add_or_die(tar, name, data):
             if name.startswith("00002"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            add(tar, name, data)
-        shard_writer.add = add_or_die
+            add_member(tar, name, data)
+        shard_writer.add_member = add_or_die
         download.write_shards({SMALL!r}, Path("pairs"), Path("truth"),
                             shard_size=3, min_success=0, seed=0)
     """)

@@ -27,7 +27,8 @@ from captionseg.regioning import write_regions
 from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.pipeline import Inputs, segment
+from captionseg.segment_text.pipeline import segment
+from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.sources.shapes import Shapes
 from captionseg.text.vocabulary import VocabularyParams

@@ -24,7 +24,8 @@ from captionseg.grounding.relevance import Relevance
 from captionseg.records import ClassTable
 from captionseg.regioning import write_regions
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.pipeline import Inputs, segment
+from captionseg.segment_text.pipeline import segment
+from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.sources.source import Sample
