@@ -36,22 +36,24 @@ def find_flaw(pairs: Path, truth: Path, name: str, *, rows: int, stamp: str) -> 
     try:
         stats = _read(pairs / f"{name}_stats.json", lambda path: dict(json.loads(path.read_text())))
         table = _read(pairs / f"{name}.parquet", lambda path: pq.ParquetFile(path).read())
-        known = _read(truth / f"{name}.parquet", lambda path: pq.ParquetFile(path).read(["uid"]))
+        truth_table = _read(
+            truth / f"{name}.parquet", lambda path: pq.ParquetFile(path).read(["uid"])
+        )
         members = _read(pairs / f"{name}.tar", _members)
-        kept = [row for row in _rows(table) if row["status"] == "success"]
-        for what, found, wanted in (
+        successes = [row for row in _rows(table) if row["status"] == "success"]
+        for quantity, actual, expected in (
             ("source", stats.get("source"), stamp),
             ("rows in the parquet", len(table), rows),
             ("rows in the stats", stats.get("count"), rows),
-            ("successes in the stats", stats.get("successes"), len(kept)),
-            ("files in the tar", len(members), len(kept) * len(ENDS)),
-            ("rows in the truth", len(known), stats.get("known")),
+            ("successes in the stats", stats.get("successes"), len(successes)),
+            ("files in the tar", len(members), len(successes) * len(ENDS)),
+            ("rows in the truth", len(truth_table), stats.get("known")),
         ):
-            if found != wanted:
-                return f"{what}: found {found}, expected {wanted}"
-        if members != [f"{row['key']}{end}" for row in kept for end in ENDS]:
+            if actual != expected:
+                return f"{quantity}: found {actual}, expected {expected}"
+        if members != [f"{row['key']}{end}" for row in successes for end in ENDS]:
             return "the tar has other samples than the parquet"
-        if Counter(known["uid"].to_pylist()) - Counter(row["uid"] for row in kept):
+        if Counter(truth_table["uid"].to_pylist()) - Counter(row["uid"] for row in successes):
             return "the truth has other uids than the parquet"
     except _Broken as error:
         return str(error)

@@ -33,7 +33,7 @@ def list_shards(pairs: Path) -> list[str]:
         UserError: if there is none, one lacks a file or has it under another name, or a number is
             left out.
     """
-    found: dict[str, set[str]] = {}
+    suffixes: dict[str, set[str]] = {}
     for path in sorted(Path(pairs).glob("[!.]*")):
         if shard := SHARD_FILE.fullmatch(path.name):
             if shard[2] not in ENDS:
@@ -41,20 +41,20 @@ def list_shards(pairs: Path) -> list[str]:
                     f"{path}: its name should end in {shard[2].lower()}, in small letters; rename "
                     "it"
                 )
-            found.setdefault(shard[1], set()).add(shard[2])
-    if not found:
+            suffixes.setdefault(shard[1], set()).add(shard[2])
+    if not suffixes:
         raise UserError(f"{pairs}: no finished shard; run `dvc repro download` first")
-    for number, name in enumerate(sorted(found, key=int)):
+    for number, name in enumerate(sorted(suffixes, key=int)):
         if int(name) != number:
             raise UserError(
                 f"{pairs}: shard {number:05d} is missing before {name}; run `dvc repro download`"
             )
-        if missing := [end for end in ENDS if end not in found[name]]:
+        if missing := [end for end in ENDS if end not in suffixes[name]]:
             raise UserError(
                 f"{pairs / name}{missing[0]}: no such file, but others of the shard are there; "
                 "run `dvc repro download`"
             )
-    return sorted(found, key=int)
+    return sorted(suffixes, key=int)
 
 
 def read_shard(pairs: Path, shard: str) -> pa.Table:
@@ -67,15 +67,15 @@ def read_shard(pairs: Path, shard: str) -> pa.Table:
     path = pairs / f"{shard}.parquet"
     table = read_table(path, schema=PAIRS, todo=advise_download(shard))
     stats = read_json(pairs / f"{shard}_stats.json", todo=advise_download(shard))
-    there = len(table), pc.sum(pc.equal(table["status"], "success")).as_py() or 0
-    if there != (stats.get("count"), stats.get("successes")):
+    counts = len(table), pc.sum(pc.equal(table["status"], "success")).as_py() or 0
+    if counts != (stats.get("count"), stats.get("successes")):
         raise UserError(
-            f"{path}: {there[0]} rows with {there[1]} successes, but {shard}_stats.json has "
+            f"{path}: {counts[0]} rows with {counts[1]} successes, but {shard}_stats.json has "
             f"{stats.get('count')} with {stats.get('successes')}; {advise_download(shard)}"
         )
-    if empty := [name for name in ("uid", "key", "split", "status") if table[name].null_count]:
+    if incomplete := [name for name in ("uid", "key", "split", "status") if table[name].null_count]:
         raise UserError(
-            f"{path}: {table[empty[0]].null_count} rows without {empty[0]}; "
+            f"{path}: {table[incomplete[0]].null_count} rows without {incomplete[0]}; "
             f"{advise_download(shard)}"
         )
     return table
@@ -95,11 +95,11 @@ def read_pairs(pairs: Path) -> pa.Table:
     whole = pa.concat_tables(tables).combine_chunks()
     if pc.count_distinct(whole["uid"]).as_py() != len(whole):
         counts = whole["uid"].value_counts()
-        twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0].as_py()
-        where = whole.filter(pc.equal(whole["uid"], twice))["shard"].to_pylist()
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0].as_py()
+        shards = whole.filter(pc.equal(whole["uid"], repeated))["shard"].to_pylist()
         raise UserError(
-            f"{pairs}: uid {twice} is there {len(where)} times, in "
-            f"{', '.join(dict.fromkeys(where))}; a pair counts once, remove it from the source"
+            f"{pairs}: uid {repeated} is there {len(shards)} times, in "
+            f"{', '.join(dict.fromkeys(shards))}; a pair counts once, remove it from the source"
         )
     return whole
 
@@ -129,11 +129,12 @@ def read_classes(truth: Path) -> ClassTable:
         UserError: for a file that is damaged, or names no classes.
     """
     path, todo = Path(truth) / "classes.json", "run `dvc repro download`"
-    found = read_json(path, todo=todo)
+    content = read_json(path, todo=todo)
     with explain_read_errors(path, todo):
-        lists = [found["names"], found["kinds"]]
+        lists = [content["names"], content["kinds"]]
         if not all(
-            isinstance(part, list) and all(isinstance(one, str) for one in part) for part in lists
+            isinstance(words, list) and all(isinstance(word, str) for word in words)
+            for words in lists
         ):
             raise TypeError("names and kinds should be lists of words")
         if len(lists[0]) != len(lists[1]):

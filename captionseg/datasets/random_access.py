@@ -84,18 +84,18 @@ class Pictures:
         rows = np.flatnonzero(self.shard == shard)
         path = self.path(int(rows[0]))
         table = read_shard(self.pairs, path.stem).select(["key", "uid", "sha256"]).to_pydict()
-        known = {key: place for place, key in enumerate(table["key"])}
+        positions = {key: position for position, key in enumerate(table["key"])}
         with open_shard(path) as (_, member):
             for row in rows:
-                found, place = member(self.keys[row]), known.get(self.keys[row])
-                if place is None or (
-                    self.uids is not None and table["uid"][place].encode() != self.uids[row]
+                info, position = member(self.keys[row]), positions.get(self.keys[row])
+                if position is None or (
+                    self.uids is not None and table["uid"][position].encode() != self.uids[row]
                 ):
                     raise UserError(
                         f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that "
                         "was indexed; run `dvc repro index`"
                     )
                 self.digest[row] = np.frombuffer(
-                    bytes.fromhex(table["sha256"][place] or ""), np.uint8
+                    bytes.fromhex(table["sha256"][position] or ""), np.uint8
                 )
-                self.offset[row], self.size[row] = found.offset_data, found.size
+                self.offset[row], self.size[row] = info.offset_data, info.size

@@ -65,8 +65,8 @@ def open_shard(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], ta
     """
 
     def member(key: str) -> tarfile.TarInfo:
-        if found := members.get(f"{key}.jpg"):
-            return found
+        if info := members.get(f"{key}.jpg"):
+            return info
         raise UserError(f"{path}: {key}.jpg is missing; {advise_download(path.stem)}")
 
     try:

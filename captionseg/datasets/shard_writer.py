@@ -124,10 +124,10 @@ def make_samples(
     number, split, rows = job
     if earlier is None or earlier_rows is None:
         return source.samples(split, rows, seed=seed)
-    kept = dict(earlier.read_samples(f"{number:05d}", earlier_rows))
-    missing = [rows[i] for i in range(len(rows)) if i not in kept]
+    earlier_samples = dict(earlier.read_samples(f"{number:05d}", earlier_rows))
+    missing = [rows[i] for i in range(len(rows)) if i not in earlier_samples]
     fresh = iter(source.samples(split, missing, seed=seed))
-    return [kept[i] if i in kept else next(fresh) for i in range(len(rows))]
+    return [earlier_samples[i] if i in earlier_samples else next(fresh) for i in range(len(rows))]
 
 
 def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -57,9 +57,9 @@ def format_history(history: History, match: Match) -> Iterator[str]:
 
 def section(name: str, lines: Iterable[str]) -> Iterator[str]:
     """A heading and its lines, or that there are none."""
-    found = list(lines)
-    yield f"{name}:" if found else f"{name}: none"
-    yield from (f"  {line}" for line in found)
+    listed = list(lines)
+    yield f"{name}:" if listed else f"{name}: none"
+    yield from (f"  {line}" for line in listed)
 
 
 def format_pair(pair: dict[str, Any], match: Match) -> Iterator[str]:
@@ -69,9 +69,9 @@ def format_pair(pair: dict[str, Any], match: Match) -> Iterator[str]:
     yield f"url: {printable(pair['url'] or '-')}"
     yield f"shard: {pair['shard']}, key {printable(pair['key'])}"
     yield f"split: {pair['split']}"
-    why = "" if pair["status"] == "success" else f": {pair['reason'] or 'no reason kept'}"
-    more = f" ({printable(pair['error_message'])})" if pair["error_message"] else ""
-    yield f"outcome: {pair['status']}{why}{more}"
+    reason = "" if pair["status"] == "success" else f": {pair['reason'] or 'no reason kept'}"
+    detail = f" ({printable(pair['error_message'])})" if pair["error_message"] else ""
+    yield f"outcome: {pair['status']}{reason}{detail}"
     yield f"original: {size(pair, 'original_')}, sha256 {pair['original_sha256'] or '-'}"
     yield (
         f"picture: {size(pair)}, sha256 {pair['sha256'] or '-'}, "
@@ -137,17 +137,17 @@ def format_segments(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Segments, each with its texts."""
     for row in rows[:SHOWN]:
         share = row["area"] / max(1, row["width"] * row["height"])
-        where = "whole picture" if row["full_image"] else f"{100 * share:.0f} % of the picture"
+        extent = "whole picture" if row["full_image"] else f"{100 * share:.0f} % of the picture"
         texts = ", ".join(f"{quote(text['text'])} ({text['kind']})" for text in row["texts"])
-        yield f"{row['segment_id'][:12]}  {where}: {texts}"
+        yield f"{row['segment_id'][:12]}  {extent}: {texts}"
     yield from more(len(rows))
 
 
 def format_recipes(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Which recipes learnt from the pair."""
-    said = {True: "trained on it", False: "not trained on it", None: "not known"}
+    outcomes = {True: "trained on it", False: "not trained on it", None: "not known"}
     for row in rows:
-        yield f"{printable(row['recipe'])}: {said[row['trained']]}, {printable(row['why'])}"
+        yield f"{printable(row['recipe'])}: {outcomes[row['trained']]}, {printable(row['why'])}"
 
 
 def more(count: int) -> Iterator[str]:

@@ -43,18 +43,18 @@ class Balance:
         """See Marker."""
         assert rows.named is not None, "balance comes after the vocabulary"
         matches = rows.named.tocoo()
-        here = kept[matches.row]
-        row, concept = matches.row[here], matches.col[here]
+        is_kept = kept[matches.row]
+        row, concept = matches.row[is_kept], matches.col[is_kept]
         count = np.bincount(concept, minlength=len(rows.vocabulary))
-        most = choose_limit(count, self.tail) if self.t is None else self.t
-        passes = np.minimum(1.0, most / np.maximum(count, 1))
+        limit = choose_limit(count, self.tail) if self.t is None else self.t
+        passes = np.minimum(1.0, limit / np.maximum(count, 1))
         drawn = draw_uniform(hash_texts(rows.uid)[row], hash_texts(rows.vocabulary)[concept], seed)
         kept_by_draw = np.bincount(row[drawn < passes[concept]], minlength=len(rows)) > 0
-        lost = np.bincount(row, minlength=len(rows)).astype(bool) & ~kept_by_draw
+        is_dropped = np.bincount(row, minlength=len(rows)).astype(bool) & ~kept_by_draw
         # the rarest concept of each, of equal ones the first
         order = np.lexsort((concept, count[concept], row))
         order = order[np.unique(row[order], return_index=True)[1]]
-        order = order[lost[row[order]]]
+        order = order[is_dropped[row[order]]]
         reasons = [
             f"balance: names nothing rarer than {rows.vocabulary[c]} ({count[c]} captions)"
             for c in concept[order]

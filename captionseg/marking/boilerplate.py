@@ -59,9 +59,9 @@ class Boilerplate:
         exact = re.compile(pattern)
         reasons = []
         for caption in text.take(pa.array(row)).to_pylist():
-            found = exact.search(caption)
-            assert found is not None, "re and RE2 read the pattern alike"
-            reasons.append(f"boilerplate in the caption: {quote(found[0].strip())}")
+            match = exact.search(caption)
+            assert match is not None, "re and RE2 read the pattern alike"
+            reasons.append(f"boilerplate in the caption: {quote(match[0].strip())}")
         return Found.alone(row, "caption_boilerplate", reasons)
 
 
@@ -78,12 +78,12 @@ def build_pattern(lines: Iterable[str]) -> str:
     inside = [line for line in lines if not line.startswith(WHOLE)]
     # what is no part of a word; of letters beyond ASCII re and RE2 have no class in common
     ends = "[^0-9A-Za-z\u0080-\U0010ffff]"
-    parts = []
+    alternatives = []
     if inside:
-        parts.append(f"(?:^|{ends})(?:{_any(inside)})(?:{ends}|$)")
+        alternatives.append(f"(?:^|{ends})(?:{_any(inside)})(?:{ends}|$)")
     if whole:
-        parts.append(f"^{ends}*(?:{_any(whole)}){ends}*$")
-    return "|".join(parts)
+        alternatives.append(f"^{ends}*(?:{_any(whole)}){ends}*$")
+    return "|".join(alternatives)
 
 
 def _any(phrases: Iterable[str]) -> str:

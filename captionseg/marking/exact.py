@@ -21,7 +21,7 @@ class Exact:
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""
         pictures = Pictures.list(rows, kept).where(rows.digest >= 0)
-        _, first, which = np.unique(
+        _, first, inverse = np.unique(
             rows.digest[pictures.row], return_index=True, return_inverse=True
         )
-        return mark_followers(rows, kept, pictures, first[which], "exact")
+        return mark_followers(rows, kept, pictures, first[inverse], "exact")

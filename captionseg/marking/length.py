@@ -34,10 +34,10 @@ class Length:
     reads: ClassVar[str] = "caption"
 
     def __post_init__(self) -> None:
-        for what in ("words", "characters"):
-            low, high = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+        for unit in ("words", "characters"):
+            low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
             if high is not None and high < low:
-                raise ValueError(f"max_{what}: {high} is below min_{what} ({low})")
+                raise ValueError(f"max_{unit}: {high} is below min_{unit} ({low})")
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""
@@ -45,8 +45,8 @@ class Length:
         characters = pc.utf8_length(text).to_numpy(zero_copy_only=False)
         words = pc.list_value_length(pc.utf8_split_whitespace(text)).to_numpy(zero_copy_only=False)
         words = np.where(characters > 0, words, 0)
-        found = Found.alone(np.zeros(0, np.int64), "caption_short", [])
-        for count, low, high, what in (
+        marked = Found.alone(np.zeros(0, np.int64), "caption_short", [])
+        for count, low, high, unit in (
             (words, self.min_words, self.max_words, "word"),
             (characters, self.min_characters, self.max_characters, "character"),
         ):
@@ -56,7 +56,7 @@ class Length:
             ):
                 row = np.flatnonzero(kept & wrong)
                 reasons = [
-                    f"caption of {n} {what}{'' if n == 1 else 's'}" for n in count[row].tolist()
+                    f"caption of {n} {unit}{'' if n == 1 else 's'}" for n in count[row].tolist()
                 ]
-                found = found + Found.alone(row, kind, reasons)
-        return found
+                marked = marked + Found.alone(row, kind, reasons)
+        return marked

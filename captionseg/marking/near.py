@@ -34,8 +34,8 @@ class Near:
             rows.phash[pictures.row], self.distance, forced=int(pictures.held_out.sum())
         )
 
-        def tell_distance(row: np.ndarray, twin: np.ndarray) -> list[str]:
+        def describe_distance(row: np.ndarray, twin: np.ndarray) -> list[str]:
             differing = np.bitwise_count(rows.phash[row] ^ rows.phash[twin])
             return [f" (distance {n})" for n in differing.tolist()]
 
-        return mark_followers(rows, kept, pictures, leader, "near", tell_distance)
+        return mark_followers(rows, kept, pictures, leader, "near", describe_distance)

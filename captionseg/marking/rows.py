@@ -61,9 +61,9 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
         name: pc.fill_null(table[name], "").combine_chunks()
         for name in ("uid", "url", "split", "caption", "sha256", "original_sha256", "phash")
     }
-    where = pc.if_else(pc.equal(text["url"], ""), text["uid"], text["url"])
-    came = text["original_sha256"]
-    came = pc.if_else(pc.equal(came, ""), text["sha256"], came)
+    address = pc.if_else(pc.equal(text["url"], ""), text["uid"], text["url"])
+    original = text["original_sha256"]
+    original = pc.if_else(pc.equal(original, ""), text["sha256"], original)
     width, height = (
         pc.coalesce(table[f"original_{side}"], table[side], pa.scalar(0, pa.int32())).to_numpy()
         for side in ("width", "height")
@@ -73,8 +73,10 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
         uid=text["uid"].to_numpy(zero_copy_only=False),
         caption=text["caption"],
         split=text["split"].to_numpy(zero_copy_only=False),
-        picture=number(pc.binary_join_element_wise(text["split"], where, " ")),
-        digest=np.where(pc.equal(came, "").to_numpy(zero_copy_only=False), -1, number(came)),
+        picture=number_texts(pc.binary_join_element_wise(text["split"], address, " ")),
+        digest=np.where(
+            pc.equal(original, "").to_numpy(zero_copy_only=False), -1, number_texts(original)
+        ),
         phash=phash,
         hashed=hashed,
         width=width,
@@ -83,7 +85,7 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
     )
 
 
-def number(texts: pa.StringArray) -> np.ndarray:
+def number_texts(texts: pa.StringArray) -> np.ndarray:
     """[N] int64: equal numbers for equal texts."""
     return texts.dictionary_encode().indices.to_numpy().astype(np.int64)
 
@@ -103,7 +105,7 @@ def with_concepts(rows: Rows, named: csr_array, vocabulary: Sequence[str]) -> Ro
         named: [T, C] bool of the training pairs, in order.
         vocabulary: [C].
     """
-    train, given = np.flatnonzero(~rows.held_out), named.tocoo()
+    train, matches = np.flatnonzero(~rows.held_out), named.tocoo()
     shape = (len(rows), len(vocabulary))
-    wide = csr_array((given.data, (train[given.row], given.col)), shape=shape)
+    wide = csr_array((matches.data, (train[matches.row], matches.col)), shape=shape)
     return dataclasses.replace(rows, named=wide, vocabulary=vocabulary)

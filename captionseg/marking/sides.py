@@ -32,7 +32,7 @@ class Sides:
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
         """See Marker."""
         short, long = np.minimum(rows.width, rows.height), np.maximum(rows.width, rows.height)
-        found = []
+        marked = []
         for kind, wrong in (
             ("picture_small", short < self.min_side),
             (
@@ -44,5 +44,5 @@ class Sides:
         ):
             row = np.flatnonzero(kept & wrong)
             sides = zip(rows.width[row].tolist(), rows.height[row].tolist(), strict=True)
-            found.append(Found.alone(row, kind, [f"picture of {w} x {h}" for w, h in sides]))
-        return found[0] + found[1]
+            marked.append(Found.alone(row, kind, [f"picture of {w} x {h}" for w, h in sides]))
+        return marked[0] + marked[1]

@@ -54,24 +54,26 @@ def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]
         Refusal: where there is none at all.
     """
     try:
-        text = data.decode("utf-8-sig")
+        decoded = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Refusal("bad_caption", "caption is not UTF-8") from None
     # each ASCII letter of UTF-16 is a valid one of UTF-8 and a NUL
     if 4 * data.count(0) > len(data):
         raise Refusal("bad_caption", "caption is not UTF-8 (is it UTF-16?)")
-    lines = [text] if joined else LINES.split(strip_html(text))  # a tag may go over lines
-    every = list(dict.fromkeys(filter(None, map(clean, lines))))
-    if not every:
+    lines = [decoded] if joined else LINES.split(strip_html(decoded))  # a tag may go over lines
+    captions = list(dict.fromkeys(filter(None, map(clean, lines))))
+    if not captions:
         raise Refusal("no_caption", "caption is empty")
-    good = [caption for caption in every if len(caption) <= LONGEST_CAPTION]
-    long, limit = len(every) - len(good), f"longer than {LONGEST_CAPTION:,} characters"
+    accepted = [caption for caption in captions if len(caption) <= LONGEST_CAPTION]
+    long, limit = len(captions) - len(accepted), f"longer than {LONGEST_CAPTION:,} characters"
     reason = (
-        f"caption is {limit}" if len(every) == 1 else f"{long} of {len(every)} captions are {limit}"
+        f"caption is {limit}"
+        if len(captions) == 1
+        else f"{long} of {len(captions)} captions are {limit}"
     )
-    if not good:
+    if not accepted:
         raise Refusal("bad_caption", reason)
-    return good, reason if long else ""
+    return accepted, reason if long else ""
 
 
 def clean(text: str) -> str:
@@ -79,9 +81,9 @@ def clean(text: str) -> str:
     spaces, letters with marks are composed (NFC)."""
     text = strip_html(text)
     for _ in range(ROUNDS):
-        if (shown := ENTITY.sub(lambda found: html.unescape(found[0]), text)) == text:
+        if (unescaped := ENTITY.sub(lambda match: html.unescape(match[0]), text)) == text:
             break
-        text = shown
+        text = unescaped
     text = INVISIBLE.sub("", unicodedata.normalize("NFC", strip_html(text)))
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u200b]+", " ", text).strip()
 
@@ -101,11 +103,11 @@ def strip_between(text: str, start: str, end: str) -> str:
     """Text without what stands between two patterns; in time linear in its length, whatever is not
     closed.
     """
-    parts, at, opened = [], 0, -1
-    for found in re.finditer(f"{start}|({end})", text, re.IGNORECASE):
-        if opened < 0 and found[1] is None:
-            opened = found.start()
-        elif opened >= 0 and found[1] is not None:
-            parts.append(text[at:opened])
-            at, opened = found.end(), -1
-    return " ".join([*parts, text[at:]])
+    kept, position, opened = [], 0, -1
+    for match in re.finditer(f"{start}|({end})", text, re.IGNORECASE):
+        if opened < 0 and match[1] is None:
+            opened = match.start()
+        elif opened >= 0 and match[1] is not None:
+            kept.append(text[position:opened])
+            position, opened = match.end(), -1
+    return " ".join([*kept, text[position:]])

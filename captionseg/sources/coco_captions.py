@@ -73,23 +73,28 @@ class CocoCaptions(ListedSource):
         if self.images:
             return self.images.rstrip("/") or "/"
         file = self.annotations
-        beside = posixpath.dirname(file) or "."
-        above = posixpath.dirname(beside) or ("." if beside != "." else "..")
+        own_folder = posixpath.dirname(file) or "."
+        parent = posixpath.dirname(own_folder) or ("." if own_folder != "." else "..")
         name = posixpath.basename(file).split(".")[0].rpartition("_")[2]
-        folders = [beside, join(beside, name), join(above, name), join(above, "images", name)]
-        folders += [join(above, "images"), join(beside, "images")]
+        folders = [
+            own_folder,
+            join(own_folder, name),
+            join(parent, name),
+            join(parent, "images", name),
+        ]
+        folders += [join(parent, "images"), join(own_folder, "images")]
         names = []
         for _, item in self.read_items("images"):
             names.append(str(item.get("file_name")))
             if len(names) == PEEKED:
                 break
-        if (found := find_folder(names, folders)) is None:
+        if (folder := find_folder(names, folders)) is None:
             raise UserError(
                 f"download.coco_captions: the first images of {hide_secrets(file)} "
                 f"({', '.join(names[:3]) or 'it has none'}) are not in {name}/ beside "
                 "annotations/; set download.coco_captions.images to their folder"
             )
-        return found
+        return folder
 
     def list_batches(self) -> Iterator[pa.RecordBatch]:
         """See ListedSource."""
@@ -119,11 +124,11 @@ class CocoCaptions(ListedSource):
 
     def licences(self) -> str:
         """See Source: the licence of each image that has one, and where it came from."""
-        known = {item.get("id"): item for _, item in self.read_items("licenses")}
+        licences = {item.get("id"): item for _, item in self.read_items("licenses")}
         writer = csv.writer(text := io.StringIO(), lineterminator="\n")
         writer.writerow(LICENCE_COLUMNS)
         for _, item in self.read_items("images"):
-            licence = known.get(item.get("license"), {})
+            licence = licences.get(item.get("license"), {})
             fields = (licence.get("name"), licence.get("url"))
             fields += (item.get("coco_url"), item.get("flickr_url"))
             if any(fields):

@@ -102,7 +102,7 @@ class ListedSource:
         object.__setattr__(self, "listing", digest.hexdigest()[:16])
 
     def _write_listing(self, folder: Path) -> None:
-        several, uids = 0, {split: array("Q") for split in SPLITS}
+        multiple, uids = 0, {split: array("Q") for split in SPLITS}
         with ExitStack() as stack:
             files = {
                 split: stack.enter_context(pa.ipc.new_file(str(folder / f"{split}.arrow"), ROWS))
@@ -111,15 +111,15 @@ class ListedSource:
             for batch in self.list_batches():
                 rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
                 for row in batch.to_pylist():
-                    several += len(row["captions"] or ()) > 1
+                    multiple += len(row["captions"] or ()) > 1
                     rows[self.split_of(row)].extend(choose_captions(row, self.captions))
                 for split, chosen in rows.items():
                     uids[split].extend(map(hash_pair, chosen))
                     if chosen:
                         files[split].write_table(pa.Table.from_pylist(chosen, schema=ROWS))
         refuse_repeats(folder, {split: np.array(hashes) for split, hashes in uids.items()})
-        if several:
-            log.warning("%s", describe_captions(several, self.captions))
+        if multiple:
+            log.warning("%s", describe_captions(multiple, self.captions))
 
     def split_of(self, row: dict[str, Any]) -> str:
         """Of a row of LISTING."""

@@ -71,11 +71,11 @@ def choose_captions(row: dict[str, Any], captions: str) -> list[dict[str, Any]]:
     return [row | {"caption": texts[chosen], "held_out": rest}]
 
 
-def describe_captions(several: int, captions: str) -> str:
+def describe_captions(count: int, captions: str) -> str:
     """One line for the log: how pairs are made of images with several captions.
 
     Args:
-        several: number of such images.
+        count: number of such images.
         captions: see `choose_captions`.
     """
     choice = {
@@ -83,7 +83,7 @@ def describe_captions(several: int, captions: str) -> str:
         "random": "one, drawn by the picture's name, makes a pair, and the others are held out",
         "each": "each makes a pair of its own, and none is held out",
     }[captions]
-    return f"download: {several} pictures have several captions; {choice} (captions: {captions})"
+    return f"download: {count} pictures have several captions; {choice} (captions: {captions})"
 
 
 def hash_name(name: str) -> str:

@@ -42,8 +42,8 @@ def merge_pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         ranks = np.argsort(order[starts])
         with pa.memory_map(str(path)) as stream:
             file = pa.ipc.open_file(stream)
-            for at in range(0, len(ranks), GROUPS):
-                chosen = ranks[at : at + GROUPS]
+            for start in range(0, len(ranks), GROUPS):
+                chosen = ranks[start : start + GROUPS]
                 groups = [order[starts[i] : ends[i]] for i in chosen]
                 rows = iter(_take(file, np.concatenate(groups)))
                 merged: list[dict[str, Any]] = []
@@ -73,13 +73,13 @@ def _write(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
 def _take(file: pa.ipc.RecordBatchFileReader, rows: np.ndarray) -> list[dict[str, Any]]:
     """Rows by their numbers, in that order."""
     chunks = rows // CHUNK
-    found: list[Any] = [None] * len(rows)
+    taken: list[Any] = [None] * len(rows)
     for chunk in np.unique(chunks):
-        places = np.flatnonzero(chunks == chunk)
-        batch = file.get_batch(int(chunk)).take(pa.array(rows[places] % CHUNK))
-        for place, row in zip(places.tolist(), batch.to_pylist(), strict=True):
-            found[place] = row
-    return found
+        positions = np.flatnonzero(chunks == chunk)
+        batch = file.get_batch(int(chunk)).take(pa.array(rows[positions] % CHUNK))
+        for position, row in zip(positions.tolist(), batch.to_pylist(), strict=True):
+            taken[position] = row
+    return taken
 
 
 def merge_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -91,16 +91,18 @@ def merge_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         pictures.setdefault(row["picture"], []).append(row)
     merged = []
-    for same in pictures.values():
-        good = [row for row in same if row["error"] is None]
-        refused = [row for row in same if row["error"] is not None]
-        texts = list(dict.fromkeys(text for row in good or same for text in row["captions"] or ()))
-        if good and (texts or not refused):
-            merged.append(good[0] | {"captions": texts})
+    for group in pictures.values():
+        usable = [row for row in group if row["error"] is None]
+        refused = [row for row in group if row["error"] is not None]
+        texts = list(
+            dict.fromkeys(text for row in usable or group for text in row["captions"] or ())
+        )
+        if usable and (texts or not refused):
+            merged.append(usable[0] | {"captions": texts})
         if refused:
-            more = f" ({len(refused)} rows of the picture)" if len(refused) > 1 else ""
+            suffix = f" ({len(refused)} rows of the picture)" if len(refused) > 1 else ""
             merged.append(
                 refused[0]
-                | {"error": refused[0]["error"] + more, "captions": [] if good else texts}
+                | {"error": refused[0]["error"] + suffix, "captions": [] if usable else texts}
             )
     return merged

@@ -128,8 +128,8 @@ class Shards(ListedSource):
         """Name of the shard of a row, and the location of its image there."""
         name, _, key = source_row.partition(":")
         while name not in self.shards:
-            more, _, key = key.partition(":")
-            name = f"{name}:{more}"
+            part, _, key = key.partition(":")
+            name = f"{name}:{part}"
         return name, read_locations(self._location_file(self.numbers[name]), self.listing)[key]
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:

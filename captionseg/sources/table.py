@@ -76,13 +76,13 @@ class Table(ListedSource):
         if not is_folder(self.path):
             return list_files(self.path)
         names = [name for name in list_entries(self.path)[0] if name.lower().endswith(ENDS)]
-        known = [name for name in names if name.lower().startswith(STEMS)] or names
-        if len(known) != 1:
-            found = f"several tables ({', '.join(known[:5])})" if known else "no table"
+        candidates = [name for name in names if name.lower().startswith(STEMS)] or names
+        if len(candidates) != 1:
+            problem = f"several tables ({', '.join(candidates[:5])})" if candidates else "no table"
             raise UserError(
-                f"download.table.path: {hide_secrets(self.path)} holds {found}; give the file"
+                f"download.table.path: {hide_secrets(self.path)} holds {problem}; give the file"
             )
-        return [join(self.path, known[0])]
+        return [join(self.path, candidates[0])]
 
     @cached_property
     def root(self) -> str:
@@ -113,25 +113,25 @@ class Table(ListedSource):
         inner = self.find_inner(join(self.root, bases[0]) if bases[0] else self.root)
         return [posixpath.join(base, inner) for base in bases]
 
-    def find_inner(self, beside: str) -> str:
+    def find_inner(self, own_folder: str) -> str:
         """The folder in a table's own in which its pictures are; empty for that itself."""
         names = []
         for name in itertools.islice(peek_names(self.tables[0], self.columns), PEEKED):
             try:
-                names.append(tidy_path(add_suffix(name, self.suffix), "", beside))
+                names.append(tidy_path(add_suffix(name, self.suffix), "", own_folder))
             except Refusal:
                 continue
-        if find_folder(names, [beside]):
+        if find_folder(names, [own_folder]):
             return ""
-        inner = list_entries(beside)[1]
-        found = find_folder(names, [join(beside, folder) for folder in inner])
-        if found is None:
+        inner = list_entries(own_folder)[1]
+        folder_url = find_folder(names, [join(own_folder, folder) for folder in inner])
+        if folder_url is None:
             raise UserError(
                 f"download.table: the first pictures of {hide_secrets(self.tables[0])} "
                 f"({', '.join(names[:3]) or 'none has a name'}) are neither beside it nor in a "
                 "folder beside it; set download.table.images to their folder"
             )
-        return posixpath.basename(found)
+        return posixpath.basename(folder_url)
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""

@@ -40,17 +40,17 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
     home.mkdir(parents=True, exist_ok=True)
     missing = [p for p in packages if not (home / p).is_dir()]
     if missing:
-        wanted = [p for p in missing if not list(home.glob(f"{p}_*.deb"))]
-        if wanted:
-            download(wanted, home)
+        absent = [p for p in missing if not list(home.glob(f"{p}_*.deb"))]
+        if absent:
+            download(absent, home)
         for package in missing:
-            found = sorted(home.glob(f"{package}_*.deb"))
-            if not found:
+            archives = sorted(home.glob(f"{package}_*.deb"))
+            if not archives:
                 raise UserError(
                     f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by "
                     "hand"
                 )
-            unpack(found[-1], home / package)
+            unpack(archives[-1], home / package)
     return {package: home / package for package in packages}
 
 
@@ -79,11 +79,11 @@ def download(packages: Sequence[str], home: Path) -> None:
         "Acquire::Retries=3",
     ]
     for command in (["update"], ["download", *packages]):
-        done = subprocess.run(
+        process = subprocess.run(
             ["apt-get", *options, *command], cwd=home, capture_output=True, text=True, check=False
         )
-        if done.returncode:
-            lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        if process.returncode:
+            lines = (process.stderr.strip() or process.stdout.strip() or "no message").splitlines()
             # a third-party list that fails must not stop us while the packages are known
             if command == ["update"]:
                 log.warning("apt-get update: %s", lines[-1])
@@ -100,9 +100,9 @@ def unpack(deb: Path, folder: Path) -> None:
             f"download: there is no dpkg-deb on this machine; unpack {deb} into {folder} by hand"
         )
     with atomic_path(folder) as part:
-        done = subprocess.run(
+        process = subprocess.run(
             ["dpkg-deb", "-x", str(deb), str(part)], capture_output=True, text=True, check=False
         )
-        if done.returncode:
-            reason = (done.stderr.strip() or "no message").splitlines()[0]
+        if process.returncode:
+            reason = (process.stderr.strip() or "no message").splitlines()[0]
             raise UserError(f"{deb}: not a readable package ({reason}); delete it and run again")

@@ -62,16 +62,16 @@ def pair_files(pictures: Sequence[str], captions: Sequence[str], suffix: str) ->
     owner: dict[str, str] = {}
     claims = {name: claim_captions(name, files, "") for name in pictures}
     for name in [*filter(claims.get, pictures), *(name for name in pictures if not claims[name])]:
-        found = claims[name] or claim_captions(name, files, "/")
-        if len(found) > 1:
-            owner.update(dict.fromkeys(found, name))
-            text = f"several captions, {' and '.join(found)}; leave one"
+        candidates = claims[name] or claim_captions(name, files, "/")
+        if len(candidates) > 1:
+            owner.update(dict.fromkeys(candidates, name))
+            text = f"several captions, {' and '.join(candidates)}; leave one"
             yield Found(name, "", Refusal("bad_caption", text))
-        elif found and (first := owner.setdefault(found[0], name)) != name:
-            text = f"its caption {found[0]} is of {first} too; give it one of its own, "
+        elif candidates and (first := owner.setdefault(candidates[0], name)) != name:
+            text = f"its caption {candidates[0]} is of {first} too; give it one of its own, "
             yield Found(name, "", Refusal("no_caption", text + name + suffix))
         else:
-            yield Found(name, found[0] if found else "", None)
+            yield Found(name, candidates[0] if candidates else "", None)
     for name in captions:
         if name not in owner:
             text = "a caption without a picture beside it"
@@ -84,6 +84,6 @@ def claim_captions(picture: str, files: Mapping[str, list[str]], kind: str) -> l
     """
     for stem in (picture, os.path.splitext(picture)[0]):
         stem = unicodedata.normalize("NFC", stem)
-        if found := files.get(kind + (stem.casefold() if kind else stem)):
-            return found
+        if candidates := files.get(kind + (stem.casefold() if kind else stem)):
+            return candidates
     return []

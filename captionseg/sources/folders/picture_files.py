@@ -34,14 +34,14 @@ def tidy_path(name: str, base: str, root: str) -> str:
     path = re.sub("^file://", "", name.replace("\\", "/"), flags=re.IGNORECASE)
     if numbered := NUMBERED.fullmatch(path):
         path = numbered[1]
-    whole = find_scheme(path) or path.startswith("/") or DRIVE.match(path)
+    is_absolute = find_scheme(path) or path.startswith("/") or DRIVE.match(path)
     roots = [root] if find_scheme(root) else [root, os.path.abspath(os.path.expanduser(root))]
-    above = [start for start in (join(one, "") for one in roots) if path.startswith(start)]
-    if whole and above:
-        path = path[len(above[0]) :]
+    prefixes = [start for start in (join(folder, "") for folder in roots) if path.startswith(start)]
+    if is_absolute and prefixes:
+        path = path[len(prefixes[0]) :]
     elif find_scheme(path):
         raise Refusal("unsafe_path", "not below the folder of the pictures; source urls reads URLs")
-    elif whole:
+    elif is_absolute:
         raise Refusal("unsafe_path", "not below the folder of the pictures")
     else:
         path = posixpath.join(base, path)
@@ -74,13 +74,13 @@ def read_pictures(root: str, paths: Sequence[str]) -> Iterator[bytes | Refusal]:
             except Refusal as refusal:
                 yield refusal
         return
-    for found in read_files([join(root, path) for path in paths], LARGEST_FILE):
+    for content in read_files([join(root, path) for path in paths], LARGEST_FILE):
         try:
-            if isinstance(found, MissingFile):
+            if isinstance(content, MissingFile):
                 raise Refusal("no_picture", "no such file")
-            if isinstance(found, UserError):
-                raise Refusal("unreadable_file", str(found).partition(": ")[2])
-            yield check_size(found)
+            if isinstance(content, UserError):
+                raise Refusal("unreadable_file", str(content).partition(": ")[2])
+            yield check_size(content)
         except Refusal as refusal:
             yield refusal
 

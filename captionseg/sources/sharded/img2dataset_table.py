@@ -54,13 +54,13 @@ def read_records(url: str, caption_names: Sequence[str]) -> Iterator[dict[str, A
     """
     with open_parquet(url) as file:
         columns = file.schema_arrow.names
-        wanted = {name: name for name in OWN if name in columns}
+        selected = {name: name for name in OWN if name in columns}
         for name, common in (("url", URLS), ("captions", caption_names)):
-            found = [column for column in common if column in columns]
-            wanted |= {name: found[0]} if found else {}
-        if not wanted:  # rows are counted by some column
-            wanted = {"": columns[0]}
-        yield from iterate_parquet(file, wanted)
+            present = [column for column in common if column in columns]
+            selected |= {name: present[0]} if present else {}
+        if not selected:  # rows are counted by some column
+            selected = {"": columns[0]}
+        yield from iterate_parquet(file, selected)
 
 
 def find_images(url: str) -> str:
@@ -72,11 +72,11 @@ def find_images(url: str) -> str:
     with open_parquet(url) as file:
         schema = file.schema_arrow
     for name in IMAGES:
-        at = schema.get_field_index(name)
-        kind = schema.types[at] if at >= 0 else pa.null()
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        index = schema.get_field_index(name)
+        column_type = schema.types[index] if index >= 0 else pa.null()
+        if pa.types.is_struct(column_type) and column_type.get_field_index("bytes") >= 0:
+            column_type = column_type.field("bytes").type
+        if pa.types.is_binary(column_type) or pa.types.is_large_binary(column_type):
             return name
     return ""
 
@@ -93,11 +93,11 @@ def read_images(url: str, column: str, numbers: Sequence[int]) -> Iterator[bytes
         starts = [0]
         for group in range(file.num_row_groups):
             starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-        held, images = -1, pa.chunked_array([pa.array([])])
+        loaded, images = -1, pa.chunked_array([pa.array([])])
         for number in numbers:
             group = next(g for g, start in enumerate(starts[1:]) if number < start)
-            if group != held:
-                held, images = group, file.read_row_group(group, columns=[column])[column]
+            if group != loaded:
+                loaded, images = group, file.read_row_group(group, columns=[column])[column]
             value = images[number - starts[group]].as_py()
             yield value.get("bytes") if isinstance(value, dict) else value
 

@@ -106,7 +106,9 @@ class TarShard(Shard):
     def read(self, locations: Sequence[Location]) -> Iterator[bytes | Refusal]:
         """See Shard."""
         sizes = [min(location.size, LARGEST_FILE + 1) for location in locations]
-        ranges = [(place.start, place.start + size) for place, size in zip(locations, sizes)]
+        ranges = [
+            (location.start, location.start + size) for location, size in zip(locations, sizes)
+        ]
         for size, data in zip(sizes, read_ranges(self.url, ranges), strict=True):
             if len(data) == size:
                 yield check_image(data)

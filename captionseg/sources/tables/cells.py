@@ -43,16 +43,16 @@ def read_cell(cell: Any) -> tuple[list[str], Refusal | None]:
     if isinstance(cell, str) and cell.lstrip().startswith('["'):
         with contextlib.suppress(ValueError):  # words in brackets
             cell = json.loads(cell)
-    every = cell if isinstance(cell, list) else [cell]
+    captions = cell if isinstance(cell, list) else [cell]
     texts: list[str] = []
     refused: list[Refusal] = []
-    for one in every:
+    for caption in captions:
         try:
-            texts.append(read_caption(one))
+            texts.append(read_caption(caption))
         except Refusal as refusal:
             refused.append(refusal)
-    several = f" ({len(refused)} of {len(every)} captions)" if len(every) > 1 else ""
-    first = Refusal(refused[0].reason, f"{refused[0]}{several}") if refused else None
+    suffix = f" ({len(refused)} of {len(captions)} captions)" if len(captions) > 1 else ""
+    first = Refusal(refused[0].reason, f"{refused[0]}{suffix}") if refused else None
     return list(dict.fromkeys(texts)), first
 
 

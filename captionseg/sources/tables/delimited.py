@@ -121,13 +121,13 @@ class TextTable:
 
     Args:
         url: of the file.
-        known: see `open_table`.
+        header_names: see `open_table`.
 
     Raises:
         UserError: for UTF-16.
     """
 
-    def __init__(self, url: str, known: Collection[str]) -> None:
+    def __init__(self, url: str, header_names: Collection[str]) -> None:
         self.url = url
         with open_text(url) as text:
             head = text.read(HEAD)
@@ -135,7 +135,7 @@ class TextTable:
                 head = head[: head.rfind("\n") + 1] or head
         if head[:2] in UTF_16:
             raise UserError(f"{hide_secrets(url)}: is UTF-16; save it as UTF-8")
-        self.delimiter, self.header = find_delimiter(head, url, known)
+        self.delimiter, self.header = find_delimiter(head, url, header_names)
         rows = [cells for _, cells in split_rows(io.StringIO(head, newline=""), self.delimiter)]
         first = rows[0] if rows else []
         self.sample = rows[:SAMPLE]
@@ -148,7 +148,7 @@ class TextTable:
     def read_rows(self, picture: str, caption: str) -> Iterator[Cells]:
         """See TableFile."""
         width = len(self.columns)
-        at = [self.columns.index(name) if name else width for name in (picture, caption)]
+        indices = [self.columns.index(name) if name else width for name in (picture, caption)]
         with open_text(self.url) as text:
             rows = split_rows(text, self.delimiter, width)
             if self.header:
@@ -158,24 +158,24 @@ class TextTable:
                     fault = f"{len(cells)} cells where the first row has {width}: a quote too few?"
                     yield Cells(number, fault=fault)
                 else:
-                    found = [*cells[:width], *[None] * (width + 1 - len(cells[:width]))]
-                    yield Cells(number, found[at[0]], found[at[1]])
+                    padded = [*cells[:width], *[None] * (width + 1 - len(cells[:width]))]
+                    yield Cells(number, padded[indices[0]], padded[indices[1]])
 
 
-def find_delimiter(head: str, url: str, known: Collection[str]) -> tuple[str, bool]:
+def find_delimiter(head: str, url: str, header_names: Collection[str]) -> tuple[str, bool]:
     """What stands between the cells of a text, and whether its first line is a header.
 
     Args:
         head: its first lines.
         url: of the file; in a .tsv only a tab stands there.
-        known: names in small letters, by which a line is known to be a header.
+        header_names: names in small letters, by which a line is known to be a header.
     """
     name = url.lower().removesuffix(".gz")
     first = next((line for line in head.splitlines() if line.strip()), "")
 
     def count(delimiter: str) -> tuple[int, int]:
         cells = next(csv.reader([first], delimiter=delimiter), [])
-        return sum(cell.strip().lower() in known for cell in cells), len(cells)
+        return sum(cell.strip().lower() in header_names for cell in cells), len(cells)
 
     best = max(("\t",) if name.endswith(".tsv") else DELIMITERS, key=count)
     if count(best)[0]:

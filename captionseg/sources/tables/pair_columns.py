@@ -40,8 +40,8 @@ class Columns:
     @property
     def known(self) -> set[str]:
         """Names in small letters by which a line is known to be a header."""
-        given = (name for name in (self.picture, self.caption) if not name.isdigit())
-        return {name.strip().lower() for name in (*self.pictures, *CAPTIONS, *given)} - {""}
+        chosen = (name for name in (self.picture, self.caption) if not name.isdigit())
+        return {name.strip().lower() for name in (*self.pictures, *CAPTIONS, *chosen)} - {""}
 
     def choose(self, table: TableFile, name: str) -> tuple[str, str]:
         """The columns of pictures and of captions; the latter is empty where a file without a
@@ -63,39 +63,44 @@ class Columns:
         return picture, caption
 
     def _find(
-        self, columns: Sequence[str], given: str, common: Sequence[str], what: str, file: str
+        self,
+        columns: Sequence[str],
+        chosen: str,
+        default_names: Sequence[str],
+        role: str,
+        file: str,
     ) -> str:
-        for name in (given,) if given else common:
-            found = [column for column in columns if column == name]
-            if not found and name == name.lower():
-                found = [column for column in columns if column.strip().lower() == name]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise self._refuse(columns, f"several columns are called {name!r}", what, file)
-        wanted = f"no column is called {given!r}" if given else f"no column of {what}s is known"
-        raise self._refuse(columns, wanted, what, file)
+        for name in (chosen,) if chosen else default_names:
+            matches = [column for column in columns if column == name]
+            if not matches and name == name.lower():
+                matches = [column for column in columns if column.strip().lower() == name]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise self._refuse(columns, f"several columns are called {name!r}", role, file)
+        problem = f"no column is called {chosen!r}" if chosen else f"no column of {role}s is known"
+        raise self._refuse(columns, problem, role, file)
 
-    def _refuse(self, columns: Sequence[str], fault: str, what: str, file: str) -> UserError:
+    def _refuse(self, columns: Sequence[str], fault: str, role: str, file: str) -> UserError:
         names = one_line(", ".join(columns), 300) or "none"
         return UserError(
-            f"{file}: {fault}; set {self.section}.{what}_column to one of its columns: {names}"
+            f"{file}: {fault}; set {self.section}.{role}_column to one of its columns: {names}"
         )
 
     def _guess(self, table: TextTable, file: str) -> tuple[str, str]:
         """By the cells of the first rows: one column is of URLs or names of picture files."""
         rows = [row for row in table.sample if len(row) == len(table.columns)]
-        like = [
+        picture_like = [
             name
             for number, name in enumerate(table.columns)
             if rows
             and 2 * sum(bool(PICTURE.fullmatch(row[number].strip())) for row in rows) > len(rows)
         ]
-        others = [name for name in table.columns if name not in like]
-        if len(like) != 1 or len(others) > 1:
+        others = [name for name in table.columns if name not in picture_like]
+        if len(picture_like) != 1 or len(others) > 1:
             first = one_line(", ".join(table.sample[0]), 120) if table.sample else "none"
             raise UserError(
                 f"{file}: the columns have no known names; set {self.section}.picture_column and "
                 f"caption_column to names, or to numbers of columns; the first row: {first}"
             )
-        return like[0], "".join(others)
+        return picture_like[0], "".join(others)

@@ -39,12 +39,12 @@ class TableFile(Protocol):
         ...
 
 
-def open_table(url: str, known: Collection[str]) -> TableFile:
+def open_table(url: str, header_names: Collection[str]) -> TableFile:
     """Open a table in the format that the suffix of its name says.
 
     Args:
         url: see `remote.open_file`.
-        known: names of columns, in small letters, by which a line is known to be a header.
+        header_names: names of columns, in small letters, by which a line is known to be a header.
 
     Raises:
         UserError: for another suffix, and where it cannot be read.
@@ -57,7 +57,7 @@ def open_table(url: str, known: Collection[str]) -> TableFile:
     if name.endswith(".json"):
         return JsonTable(url)
     if name.endswith((".csv", ".tsv", ".txt")):
-        return TextTable(url, known)
+        return TextTable(url, header_names)
     raise UserError(
         f"{hide_secrets(url)}: no table; give one that ends in {', '.join(SUFFIXES)}, or .gz "
         "behind these"
