@@ -147,7 +147,7 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     with threadpool_limits(1):
         for view in islice((view for view in every if view.uid in phrases), images):
             with clock(seconds, "all of an image"):
-                maker.segments(view, phrases[view.uid])
+                maker.make_segments(view, phrases[view.uid])
     seconds["merge, RLE"] = seconds.pop("all of an image") - seconds["boxes"] - seconds["masks"]
     return seconds
 

@@ -21,7 +21,7 @@ def main(
     """Make or fetch the pairs."""
     p = params.download
     return write_shards(
-        p.chosen(),
+        p.get_source(),
         pairs,
         truth,
         shard_size=p.shard_size,

@@ -34,7 +34,7 @@ from jaxtyping import Float, Int
 
 from captionseg.curation.clustering import cluster
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.curation.relevance import expand, relevance
+from captionseg.curation.relevance import compute_relevance, expand
 from captionseg.curation.selection import curate_chunks, select, take
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -98,7 +98,7 @@ class CalibratedCoCu:
         if self.estimator == "cosine":
 
             def f(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n C"]:
-                return relevance(corpus, rows, "shifted")
+                return compute_relevance(corpus, rows, "shifted")
 
             mu = average_positives(f, corpus, self.chunk)
             return lambda rows: np.exp(np.minimum(f(rows) - mu, 0.0) / self.temperature)
@@ -112,7 +112,7 @@ class CalibratedCoCu:
         )
         some = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
         high = np.fmax(typical, find_floor(g(some), low, typical, self.shown))
-        return lambda rows: np.maximum(place_between(g(rows), low, high), SMALLEST_R)
+        return lambda rows: np.maximum(rescale_between(g(rows), low, high), SMALLEST_R)
 
     def curate(
         self, corpus: Corpus, rows: Int[np.ndarray, " n"], shown: Float[np.ndarray, "n C"]
@@ -133,7 +133,7 @@ class CalibratedCoCu:
         }
 
 
-def place_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def rescale_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """[n, C] where g lies between two levels [C]: 0 at the low one, 1 at the high one."""
     return np.clip((g - low) / np.maximum(high - low, SMALLEST), 0.0, 1.0)
 
@@ -149,7 +149,7 @@ def find_floor(g: np.ndarray, low: np.ndarray, typical: np.ndarray, shown: float
     """
 
     def count(floor: float) -> float:
-        return float(place_between(g, low, np.fmax(typical, floor)).sum(1).mean())
+        return float(rescale_between(g, low, np.fmax(typical, floor)).sum(1).mean())
 
     least, most = 0.0, 1.0
     if count(least) <= shown or count(most) > shown:

@@ -86,7 +86,7 @@ def measure_held_out(
     return {"pictures": float(len(rows)), **resample(parts, seed=seed)}
 
 
-def number_alike(supervision: Supervision, vocabulary: Sequence[str]) -> Supervision:
+def align_vocabulary(supervision: Supervision, vocabulary: Sequence[str]) -> Supervision:
     """The supervision with the numbers of another vocabulary; a concept that is not in it gets a
     number behind the last, which no caption names.
     """

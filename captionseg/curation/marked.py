@@ -61,7 +61,7 @@ def load_marked(
     Raises:
         UserError: if there is no training pair, or none is left.
     """
-    chosen = params.marks.chosen()
+    chosen = params.marks.list_markers()
     late = {name: marker for name, marker in chosen.items() if marker.reads == "concepts"}
     early = {name: marker for name, marker in chosen.items() if name not in late}
     rows = load_rows(inputs.pair_table, inputs.features)

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from captionseg.curation import corpus as corpora
-from captionseg.curation.held_out import match_held_out, measure_held_out, number_alike
+from captionseg.curation.held_out import align_vocabulary, match_held_out, measure_held_out
 from captionseg.curation.marked import Inputs, load_marked
 from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
@@ -110,7 +110,7 @@ def curate(
     write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    rules = list(params.chosen().items())
+    rules = list(params.list_rules().items())
     task = Task(
         PerProcess(lambda: corpus),
         marks.take(np.flatnonzero(~pairs.held_out)),
@@ -213,7 +213,7 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
     measures = measure(result, true, named, sampled=task.sampled, seed=task.seed)
     matrix, measured = task.held_out
     by_captions = measure_held_out(
-        number_alike(result, corpus.vocabulary),
+        align_vocabulary(result, corpus.vocabulary),
         corpus.named,
         matrix,
         measured & before.kept,

@@ -91,7 +91,7 @@ class CurateParams:
             raise ValueError(f"{where}: changes no field of {base}")
         return replace_fields(getattr(self, base), changes, f"curate.{where}")
 
-    def chosen(self) -> dict[str, Rule]:
+    def list_rules(self) -> dict[str, Rule]:
         """The rules to run, by name."""
         every = self._all()
         return {name: every[name] for name in self.rules}

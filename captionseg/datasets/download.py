@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def plan(splits: dict[str, int], shard_size: int) -> list[Job]:
+def plan_shards(splits: dict[str, int], shard_size: int) -> list[Job]:
     """The shards of a source; each has rows of one split.
 
     Args:
@@ -87,7 +87,7 @@ def write_shards(
     """
     listing = pairs.with_name("listing")
     source.prepare(listing)
-    jobs = plan(source.splits(), shard_size)
+    jobs = plan_shards(source.splits(), shard_size)
     if not jobs:
         raise UserError(
             "download: the source has no rows; check its settings in params.yaml: download"
@@ -113,7 +113,7 @@ def write_shards(
     )
     write_missing(write, missing, runtime)
     shutil.rmtree(listing, ignore_errors=True)
-    finish(source, pairs, truth, jobs, stamp)
+    finish_download(source, pairs, truth, jobs, stamp)
     summary = summarize(pairs, min_success)
     shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
     return summary
@@ -139,7 +139,9 @@ def write_missing(
             bar.update(progress.rows)
 
 
-def finish(source: Source, pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> None:
+def finish_download(
+    source: Source, pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str
+) -> None:
     """Check all shards, and write the classes and the licences of the source.
 
     Raises:
@@ -210,7 +212,7 @@ def share_source(source: Source, runtime: RuntimeParams, jobs: int) -> tuple[Sou
     if not isinstance(source, SharedSource):
         return source, runtime
     count = count_workers(runtime, jobs)
-    limit = source.most_workers()
+    limit = source.max_workers()
     workers = min(count, limit) if count else limit
     return source.share(workers), replace(runtime, workers=workers)
 

@@ -149,7 +149,7 @@ def read_generated(captions: Path, pair: dict[str, Any]) -> str | None:
     file = captions / str(key) / f"{pair['shard']}.parquet"
     if not key or not file.exists():
         return None
-    rows = [*rows_of(file, pair["uid"], ("uid", "generated"), CAPTIONS)]
+    rows = [*read_rows_of(file, pair["uid"], ("uid", "generated"), CAPTIONS)]
     return rows[0]["generated"] if rows else None
 
 
@@ -161,7 +161,7 @@ def read_rules(supervision: Path, pair: dict[str, Any]) -> dict[str, dict[str, A
         return None
     rules = {}
     for file in sorted(supervision.glob(f"*/{pair['shard']}.parquet")):
-        for row in rows_of(file, pair["uid"], SUPERVISION.names, SUPERVISION):
+        for row in read_rows_of(file, pair["uid"], SUPERVISION.names, SUPERVISION):
             concepts = [clear_missing(concept) for concept in row["concepts"] or ()]
             rules[file.parent.name] = {**row, "concepts": concepts}
             del rules[file.parent.name]["uid"]
@@ -190,14 +190,14 @@ def read_segments(segments: Path, pair: dict[str, Any]) -> list[dict[str, Any]] 
     if not segments.is_dir():
         return None
     file, names = segments / f"{pair['shard']}.parquet", [n for n in SEGMENTS.names if n != "rle"]
-    rows = [*rows_of(file, pair["uid"], names, SEGMENTS)] if file.exists() else []
+    rows = [*read_rows_of(file, pair["uid"], names, SEGMENTS)] if file.exists() else []
     for row in rows:
         del row["uid"]
         row["texts"] = [clear_missing(text) for text in row["texts"]]
     return sorted((clear_missing(row) for row in rows), key=lambda row: -row["area"])
 
 
-def rows_of(
+def read_rows_of(
     file: Path, uid: str, names: Sequence[str], schema: pa.Schema
 ) -> Iterator[dict[str, Any]]:
     """The rows of a pair in a file; no other becomes a Python object."""

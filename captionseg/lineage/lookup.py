@@ -75,7 +75,7 @@ def find_pairs(pairs: Path, query: str) -> list[Match]:
     return (
         (find_bytes(pairs, data) if data else [])
         or select_first(shards, list_parts(query))
-        or (find_look(pairs, data, query) if data else [])
+        or (find_similar(pairs, data, query) if data else [])
     )
 
 
@@ -134,14 +134,14 @@ def find_bytes(pairs: Path, data: bytes) -> list[Match]:
     ]
 
 
-def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
+def find_similar(pairs: Path, data: bytes, name: str) -> list[Match]:
     """The pairs whose pictures look like a picture, the most alike first.
 
     Raises:
         UserError: if the bytes are no picture; `name` is that of their file.
     """
     try:
-        phash = hash_any(data)
+        phash = hash_image_file(data)
     except images.Unreadable as error:
         raise UserError(f"{one_line(name)}: not a picture that can be read: {error}") from None
     near = [
@@ -152,7 +152,7 @@ def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
     return sorted(near, key=lambda match: match.distance)
 
 
-def hash_any(data: bytes) -> str:
+def hash_image_file(data: bytes) -> str:
     """The perceptual hash of a picture of any format."""
     stream = io.BytesIO()
     images.open_image(data).save(stream, "JPEG", quality=95)

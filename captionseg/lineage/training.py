@@ -48,7 +48,7 @@ def list_recipes(
             if path.parent.name.isdecimal()
         }
         recipe = recipes.get(name) or {}
-        trained, why = judge_training(pair, rules, recipe, fits, same_data(context, ids_hash))
+        trained, why = judge_training(pair, rules, recipe, fits, is_same_data(context, ids_hash))
         rows.append(
             {
                 "recipe": name,
@@ -75,7 +75,7 @@ def read_recipes(params: Path) -> dict[str, Any]:
         return {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
 
 
-def same_data(context: Mapping[str, Any], ids_hash: str | None) -> bool | None:
+def is_same_data(context: Mapping[str, Any], ids_hash: str | None) -> bool | None:
     """Was a model trained on the pairs of this index? None: cannot be told."""
     trained_on = (context.get("data") or {}).get("ids")
     return None if trained_on is None or ids_hash is None else trained_on == ids_hash
@@ -95,7 +95,7 @@ def judge_training(
         rules: what each rule made of it.
         recipe: of params.yaml; empty where it does not have it.
         fits: seed -> its fit.json; without `loss` where the model has nothing to learn.
-        same: see `same_data`.
+        same: see `is_same_data`.
     """
     if pair["status"] != "success":
         return False, "no picture came of the row"

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Interval
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Count
 
 
@@ -39,7 +39,7 @@ class Balance:
     kinds: ClassVar[tuple[str, ...]] = ("balance",)
     reads: ClassVar[str] = "concepts"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         assert rows.named is not None, "balance comes after the vocabulary"
         matches = rows.named.tocoo()
@@ -59,7 +59,7 @@ class Balance:
             f"balance: names nothing rarer than {rows.vocabulary[c]} ({count[c]} captions)"
             for c in concept[order]
         ]
-        return Found.alone(row[order].astype(np.int64), "balance", reasons)
+        return MarkedRows.without_twins(row[order].astype(np.int64), "balance", reasons)
 
 
 def choose_limit(count: np.ndarray, tail: float) -> int:

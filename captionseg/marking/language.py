@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.marking.lists import read_packaged
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Share
 
 pc: Any = compute  # its functions are made when it is imported
@@ -37,7 +37,7 @@ class Language:
     kinds: ClassVar[tuple[str, ...]] = ("caption_language",)
     reads: ClassVar[str] = "caption"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         return self._mark(
             rows, kept, self.min_ascii, "{:.0%} of the caption's letters are a to z", share_ascii
@@ -51,11 +51,13 @@ class Language:
 
     def _mark(
         self, rows: Rows, kept: np.ndarray, limit: float, template: str, measure: Any
-    ) -> Found:
+    ) -> MarkedRows:
         """The rows whose share is below a limit that is not 0."""
         share = measure(rows.caption) if limit else np.ones(len(rows))
         row = np.flatnonzero(kept & (share < limit))
-        return Found.alone(row, "caption_language", [template.format(x) for x in share[row]])
+        return MarkedRows.without_twins(
+            row, "caption_language", [template.format(x) for x in share[row]]
+        )
 
 
 def share_ascii(caption: pa.StringArray) -> np.ndarray:

@@ -65,7 +65,7 @@ class MarksParams:
     semantic: Semantic | None = None
     balance: Balance | None = None
 
-    def chosen(self) -> dict[str, Marker]:
+    def list_markers(self) -> dict[str, Marker]:
         """The markers to run, by name, in order."""
         preset = PRESETS.get(self.preset, {})
         sections = {name: getattr(self, name) for name in MARKERS}
@@ -76,4 +76,6 @@ class MarksParams:
 
     def kinds(self) -> list[str]:
         """Kinds of marks that the chosen markers give, each once."""
-        return list(dict.fromkeys(k for marker in self.chosen().values() for k in marker.kinds))
+        return list(
+            dict.fromkeys(k for marker in self.list_markers().values() for k in marker.kinds)
+        )

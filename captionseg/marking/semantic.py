@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from captionseg.marking.clusters import assign, fit_centres
 from captionseg.marking.leaders import find_leaders
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.marking.twins import Pictures, mark_followers
 from captionseg.typed import Count
 
@@ -73,9 +73,9 @@ class Semantic:
     kinds: ClassVar[tuple[str, ...]] = ("semantic_duplicate", "leak")
     reads: ClassVar[str] = "picture"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
-        pictures = Pictures.list(rows, kept)
+        pictures = Pictures.list_candidates(rows, kept)
         leader, cosine = np.arange(len(pictures)), np.ones(len(pictures), np.float32)
         # sums of several threads differ in their last digits from run to run
         with threadpool_limits(1, user_api="blas"):

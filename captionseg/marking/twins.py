@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pictures:
     held_out: np.ndarray
 
     @staticmethod
-    def list(rows: Rows, kept: np.ndarray) -> Pictures:
+    def list_candidates(rows: Rows, kept: np.ndarray) -> Pictures:
         """Of the rows that are [N] kept so far, and of those of the other splits."""
         alive = np.flatnonzero(kept | rows.held_out)
         first = alive[np.unique(rows.picture[alive], return_index=True)[1]]
@@ -34,7 +34,7 @@ class Pictures:
         order = np.lexsort((first, -area, ~rows.held_out[first]))
         return Pictures(first[order], rows.held_out[first[order]])
 
-    def where(self, usable: np.ndarray) -> Pictures:
+    def filter(self, usable: np.ndarray) -> Pictures:
         """Those whose first rows are [N] known."""
         chosen = usable[self.row]
         return Pictures(self.row[chosen], self.held_out[chosen])
@@ -50,7 +50,7 @@ def mark_followers(
     leader: np.ndarray,
     kind: str,
     detail: Callable[[np.ndarray, np.ndarray], list[str]] | None = None,
-) -> Found:
+) -> MarkedRows:
     """Mark every kept pair of the pictures that follow another one.
 
     Args:
@@ -75,7 +75,7 @@ def mark_followers(
     number[rows.picture[followed]] = np.arange(len(lost))
     row = np.flatnonzero(kept & (number[rows.picture] >= 0))
     index = number[rows.picture[row]]
-    return Found(
+    return MarkedRows(
         row,
         ["leak" if leak[i] else f"{kind}_duplicate" for i in index],
         [reasons[i] for i in index],

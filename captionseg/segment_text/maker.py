@@ -62,7 +62,7 @@ class Maker:
     min_area: int = 1
     max_boxes: int = 1000
 
-    def segments(
+    def make_segments(
         self, view: View, captions: Sequence[CaptionPhrases]
     ) -> tuple[list[dict[str, Any]], Counter[str]]:
         """The segments of one image as rows of schema SEGMENTS, and
@@ -74,10 +74,10 @@ class Maker:
                 all of them.
         """
         phrases = [phrase for caption in captions for phrase in caption.phrases]
-        every = self.boxes(view, captions)
+        every = self.find_boxes(view, captions)
         found = select_best(every, self.max_boxes)
         full = measure_area(found.boxes, view.image) > self.full_image_share
-        masks, stability = self.masks(view, found.boxes, full)
+        masks, stability = self.make_masks(view, found.boxes, full)
         area = masks.sum(axis=(1, 2))
         large, stable = area >= max(1, self.min_area), stability >= self.min_stability
         good = np.flatnonzero(large & stable)
@@ -104,9 +104,9 @@ class Maker:
             masks_merged=len(good) - len(survivors),
             images_without_segments=int(not len(survivors)),
         )
-        return self.rows(view, masks[survivors], texts, numbers), count
+        return self.make_rows(view, masks[survivors], texts, numbers), count
 
-    def boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
+    def find_boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
         """The boxes of all captions; their phrases are numbered on from one caption to the next."""
         found, number = [], 0
         for caption in captions:
@@ -126,7 +126,7 @@ class Maker:
             number += len(caption.phrases)
         return join_boxes(found)
 
-    def masks(
+    def make_masks(
         self, view: View, boxes: np.ndarray, full: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where
@@ -141,7 +141,7 @@ class Maker:
             )
         return masks, stability
 
-    def rows(
+    def make_rows(
         self, view: View, masks: np.ndarray, texts: list[list[dict]], numbers: dict[str, np.ndarray]
     ) -> list[dict[str, Any]]:
         """Rows of schema SEGMENTS."""
@@ -169,7 +169,7 @@ def count_requests(captions: Sequence[CaptionPhrases], found: Boxes) -> Counter[
     return Counter(
         images=1,
         captions=len(captions),
-        captions_empty=sum(not is_said(caption.text) for caption in captions),
+        captions_empty=sum(not has_words(caption.text) for caption in captions),
         images_without_phrases=int(not phrases),
         images_without_boxes=int(bool(phrases) and not len(found)),
         phrases=len(phrases),
@@ -181,7 +181,7 @@ def count_requests(captions: Sequence[CaptionPhrases], found: Boxes) -> Counter[
     )
 
 
-def is_said(caption: str) -> bool:
+def has_words(caption: str) -> bool:
     """Is there anything in it beside spaces and punctuation?"""
     return any(character.isalnum() for character in caption)
 

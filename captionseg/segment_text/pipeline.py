@@ -173,7 +173,7 @@ def segment_shard(
         rows = []
         for view in read_views(inputs, job.shard):
             if view.uid in phrases:
-                more, lost = maker().segments(view, phrases[view.uid])
+                more, lost = maker().make_segments(view, phrases[view.uid])
                 rows += more
                 count.update(lost)
     count.update(segments=len(rows), texts=sum(len(row["texts"]) for row in rows))

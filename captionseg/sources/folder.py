@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from captionseg.records import UserError, one_line
 from captionseg.sources.caption_text import read_captions
-from captionseg.sources.folders.pairing import Found, walk_files
+from captionseg.sources.folders.pairing import PairedFile, walk_files
 from captionseg.sources.folders.picture_files import SUFFIXES, read_contents
 from captionseg.sources.listing import ListedSource
 from captionseg.sources.listing_rows import Row, make_batch
@@ -92,7 +92,7 @@ class Folder(ListedSource):
                 yield refusal
 
 
-def list_file(top: Path, file: Found, *, joined: bool) -> list[dict[str, Any]]:
+def list_file(top: Path, file: PairedFile, *, joined: bool) -> list[dict[str, Any]]:
     """Rows of LISTING: one for a picture with its captions, and one for what is refused.
 
     Args:

@@ -112,7 +112,7 @@ class ListedSource:
                 rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
                 for row in batch.to_pylist():
                     multiple += len(row["captions"] or ()) > 1
-                    rows[self.split_of(row)].extend(choose_captions(row, self.captions))
+                    rows[self.choose_split(row)].extend(choose_captions(row, self.captions))
                 for split, chosen in rows.items():
                     uids[split].extend(map(hash_pair, chosen))
                     if chosen:
@@ -121,7 +121,7 @@ class ListedSource:
         if multiple:
             log.warning("%s", describe_captions(multiple, self.captions))
 
-    def split_of(self, row: dict[str, Any]) -> str:
+    def choose_split(self, row: dict[str, Any]) -> str:
         """Of a row of LISTING."""
         digest = row["sha256"] or hash_name(row["picture"] or row["source_row"])
         share = int(digest[:12], 16) / 16**12
@@ -163,11 +163,13 @@ class ListedSource:
         pictures = iter(self.read([row for row in firsts if row.error is None]))
         samples: list[Sample] = []
         for group in groups:
-            picture = self._take(group[0], pictures)
+            picture = self._encode_next(group[0], pictures)
             samples += [make_sample(row, split, picture) for row in group]
         return samples
 
-    def _take(self, row: Row, pictures: Iterator[bytes | Refusal]) -> EncodedPicture | Refusal:
+    def _encode_next(
+        self, row: Row, pictures: Iterator[bytes | Refusal]
+    ) -> EncodedPicture | Refusal:
         """The next picture, encoded, or why a row has none."""
         if row.error is not None:
             return Refusal(row.reason or "other", row.error)

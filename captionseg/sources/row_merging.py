@@ -31,7 +31,7 @@ def merge_pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
     """
     with tempfile.TemporaryDirectory(prefix="captionseg-rows-") as folder:
         path = Path(folder) / "rows.arrow"
-        hashes = _write(batches, path)
+        hashes = _write_rows(batches, path)
         order = np.argsort(hashes, kind="stable")
         hashes = hashes[order]
         starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
@@ -45,14 +45,14 @@ def merge_pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
             for start in range(0, len(ranks), GROUPS):
                 chosen = ranks[start : start + GROUPS]
                 groups = [order[starts[i] : ends[i]] for i in chosen]
-                rows = iter(_take(file, np.concatenate(groups)))
+                rows = iter(_take_rows(file, np.concatenate(groups)))
                 merged: list[dict[str, Any]] = []
                 for group in groups:
                     merged += merge_rows([next(rows) for _ in group])
                 yield make_batch(merged)
 
 
-def _write(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
+def _write_rows(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
     """Write the rows in batches of CHUNK; uint64 [N] hashes of their pictures."""
     hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
     waiting = LISTING.empty_table()
@@ -70,7 +70,7 @@ def _write(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
     return np.concatenate(hashes)
 
 
-def _take(file: pa.ipc.RecordBatchFileReader, rows: np.ndarray) -> list[dict[str, Any]]:
+def _take_rows(file: pa.ipc.RecordBatchFileReader, rows: np.ndarray) -> list[dict[str, Any]]:
     """Rows by their numbers, in that order."""
     chunks = rows // CHUNK
     taken: list[Any] = [None] * len(rows)

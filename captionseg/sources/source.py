@@ -94,7 +94,7 @@ class Source(Protocol):
 class SharedSource(Source, Protocol):
     """A source that may do only so much at a time, in all processes that make its samples."""
 
-    def most_workers(self) -> int:
+    def max_workers(self) -> int:
         """How many processes may make samples at the same time."""
         ...
 

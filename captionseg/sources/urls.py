@@ -60,7 +60,7 @@ class Urls(ListedSource):
         """See ListedSource."""
         return fetch([row.picture for row in rows], self.http, workers=self.workers)
 
-    def most_workers(self) -> int:
+    def max_workers(self) -> int:
         """See SharedSource."""
         return min(self.http.connections, self.http.connections_per_host)
 

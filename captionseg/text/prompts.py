@@ -70,7 +70,7 @@ def embed_classes(
         templates: each with one {}.
     """
     classes = average_prompts(names, encode, templates)
-    say_alike(names, classes)
+    warn_indistinguishable(names, classes)
     strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
     if strange:
         nothing = average_prompts(UNKNOWN, encode, templates)
@@ -97,7 +97,7 @@ def average_prompts(
     )
 
 
-def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
+def warn_indistinguishable(names: Sequence[str], embeddings: np.ndarray) -> None:
     """Say which different names a text encoder cannot tell apart: one of them gets every pixel."""
     line = embeddings @ np.cos(np.arange(embeddings.shape[1]))  # equal ones are side by side on it
     order = np.argsort(line, kind="stable")

@@ -12,7 +12,7 @@ from captionseg.sources.folders.picture_files import is_picture
 from captionseg.sources.reasons import Refusal
 
 
-class Found(NamedTuple):
+class PairedFile(NamedTuple):
     """A picture with its caption ("" where it has none), or what is refused, with the reason."""
 
     path: str
@@ -20,7 +20,7 @@ class Found(NamedTuple):
     refusal: Refusal | None
 
 
-def walk_files(top: Path, caption_suffix: str) -> Iterator[Found]:
+def walk_files(top: Path, caption_suffix: str) -> Iterator[PairedFile]:
     """Pictures, captions without one, and folders that are not entered."""
     refused: list[OSError] = []
     for folder, inner, names in os.walk(top, onerror=refused.append):
@@ -36,18 +36,20 @@ def walk_files(top: Path, caption_suffix: str) -> Iterator[Found]:
             if is_picture(os.path.join(folder, name))
         ]
         for name, caption, refusal in pair_files(pictures, captions, caption_suffix):
-            yield Found(base + name, base + caption if caption else "", refusal)
+            yield PairedFile(base + name, base + caption if caption else "", refusal)
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in inner:
             if os.path.islink(os.path.join(folder, name)):
                 text = "a symbolic link to a folder, not followed"
-                yield Found(base + name, "", Refusal("unreadable_file", text))
+                yield PairedFile(base + name, "", Refusal("unreadable_file", text))
     for error in refused:
         text = f"folder cannot be read: {error.strerror}"
-        yield Found(os.path.relpath(error.filename, top), "", Refusal("unreadable_file", text))
+        yield PairedFile(os.path.relpath(error.filename, top), "", Refusal("unreadable_file", text))
 
 
-def pair_files(pictures: Sequence[str], captions: Sequence[str], suffix: str) -> Iterator[Found]:
+def pair_files(
+    pictures: Sequence[str], captions: Sequence[str], suffix: str
+) -> Iterator[PairedFile]:
     """The names in one folder.
 
     The caption of photo.png is photo.png.txt, else photo.txt; letters with marks may be composed or
@@ -66,16 +68,16 @@ def pair_files(pictures: Sequence[str], captions: Sequence[str], suffix: str) ->
         if len(candidates) > 1:
             owner.update(dict.fromkeys(candidates, name))
             text = f"several captions, {' and '.join(candidates)}; leave one"
-            yield Found(name, "", Refusal("bad_caption", text))
+            yield PairedFile(name, "", Refusal("bad_caption", text))
         elif candidates and (first := owner.setdefault(candidates[0], name)) != name:
             text = f"its caption {candidates[0]} is of {first} too; give it one of its own, "
-            yield Found(name, "", Refusal("no_caption", text + name + suffix))
+            yield PairedFile(name, "", Refusal("no_caption", text + name + suffix))
         else:
-            yield Found(name, candidates[0] if candidates else "", None)
+            yield PairedFile(name, candidates[0] if candidates else "", None)
     for name in captions:
         if name not in owner:
             text = "a caption without a picture beside it"
-            yield Found(name, "", Refusal("no_picture", text))
+            yield PairedFile(name, "", Refusal("no_picture", text))
 
 
 def claim_captions(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:

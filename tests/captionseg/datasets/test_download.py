@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets.download import plan, write_shards
+from captionseg.datasets.download import plan_shards, write_shards
 from captionseg.datasets.pair_tables import list_shards, read_classes, read_pairs, read_truth
 from captionseg.datasets.shard_images import read_images
 from captionseg.datasets.truth_masks import decode_mask, encode_mask
@@ -52,7 +52,7 @@ def write(
 
 
 def test_plan_keeps_splits_apart() -> None:
-    assert plan({"train": 5, "tune": 0, "test": 2}, 2) == [
+    assert plan_shards({"train": 5, "tune": 0, "test": 2}, 2) == [
         (0, "train", range(0, 2)),
         (1, "train", range(2, 4)),
         (2, "train", range(4, 5)),

@@ -285,7 +285,7 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
         Colours(), stage_inputs.sample_cells(ready / "features", 64, rows_of(ready), seed=0)
     )
     view = next(stage_inputs.read_views(inputs_of(ready), "00000"))
-    found, count = maker.segments(view, [said])
+    found, count = maker.make_segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
 
@@ -305,7 +305,7 @@ def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
     maker = PARAMS.build(Colours(), np.array([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.5, 0.5, 0.5]]))
     image = np.array([[COLOURS["red"]] * 5 + [GREY] * 5], np.uint8)
     said = CaptionPhrases("", (Phrase("a red ball", "phrase"),))
-    found, count = maker.segments(View("u", image, dense=image / 255.0), [said])
+    found, count = maker.make_segments(View("u", image, dense=image / 255.0), [said])
     assert found == []
     assert (
         count["images"],

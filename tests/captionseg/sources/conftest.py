@@ -111,14 +111,14 @@ def url_list(tmp_path: Path) -> Iterator[Path]:
     """A list of 20 pictures that a server has, and of two that it has not; whatever its port is,
     every third is in the same split.
     """
-    path, split_of = tmp_path / "list.tsv", Urls(tune=0.3, test=0.3).split_of
+    path, choose_split = tmp_path / "list.tsv", Urls(tune=0.3, test=0.3).choose_split
     with serving() as server:
         names = [f"/good/{number}.jpg" for number in range(20)] + ["/missing.jpg", "/page.jpg"]
         rows = []
         for number, name in enumerate(names):
             several = (f"{server.url(name)}?{query}" for query in itertools.count())
             split = SPLITS[number % 3]
-            url = next(u for u in several if split_of({"picture": u, "sha256": ""}) == split)
+            url = next(u for u in several if choose_split({"picture": u, "sha256": ""}) == split)
             rows.append(f"{url}\tpicture {number}\n")
         path.write_text("url\tcaption\n" + "".join(rows))
         yield path

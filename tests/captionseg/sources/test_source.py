@@ -47,7 +47,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_is_chosen_by_its_name(name, make_source) -> None:
     params = build(DownloadParams, {"source": name}, "download")
-    assert isinstance(params.chosen(), SOURCES[name])
+    assert isinstance(params.get_source(), SOURCES[name])
 
 
 def test_samples(name, make_source) -> None:

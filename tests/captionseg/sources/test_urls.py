@@ -208,8 +208,8 @@ def test_as_many_workers_as_one_write_the_same(tmp_path: Path) -> None:
 
 
 def test_no_more_workers_than_connections() -> None:
-    assert Urls(http=HttpParams(connections=3, connections_per_host=8)).most_workers() == 3
-    assert Urls(http=HttpParams(connections=64, connections_per_host=8)).most_workers() == 8
+    assert Urls(http=HttpParams(connections=3, connections_per_host=8)).max_workers() == 3
+    assert Urls(http=HttpParams(connections=64, connections_per_host=8)).max_workers() == 8
 
 
 def test_http_decides_nothing_of_the_rows() -> None:
