@@ -110,8 +110,8 @@ class CalibratedCoCu:
             if self.high == "mean"
             else find_quantiles(g, corpus, self.quantile, self.chunk)
         )
-        some = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
-        high = np.fmax(typical, find_floor(g(some), low, typical, self.shown))
+        sample = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
+        high = np.fmax(typical, find_floor(g(sample), low, typical, self.shown))
         return lambda rows: np.maximum(rescale_between(g(rows), low, high), SMALLEST_R)
 
     def curate(
@@ -148,16 +148,16 @@ def find_floor(g: np.ndarray, low: np.ndarray, typical: np.ndarray, shown: float
         shown: concepts.
     """
 
-    def count(floor: float) -> float:
+    def count_shown(floor: float) -> float:
         return float(rescale_between(g, low, np.fmax(typical, floor)).sum(1).mean())
 
-    least, most = 0.0, 1.0
-    if count(least) <= shown or count(most) > shown:
-        return least if count(least) <= shown else most
+    lowest, highest = 0.0, 1.0
+    if count_shown(lowest) <= shown or count_shown(highest) > shown:
+        return lowest if count_shown(lowest) <= shown else highest
     for _ in range(20):
-        middle = (least + most) / 2
-        least, most = (middle, most) if count(middle) > shown else (least, middle)
-    return most
+        middle = (lowest + highest) / 2
+        lowest, highest = (middle, highest) if count_shown(middle) > shown else (lowest, middle)
+    return highest
 
 
 def find_quantiles(
@@ -182,9 +182,11 @@ def find_quantiles(
     value = value[np.lexsort((value, concept))]  # by concept, then by value
     count = np.bincount(concept, minlength=len(corpus.vocabulary))
     first = np.cumsum(count) - count
-    place = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
-    some = count > 0
-    return np.where(some, value[np.where(some, place, 0)] if len(value) else np.nan, np.nan)
+    position = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
+    is_named = count > 0
+    return np.where(
+        is_named, value[np.where(is_named, position, 0)] if len(value) else np.nan, np.nan
+    )
 
 
 def average_positives(

@@ -45,11 +45,13 @@ def compute_named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_1
     rows, columns = corpus.named.nonzero()
     values = np.empty(len(rows))
     for start in range(0, len(rows), chunk):
-        part = slice(start, start + chunk)
+        chunk_rows = slice(start, start + chunk)
         cosine = np.einsum(
-            "nd,nd->n", corpus.image_embedding[rows[part]], corpus.concept_embedding[columns[part]]
+            "nd,nd->n",
+            corpus.image_embedding[rows[chunk_rows]],
+            corpus.concept_embedding[columns[chunk_rows]],
         )
-        values[part] = make_positive(cosine, how)
+        values[chunk_rows] = make_positive(cosine, how)
     return csr_array((values, (rows, columns)), shape=corpus.named.shape)
 
 
@@ -59,10 +61,11 @@ def build_adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> c
     Raises:
         UserError: if the index holds fewer than k, though there are more pictures than that.
     """
-    if (held := neighbours.shape[1]) < min(k, count - 1):
+    if (available := neighbours.shape[1]) < min(k, count - 1):
         raise UserError(
-            f"curate: {k} neighbours an image are asked for, but the index holds {held}; raise "
-            "index.neighbours (captions: index.caption_neighbours), or lower curate.RULE.neighbours"
+            f"curate: {k} neighbours an image are asked for, but the index holds {available}; "
+            "raise index.neighbours (captions: index.caption_neighbours), or lower "
+            "curate.RULE.neighbours"
         )
     near = neighbours[:, :k]
     rows, columns = np.nonzero(near >= 0)

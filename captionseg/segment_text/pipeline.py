@@ -132,16 +132,16 @@ def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
 
     Where none has one, another split was captioned; that is counted as missing.
     """
-    lost = {
+    missing = {
         job.shard: sum(row["uid"] not in job.generated for row in job.images)
         for job in jobs
         if job.generated is not None
     }
-    if 0 < sum(lost.values()) < sum(len(job.images) for job in jobs):
-        shard = next(shard for shard, count in lost.items() if count)
+    if 0 < sum(missing.values()) < sum(len(job.images) for job in jobs):
+        shard = next(shard for shard, count in missing.items() if count)
         raise UserError(
-            f"{generated.folder}: {lost[shard]} pictures of shard {shard} have no row there; run "
-            "`dvc repro caption`, which asks for what is missing"
+            f"{generated.folder}: {missing[shard]} pictures of shard {shard} have no row there; "
+            "run `dvc repro caption`, which asks for what is missing"
         )
 
 
@@ -173,8 +173,8 @@ def segment_shard(
         rows = []
         for view in read_views(inputs, job.shard):
             if view.uid in phrases:
-                more, lost = maker().make_segments(view, phrases[view.uid])
-                rows += more
+                image_rows, lost = maker().make_segments(view, phrases[view.uid])
+                rows += image_rows
                 count.update(lost)
     count.update(segments=len(rows), texts=sum(len(row["texts"]) for row in rows))
     write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{job.shard}.parquet")

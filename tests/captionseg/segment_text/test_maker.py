@@ -101,7 +101,9 @@ def test_a_box_of_nearly_everything_is_the_whole_picture_and_no_mask_is_asked_fo
     assert rows[0]["area"] == 1600
     assert rows[0]["stability"] == 1
     assert segmenter.asked == 0
-    rows, _ = Maker(Table(), segmenter, "", full_image_share=0.99).make_segments(VIEW, phrases("grass"))
+    rows, _ = Maker(Table(), segmenter, "", full_image_share=0.99).make_segments(
+        VIEW, phrases("grass")
+    )
     assert not rows[0]["full_image"]
     assert rows[0]["area"] == 1560
 
@@ -132,7 +134,9 @@ def test_an_image_without_boxes_has_no_segments(texts: tuple[str, ...]) -> None:
 
 
 def test_a_mask_that_vanishes_is_counted_apart_from_one_that_is_too_small() -> None:
-    rows, count = Maker(Table(), Filled(), "", min_area=2).make_segments(VIEW, phrases("crumb", "fly"))
+    rows, count = Maker(Table(), Filled(), "", min_area=2).make_segments(
+        VIEW, phrases("crumb", "fly")
+    )
     assert rows == []
     assert {k: v for k, v in count.items() if v} == {
         "images": 1,
@@ -163,7 +167,7 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
         Phrase("dog", "concept"),
     ]
     grounder = Table(unassigned=3, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(
+    rows, count = Maker(grounder, Filled(), "").make_segments(
         VIEW, [CaptionPhrases("See a dog in the grass.", tuple(asked))]
     )
     assert grounder.query == Query("See a dog in the grass.", (((4, 9), (20, 25)), ()))
@@ -192,7 +196,7 @@ def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_ove
         ),
     )
     grounder = Table(unassigned=2, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(
+    rows, count = Maker(grounder, Filled(), "").make_segments(
         VIEW, [first, second, CaptionPhrases("?!", ())]
     )
     assert grounder.queries == [
@@ -237,11 +241,11 @@ def test_captions_that_say_nothing(caption: str, said: bool) -> None:
 
 
 def test_stability_at_the_threshold_is_enough_and_area_too() -> None:
-    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).segments(
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).make_segments(
         VIEW, phrases("dog")
     )
     assert [row["bbox"] for row in rows] == [[0, 0, 10, 9], [20, 20, 10, 10]]
-    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).segments(
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).make_segments(
         VIEW, phrases("dog")
     )
     assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
@@ -261,7 +265,7 @@ def test_exactly_the_share_of_a_whole_picture_is_not_the_whole(
 
 
 def test_of_too_many_boxes_the_best_are_kept_in_their_order_and_the_others_counted() -> None:
-    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(
+    rows, count = Maker(Table(), Filled(), "", max_boxes=2).make_segments(
         VIEW, phrases("dog", "fly", "a dog")
     )
     assert count["boxes"] == 4
