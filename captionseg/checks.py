@@ -105,7 +105,7 @@ def check_rules(params: Params) -> Iterator[str]:
 def check_counts(params: Params) -> Iterator[str]:
     """Check numbers that are limited by another section."""
     index, curate, most = params.index, params.curate, params.validate.max_clusters
-    for name, rule in curate.chosen().items():
+    for name, rule in curate.list_rules().items():
         where = f"curate.{'variants.' if name in curate.variants else ''}{name}"
         limit, clusters = getattr(rule, "limit", math.inf), getattr(rule, "clusters", 0)
         if curate.sampled > limit:
@@ -134,7 +134,7 @@ def check_counts(params: Params) -> Iterator[str]:
                     f"{key}"
                 )
     folder = params.download.folder
-    if getattr(params.download.chosen(), "train", 1) == 0:
+    if getattr(params.download.get_source(), "train", 1) == 0:
         yield (
             f"download.{params.download.source}.train: 0 leaves no pictures to train on; use at "
             "least 1"

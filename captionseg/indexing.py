@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from captionseg.datasets.ids import number_pictures
-from captionseg.datasets.shards import read_images
+from captionseg.datasets.shard_images import read_images
 from captionseg.encoders.alignment import assign_folds, cross_fit, fit
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import read_ids
-from captionseg.datasets.pictures import Pictures
-from captionseg.datasets.shards import read_shard, read_truth
+from captionseg.datasets.pair_tables import read_shard, read_truth
+from captionseg.datasets.random_access import Pictures
 from captionseg.grids import MEAN, STD, squash
 from captionseg.records import Inputs
 from captionseg.segmenters.segmenter import MaskMaker

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from captionseg.datasets.shards import read_images, read_pairs
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
 from captionseg.runtime.fan_out import spread
 from captionseg.runtime.params import HERE, RuntimeParams

@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pyarrow import csv
 
-from captionseg.datasets.shards import write_shards
+from captionseg.datasets.download import write_shards
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.urls import Urls

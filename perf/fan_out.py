@@ -22,12 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from captionseg import indexing
-from captionseg.datasets.shards import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.params import Params
 from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text import pipeline
+from captionseg.segment_text.stage_inputs import Inputs, list_images
 
 
 def index(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> None:
@@ -42,13 +43,11 @@ def index(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> No
 def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> None:
     """The segments of some shards: the others are marked as finished."""
     params = Params()
-    inputs = pipeline.Inputs(
+    inputs = Inputs(
         *(data / name for name in ("pairs", "captions", "supervision", "features", "regions"))
     )
     out.mkdir(exist_ok=True)
-    for shard in (
-        pipeline.list_images(inputs.pairs, params.segment_text, inputs.supervision).keys() - shards
-    ):
+    for shard in list_images(read_pairs(inputs.pairs), inputs, params.segment_text).keys() - shards:
         (out / f"{shard}_stats.json").write_text("{}")
     space = functools.partial(TextSpace.load, data / "features" / "encoder")
     pipeline.segment(

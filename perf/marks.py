@@ -132,7 +132,7 @@ def make_hash(distance: int) -> faiss.IndexBinary:
 def time_markers(rows: Rows) -> dict[str, float]:
     """Seconds of each marker, one after the other, and how many pairs it marks."""
     marks, seconds = Marks.blank(len(rows)), {}
-    for name, marker in build(MarksParams, CHOSEN, "curate.marks").chosen().items():
+    for name, marker in build(MarksParams, CHOSEN, "curate.marks").list_markers().items():
         start = time.perf_counter()
         after = mark(rows, {name: marker}, marks, seed=0)
         seconds[name] = time.perf_counter() - start

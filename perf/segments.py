@@ -26,12 +26,12 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from captionseg.datasets.shards import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime.device import detect
-from captionseg.segment_text.pipeline import (
+from captionseg.segment_text.stage_inputs import (
     Inputs,
     find_phrases,
     list_images,
@@ -117,11 +117,10 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     inputs = Inputs(
         data / "pairs", data / "captions", data / "supervision", features, data / "regions"
     )
-    rows = Counter(read_pairs(data / "pairs")["shard"].to_pylist())
+    pairs = read_pairs(data / "pairs")
+    rows = Counter(pairs["shard"].to_pylist())
     todo = [
-        (shard, row)
-        for shard, rows in list_images(inputs.pairs, params, inputs.supervision).items()
-        for row in rows
+        (shard, row) for shard, rows in list_images(pairs, inputs, params).items() for row in rows
     ]
     seconds: dict[str, float] = defaultdict(float)
     maker = params.build(
@@ -148,7 +147,7 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     with threadpool_limits(1):
         for view in islice((view for view in every if view.uid in phrases), images):
             with clock(seconds, "all of an image"):
-                maker.segments(view, phrases[view.uid])
+                maker.make_segments(view, phrases[view.uid])
     seconds["merge, RLE"] = seconds.pop("all of an image") - seconds["boxes"] - seconds["masks"]
     return seconds
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import Known, curate
-from captionseg.datasets.tables import read_held_out, read_truth
+from captionseg.datasets.pair_tables import list_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
@@ -36,12 +36,13 @@ def main(
         uid: set(names)
         for uid, names in zip(known["uid"].to_pylist(), known["concepts"].to_pylist(), strict=True)
     }
+    inputs = Inputs(pairs, index, features)
     encode = TextSpace.load(features / "encoder").encode
     result = curate(
-        Inputs(pairs, index, features),
+        inputs,
         encode,
         params.curate,
-        known=Known(true, read_held_out(pairs)),
+        known=Known(true, list_held_out(inputs.pair_table)),
         supervision=supervision,
         seed=params.seed,
         runtime=params.runtime,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from captionseg.datasets.shards import write_shards
+from captionseg.datasets.download import write_shards
 from captionseg.params import Params
 from stages.kinds import Renewed
 
@@ -21,7 +21,7 @@ def main(
     """Make or fetch the pairs."""
     p = params.download
     return write_shards(
-        p.chosen(),
+        p.get_source(),
         pairs,
         truth,
         shard_size=p.shard_size,

@@ -7,7 +7,7 @@ Reads data/pairs; writes data/features (frozen features by shard, the encoder) a
 from __future__ import annotations
 
 from captionseg import indexing
-from captionseg.datasets.shards import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.params import Params
 from stages.kinds import In, Out
 

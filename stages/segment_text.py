@@ -10,7 +10,8 @@ import functools
 
 from captionseg.encoders.text_space import TextSpace
 from captionseg.params import Params
-from captionseg.segment_text.pipeline import Inputs, segment
+from captionseg.segment_text.pipeline import segment
+from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 

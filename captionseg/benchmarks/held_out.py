@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from captionseg.benchmarks.benchmark import Folders, Sample
-from captionseg.datasets.shards import decode_mask, read_classes
+from captionseg.datasets.pair_tables import read_classes
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import LabelledPictures
 from captionseg.segmenters.segmenter import MaskMaker

@@ -28,7 +28,8 @@ from tqdm import tqdm
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.datasets.ids import number_pictures
-from captionseg.datasets.shards import decode_mask, read_pairs
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.phrases import normalise_text

@@ -18,7 +18,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.captioners.captioner import Captioner, CaptionError, NoCaption, tidy_answer
-from captionseg.datasets.shards import list_shards, read_images, read_shard
+from captionseg.datasets.pair_tables import list_shards, read_shard
+from captionseg.datasets.shard_images import read_images
 from captionseg.records import CAPTIONS, UserError
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_table

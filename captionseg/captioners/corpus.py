@@ -14,7 +14,7 @@ from typing import Any
 
 from captionseg.captioners.cache import caption, read_earlier_rows
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.datasets.shards import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import UserError
 from captionseg.storage.writing import write_json
 

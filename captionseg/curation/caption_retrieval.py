@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from captionseg.curation.relevance import Positive, expand, relevance
+from captionseg.curation.relevance import Positive, compute_relevance, expand
 from captionseg.curation.selection import curate_chunks, select, take, weigh
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -52,7 +52,7 @@ class CaptionRetrieval:
         """Columns of the supervision of some rows."""
         (support,) = expand(corpus.caption_neighbours[rows], self.captions, corpus.named)
         own = corpus.named[rows].toarray()
-        f = relevance(corpus, rows, self.positive)
+        f = compute_relevance(corpus, rows, self.positive)
         score = np.where((support > 0) | own, f, -np.inf)
         concept = select(score, own, self.limit, own_first=self.own_first)
         score = take(f, concept, np.nan)

@@ -13,7 +13,12 @@ from jaxtyping import Float, Int, Num
 from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
-from captionseg.curation.relevance import Positive, expand, named_relevance, relevance
+from captionseg.curation.relevance import (
+    Positive,
+    compute_named_relevance,
+    compute_relevance,
+    expand,
+)
 from captionseg.curation.selection import curate_chunks, select, take, weigh
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -57,7 +62,7 @@ class CoCu:
 
     def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
         """See Rule."""
-        f = named_relevance(corpus, self.positive)
+        f = compute_named_relevance(corpus, self.positive)
         return curate_chunks(
             "cocu", corpus, supervision, self.chunk, lambda rows: self.curate(corpus, rows, f)
         )
@@ -65,10 +70,10 @@ class CoCu:
     def curate(
         self, corpus: Corpus, rows: Int[np.ndarray, " n"], f: csr_array
     ) -> dict[str, np.ndarray]:
-        """Columns of the supervision of some rows; `f` is `named_relevance` of the corpus."""
+        """Columns of the supervision of some rows; `f` is their `compute_named_relevance`."""
         near, own = corpus.neighbours[rows], corpus.named[rows].toarray()
         support, reference = expand(near, self.neighbours, corpus.named, f)  # N', f of the N'
-        s_a = relevance(corpus, rows, self.positive)  # Eq. 6
+        s_a = compute_relevance(corpus, rows, self.positive)  # Eq. 6
         s_b = score_b(s_a, support, reference)  # Eq. 7
         score = {"a+b": s_a + s_b, "a": s_a, "b": s_b}[self.ranking]  # Eq. 8
         score = np.where((support >= self.minimum_support) | own, score, -np.inf)

@@ -34,7 +34,7 @@ from jaxtyping import Float, Int
 
 from captionseg.curation.clustering import cluster
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.curation.relevance import expand, relevance
+from captionseg.curation.relevance import compute_relevance, expand
 from captionseg.curation.selection import curate_chunks, select, take
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
@@ -98,7 +98,7 @@ class CalibratedCoCu:
         if self.estimator == "cosine":
 
             def f(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n C"]:
-                return relevance(corpus, rows, "shifted")
+                return compute_relevance(corpus, rows, "shifted")
 
             mu = average_positives(f, corpus, self.chunk)
             return lambda rows: np.exp(np.minimum(f(rows) - mu, 0.0) / self.temperature)
@@ -110,9 +110,9 @@ class CalibratedCoCu:
             if self.high == "mean"
             else find_quantiles(g, corpus, self.quantile, self.chunk)
         )
-        some = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
-        high = np.fmax(typical, find_floor(g(some), low, typical, self.shown))
-        return lambda rows: np.maximum(place_between(g(rows), low, high), SMALLEST_R)
+        sample = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
+        high = np.fmax(typical, find_floor(g(sample), low, typical, self.shown))
+        return lambda rows: np.maximum(rescale_between(g(rows), low, high), SMALLEST_R)
 
     def curate(
         self, corpus: Corpus, rows: Int[np.ndarray, " n"], shown: Float[np.ndarray, "n C"]
@@ -133,7 +133,7 @@ class CalibratedCoCu:
         }
 
 
-def place_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def rescale_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """[n, C] where g lies between two levels [C]: 0 at the low one, 1 at the high one."""
     return np.clip((g - low) / np.maximum(high - low, SMALLEST), 0.0, 1.0)
 
@@ -148,16 +148,16 @@ def find_floor(g: np.ndarray, low: np.ndarray, typical: np.ndarray, shown: float
         shown: concepts.
     """
 
-    def count(floor: float) -> float:
-        return float(place_between(g, low, np.fmax(typical, floor)).sum(1).mean())
+    def count_shown(floor: float) -> float:
+        return float(rescale_between(g, low, np.fmax(typical, floor)).sum(1).mean())
 
-    least, most = 0.0, 1.0
-    if count(least) <= shown or count(most) > shown:
-        return least if count(least) <= shown else most
+    lowest, highest = 0.0, 1.0
+    if count_shown(lowest) <= shown or count_shown(highest) > shown:
+        return lowest if count_shown(lowest) <= shown else highest
     for _ in range(20):
-        middle = (least + most) / 2
-        least, most = (middle, most) if count(middle) > shown else (least, middle)
-    return most
+        middle = (lowest + highest) / 2
+        lowest, highest = (middle, highest) if count_shown(middle) > shown else (lowest, middle)
+    return highest
 
 
 def find_quantiles(
@@ -182,9 +182,11 @@ def find_quantiles(
     value = value[np.lexsort((value, concept))]  # by concept, then by value
     count = np.bincount(concept, minlength=len(corpus.vocabulary))
     first = np.cumsum(count) - count
-    place = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
-    some = count > 0
-    return np.where(some, value[np.where(some, place, 0)] if len(value) else np.nan, np.nan)
+    position = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
+    is_named = count > 0
+    return np.where(
+        is_named, value[np.where(is_named, position, 0)] if len(value) else np.nan, np.nan
+    )
 
 
 def average_positives(

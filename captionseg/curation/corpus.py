@@ -64,7 +64,7 @@ def load(
         raise UserError(f"{index}: no pair of the training split; nothing to curate")
     captions = np.array(read_metadata(index, ids)["caption"].to_pylist(), object)[rows]
     read = captions if unread is None else np.where(unread, "", captions)
-    words = vocabulary(list(read))
+    built = vocabulary(list(read))
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
     near, near_captions = (
@@ -78,11 +78,11 @@ def load(
         read_arrays(features / "pooled", of_shards)[rows],
         near,
         near_captions,
-        words.concepts,
-        embed_classes(words.concepts, encode, read_templates(prompts)),
-        words.match_captions(list(read)),
+        built.concepts,
+        embed_classes(built.concepts, encode, read_templates(prompts)),
+        built.match_captions(list(read)),
     )
-    return corpus, words
+    return corpus, built
 
 
 def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:

@@ -60,9 +60,9 @@ class Entities:
                 "curate.entities: no caption names an entity; lower curate.entities.visible, or "
                 "take source: corpus in place of the published list"
             )
-        taken, size = np.flatnonzero(target >= 0), len(target)
+        entities, size = np.flatnonzero(target >= 0), len(target)
         merge = csr_array(
-            (np.ones(len(taken), np.int32), (taken, target[taken])), shape=(size, size)
+            (np.ones(len(entities), np.int32), (entities, target[entities])), shape=(size, size)
         )
 
         def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,15 +75,15 @@ class Entities:
         """For each concept the entity that it counts as, -1 where it is none."""
         number = {text: i for i, text in enumerate(corpus.vocabulary)}
         if self.source == "published":
-            known = set(PUBLISHED)
-            chosen = [i for text, i in number.items() if text in known]
+            published = set(PUBLISHED)
+            chosen = [i for text, i in number.items() if text in published]
         else:
-            seen = (
+            visibility = (
                 measure_visibility(corpus, self.strength, self.sample)
                 if self.visible
                 else np.ones(len(number))
             )
-            chosen = np.flatnonzero(seen >= self.visible)[
+            chosen = np.flatnonzero(visibility >= self.visible)[
                 : self.size
             ].tolist()  # the vocabulary is by frequency
         target = np.full(len(number), -1)
@@ -107,7 +107,9 @@ def measure_visibility(corpus: Corpus, strength: float, sample: int) -> Float[np
         np.asarray(corpus.image_feature[rows], np.float32), named, strength
     ).predict(slice(None))
     label = named.toarray()
-    above = (rankdata(score, axis=0) * label).sum(0)  # sum of ranks of the named
-    yes = label.sum(0).astype(float)
-    pairs = yes * (len(rows) - yes)
-    return np.where(pairs > 0, (above - yes * (yes + 1) / 2) / np.maximum(pairs, 1), 0.5)
+    rank_sum = (rankdata(score, axis=0) * label).sum(0)  # sum of ranks of the named
+    positives = label.sum(0).astype(float)
+    pairs = positives * (len(rows) - positives)
+    return np.where(
+        pairs > 0, (rank_sum - positives * (positives + 1) / 2) / np.maximum(pairs, 1), 0.5
+    )

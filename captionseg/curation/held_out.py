@@ -78,15 +78,15 @@ def measure_held_out(
     rows = np.flatnonzero(measured)
     if not len(rows):
         return {}
-    some = supervision.take(rows)
+    selected = supervision.take(rows)
     own, held_out = own[rows], held_out[rows]
-    parts = rank_added(some.concept, own, held_out) | count_drawn(
-        some, own, held_out, sampled=sampled, seed=seed, draws=draws
+    ratios = rank_added(selected.concept, own, held_out) | count_drawn(
+        selected, own, held_out, sampled=sampled, seed=seed, draws=draws
     )
-    return {"pictures": float(len(rows)), **resample(parts, seed=seed)}
+    return {"pictures": float(len(rows)), **resample(ratios, seed=seed)}
 
 
-def number_alike(supervision: Supervision, vocabulary: Sequence[str]) -> Supervision:
+def align_vocabulary(supervision: Supervision, vocabulary: Sequence[str]) -> Supervision:
     """The supervision with the numbers of another vocabulary; a concept that is not in it gets a
     number behind the last, which no caption names.
     """
@@ -134,21 +134,21 @@ def count_drawn(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """See `rank_added`, of what is drawn in training."""
     named = csr_array((own.astype(np.int32) + held_out.astype(np.int32)).astype(bool))
-    right, count = np.zeros(len(supervision)), np.zeros(len(supervision))
+    correct, count = np.zeros(len(supervision)), np.zeros(len(supervision))
     drawn = np.zeros(supervision.concept.shape, bool)
-    known = look_up(named, supervision.concept)
+    is_named = look_up(named, supervision.concept)
     for step in range(draws):
         rng = np.random.default_rng([seed, step])
         columns = draw(supervision.weight, supervision.cluster, sampled, rng)
         valid, columns = columns >= 0, np.maximum(columns, 0)
-        right += (valid & np.take_along_axis(known, columns, 1)).sum(1)
+        correct += (valid & np.take_along_axis(is_named, columns, 1)).sum(1)
         count += valid.sum(1)
         row, place = np.nonzero(valid)
         drawn[row, columns[row, place]] = True
-    every = named.astype(np.int32).sum(1).astype(np.float64)
+    named_count = named.astype(np.int32).sum(1).astype(np.float64)
     return {
-        "sampled_precision": (right, count),
-        "sampled_recall": ((drawn & known).sum(1).astype(np.float64), every),
+        "sampled_precision": (correct, count),
+        "sampled_recall": ((drawn & is_named).sum(1).astype(np.float64), named_count),
     }
 
 
@@ -156,23 +156,23 @@ def look_up(matrix: csr_array, concept: np.ndarray) -> np.ndarray:
     """[N, M] bool: the entries of an [N, C] bool matrix at numbers of concepts; False at -1."""
     rows = np.broadcast_to(np.arange(len(concept))[:, None], concept.shape)
     assert matrix.shape is not None
-    known = (concept >= 0) & (concept < matrix.shape[1])
-    named = np.asarray(matrix[rows.ravel(), np.where(known, concept, 0).ravel()], bool)
-    return named.reshape(concept.shape) & known
+    is_valid = (concept >= 0) & (concept < matrix.shape[1])
+    named = np.asarray(matrix[rows.ravel(), np.where(is_valid, concept, 0).ravel()], bool)
+    return named.reshape(concept.shape) & is_valid
 
 
-def resample(parts: Mapping[str, tuple[np.ndarray, np.ndarray]], *, seed: int) -> dict[str, float]:
+def resample(ratios: Mapping[str, tuple[np.ndarray, np.ndarray]], *, seed: int) -> dict[str, float]:
     """Each measure with its interval: quantiles of a Poisson bootstrap over pictures, which needs
     one pass over the rows.
     """
-    columns = np.stack([part for pair in parts.values() for part in pair], 1)  # [N, 2 K]
+    columns = np.stack([values for pair in ratios.values() for values in pair], 1)  # [N, 2 K]
     rng = np.random.default_rng([seed, 77])
     sums = np.zeros((RESAMPLES, columns.shape[1]))
     for start in range(0, len(columns), CHUNK):
-        part = columns[start : start + CHUNK]
-        sums += rng.poisson(1.0, (RESAMPLES, len(part))).astype(np.float32) @ part
+        chunk = columns[start : start + CHUNK]
+        sums += rng.poisson(1.0, (RESAMPLES, len(chunk))).astype(np.float32) @ chunk
     out = {}
-    for number, name in enumerate(parts):
+    for number, name in enumerate(ratios):
         total, share = columns[:, 2 * number : 2 * number + 2].sum(0), sums[:, 2 * number :]
         out[name] = float(total[0] / total[1]) if total[1] else 0.0
         ratio = share[:, 0] / np.where(share[:, 1] > 0, share[:, 1], np.inf)

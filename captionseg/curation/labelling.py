@@ -48,22 +48,26 @@ class LeaveOneOut:
             strength: of the ridge, above 0.
             chunk: rows at once.
         """
-        parts = [slice(i, i + chunk) for i in range(0, len(features), chunk)]
-        mean = np.sum([features[p].sum(0, dtype=np.float64) for p in parts], axis=0) / len(features)
-        square = np.sum([((features[p] - mean) ** 2).sum(0) for p in parts], axis=0) / len(features)
+        chunks = [slice(i, i + chunk) for i in range(0, len(features), chunk)]
+        mean = np.sum([features[p].sum(0, dtype=np.float64) for p in chunks], axis=0) / len(
+            features
+        )
+        square = np.sum([((features[p] - mean) ** 2).sum(0) for p in chunks], axis=0) / len(
+            features
+        )
         scale = (np.sqrt(square) + 1e-6) * np.sqrt(features.shape[1])
         width = features.shape[1] + 1
         gram, moment = np.zeros((width, width)), np.zeros(())
-        for part in parts:
-            x = standardise(features[part], mean, scale)
+        for chunk_rows in chunks:
+            x = standardise(features[chunk_rows], mean, scale)
             gram += x.T @ x
-            moment = moment + x.T @ labels[part].toarray().astype(np.float32)
+            moment = moment + x.T @ labels[chunk_rows].toarray().astype(np.float32)
         gram[np.diag_indices(width - 1)] += strength  # the constant is not shrunk
         factor = cho_factor(gram)
         leverage = np.concatenate(
             [
                 np.einsum("np,pn->n", x, cho_solve(factor, x.T))
-                for x in (standardise(features[part], mean, scale) for part in parts)
+                for x in (standardise(features[chunk_rows], mean, scale) for chunk_rows in chunks)
             ]
         )
         return LeaveOneOut(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from captionseg.curation import corpus as corpora
 from captionseg.curation.rules import CurateParams
 from captionseg.marking.mark import Marks, mark
 from captionseg.marking.marker import Rows
-from captionseg.marking.rows import load_rows, with_concepts
+from captionseg.marking.rows import load_rows, read_indexed_pairs, with_concepts
 from captionseg.records import Corpus
 from captionseg.text.vocabulary import Vocabulary, build
 
@@ -30,6 +32,11 @@ class Inputs:
     pairs: Path
     index: Path
     features: Path
+
+    @cached_property
+    def pair_table(self) -> pa.Table:
+        """The pairs of the index, see `read_indexed_pairs`; read once."""
+        return read_indexed_pairs(self.pairs, self.index)
 
 
 def load_marked(
@@ -54,10 +61,10 @@ def load_marked(
     Raises:
         UserError: if there is no training pair, or none is left.
     """
-    chosen = params.marks.chosen()
+    chosen = params.marks.list_markers()
     late = {name: marker for name, marker in chosen.items() if marker.reads == "concepts"}
     early = {name: marker for name, marker in chosen.items() if name not in late}
-    rows = load_rows(inputs.pairs, inputs.index, inputs.features)
+    rows = load_rows(inputs.pair_table, inputs.features)
     marks = mark(rows, early, Marks.blank(len(rows)), seed=seed)
     corpus, vocabulary = corpora.load(
         inputs.index,

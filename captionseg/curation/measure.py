@@ -11,10 +11,12 @@ from captionseg.supervision.columns import Supervision, spell
 from captionseg.supervision.sampling import draw
 
 
-def recall_precision(found: Sequence[set[str]], true: Sequence[set[str]]) -> tuple[float, float]:
+def recall_precision(
+    predicted: Sequence[set[str]], true: Sequence[set[str]]
+) -> tuple[float, float]:
     """Micro-averaged recall and precision; a concept outside the known ones counts as wrong."""
-    hits = sum(len(f & t) for f, t in zip(found, true, strict=True))
-    return hits / max(1, sum(map(len, true))), hits / max(1, sum(map(len, found)))
+    hits = sum(len(f & t) for f, t in zip(predicted, true, strict=True))
+    return hits / max(1, sum(map(len, true))), hits / max(1, sum(map(len, predicted)))
 
 
 def measure(

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from captionseg.curation import corpus as corpora
-from captionseg.curation.held_out import match_held_out, measure_held_out, number_alike
+from captionseg.curation.held_out import align_vocabulary, match_held_out, measure_held_out
 from captionseg.curation.marked import Inputs, load_marked
 from captionseg.curation.measure import measure
 from captionseg.curation.rule import Rule
@@ -110,7 +110,7 @@ def curate(
     write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    rules = list(params.chosen().items())
+    rules = list(params.list_rules().items())
     task = Task(
         PerProcess(lambda: corpus),
         marks.take(np.flatnonzero(~pairs.held_out)),
@@ -124,9 +124,9 @@ def curate(
     measures = supervise_all(task, rules, runtime)
     remove_parts(supervision)
     names, marked = [name for name, _ in rules], int((marks.kind != "").sum())
-    wanted = count_rows_of_all(inputs.index, supervision, names, len(corpus.vocabulary))
-    wanted[supervision / "marks" / "marks.parquet"] = marked
-    if reason := find_incomplete(wanted):
+    expected = count_rows_of_all(inputs.index, supervision, names, len(corpus.vocabulary))
+    expected[supervision / "marks" / "marks.parquet"] = marked
+    if reason := find_incomplete(expected):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
     dropped = {kind: float(n) for kind, n in marks.count(params.marks.kinds()).items()}
     return measures | ({DROPPED: dropped} if dropped else {})
@@ -141,10 +141,10 @@ def supervise_all(
     with (
         contextlib.nullcontext(task.corpus)
         if stays
-        else share_corpus(task.corpus(), task.supervision) as given
+        else share_corpus(task.corpus(), task.supervision) as corpus
     ):
-        found = spread(
-            functools.partial(supervise, replace(task, corpus=given)),
+        results = spread(
+            functools.partial(supervise, replace(task, corpus=corpus)),
             rules,
             runtime,
             threads=threads,
@@ -152,7 +152,7 @@ def supervise_all(
         )
         measures = {}
         for (name, _), (kept, measures[name]) in zip(
-            rules, tqdm(found, total=len(rules), desc="rules", unit="rule")
+            rules, tqdm(results, total=len(rules), desc="rules", unit="rule")
         ):
             log.info("%s: %s", name, kept)
     return measures
@@ -162,11 +162,11 @@ def count_rows_of_all(
     index: Path, supervision: Path, rules: Sequence[str], concepts: int
 ) -> dict[Path, int]:
     """Every table and array of the stage, with the rows that it is to have."""
-    words = {
+    vocabulary_files = {
         supervision / "vocabulary" / name: concepts
         for name in ("concepts.parquet", "embedding.npy")
     }
-    return words | {
+    return vocabulary_files | {
         supervision / rule / f"{shard}.parquet": len(rows)
         for rule in rules
         for shard, rows in corpora.list_shards(index)
@@ -190,16 +190,16 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
     """Write the supervision of one rule, by name; returns how many rows it keeps, in words, and its
     measures.
     """
-    (name, of), corpus = rule, task.corpus()
+    (name, apply), corpus = rule, task.corpus()
     marks = task.marks
     before = replace(
         Supervision.blank(corpus.uid), kept=marks.kind == "", drop_reason=marks.reason.copy()
     )
     # a rule does not know that it runs as a variant
-    result = replace(of(corpus, before, seed=task.seed), rule=name)
+    result = replace(apply(corpus, before, seed=task.seed), rule=name)
     check_rows(name, before, result)
     dropped = Counter(r for r in np.where(before.kept, result.drop_reason, marks.kind) if r)
-    kept = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
+    summary = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
         f", {n} {why}" for why, n in sorted(dropped.items())
     )
     for shard, rows in corpora.list_shards(task.index):
@@ -213,14 +213,14 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
     measures = measure(result, true, named, sampled=task.sampled, seed=task.seed)
     matrix, measured = task.held_out
     by_captions = measure_held_out(
-        number_alike(result, corpus.vocabulary),
+        align_vocabulary(result, corpus.vocabulary),
         corpus.named,
         matrix,
         measured & before.kept,
         sampled=task.sampled,
         seed=task.seed,
     )
-    return kept, measures | ({"held_out": by_captions} if by_captions else {})
+    return summary, measures | ({"held_out": by_captions} if by_captions else {})
 
 
 def check_rows(name: str, before: Supervision, result: Supervision) -> None:

@@ -18,7 +18,7 @@ from captionseg.records import Corpus, UserError
 Positive = Literal["shifted", "softplus", "clipped"]
 
 
-def positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.ndarray, "*n"]:
+def make_positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.ndarray, "*n"]:
     """f from the cosine, made > 0 so that the ratio of Eq. 7 is defined (the paper leaves this
     open).
 
@@ -31,38 +31,41 @@ def positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.ndarray
     return np.maximum(cosine, 1e-3)
 
 
-def relevance(
+def compute_relevance(
     corpus: Corpus, rows: Int[np.ndarray, " n"], how: Positive
 ) -> Float32[np.ndarray, "n C"]:
     """f of `rows` with every concept of the vocabulary."""
-    return positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(
+    return make_positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(
         np.float32
     )
 
 
-def named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> csr_array:
+def compute_named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> csr_array:
     """[N, C] float64 CSR: f(x_i, t_c) where caption i names c, nothing elsewhere."""
     rows, columns = corpus.named.nonzero()
     values = np.empty(len(rows))
     for start in range(0, len(rows), chunk):
-        part = slice(start, start + chunk)
+        chunk_rows = slice(start, start + chunk)
         cosine = np.einsum(
-            "nd,nd->n", corpus.image_embedding[rows[part]], corpus.concept_embedding[columns[part]]
+            "nd,nd->n",
+            corpus.image_embedding[rows[chunk_rows]],
+            corpus.concept_embedding[columns[chunk_rows]],
         )
-        values[part] = positive(cosine, how)
+        values[chunk_rows] = make_positive(cosine, how)
     return csr_array((values, (rows, columns)), shape=corpus.named.shape)
 
 
-def adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> csr_array:
+def build_adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> csr_array:
     """[n, N] CSR of ones: which rows are the first k neighbours of which; -1 entries are skipped.
 
     Raises:
         UserError: if the index holds fewer than k, though there are more pictures than that.
     """
-    if (held := neighbours.shape[1]) < min(k, count - 1):
+    if (available := neighbours.shape[1]) < min(k, count - 1):
         raise UserError(
-            f"curate: {k} neighbours an image are asked for, but the index holds {held}; raise "
-            "index.neighbours (captions: index.caption_neighbours), or lower curate.RULE.neighbours"
+            f"curate: {k} neighbours an image are asked for, but the index holds {available}; "
+            "raise index.neighbours (captions: index.caption_neighbours), or lower "
+            "curate.RULE.neighbours"
         )
     near = neighbours[:, :k]
     rows, columns = np.nonzero(near >= 0)
@@ -70,7 +73,7 @@ def adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> csr_arr
 
 
 def sum_neighbours(near: csr_array, values: csr_array) -> Float[np.ndarray, "n C"]:
-    """Sums of [N, C] values over the neighbours of `adjacency`."""
+    """Sums of [N, C] values over the neighbours of `build_adjacency`."""
     return csr_array(near @ values).toarray().astype(float)
 
 
@@ -83,7 +86,7 @@ def expand(
         neighbours: rows, most similar first, -1 pads.
         k: N, so many of them are asked.
         values: [N, C] each, nothing where a caption does not name a concept: `corpus.named`, or
-            `named_relevance`.
+            `compute_named_relevance`.
 
     Returns:
         of each values their sums over the neighbours: of `corpus.named` N', how many name a
@@ -91,5 +94,5 @@ def expand(
     """
     shape = values[0].shape
     assert shape is not None
-    near = adjacency(neighbours, k, shape[0])
+    near = build_adjacency(neighbours, k, shape[0])
     return [sum_neighbours(near, v) for v in values]

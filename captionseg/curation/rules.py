@@ -74,24 +74,24 @@ class CurateParams:
             name: self._build_variant(name, given) for name, given in self.variants.items()
         }
 
-    def _build_variant(self, name: str, given: Mapping[str, Any]) -> Rule:
+    def _build_variant(self, name: str, fields: Mapping[str, Any]) -> Rule:
         """The rule of one variant; its name is a folder beside those of the rules, of the
         vocabulary and of the marks, and stands in curation.json beside the key DROPPED.
         """
-        where = f"variants.{name}"
+        section = f"variants.{name}"
         if name.casefold() in {*RULES, *TAKEN} or not re.fullmatch(NAME.pattern, name):
             raise ValueError(
-                f"{where}: not a name for a variant (valid: {NAME.words}); no rule's and not "
+                f"{section}: not a name for a variant (valid: {NAME.words}); no rule's and not "
                 f"{', '.join(map(repr, TAKEN))}"
             )
-        if (base := given.get("rule")) not in RULES:
-            raise ValueError(f"{where}.rule: unknown rule {base!r} (valid: {', '.join(RULES)})")
-        changes = {key: value for key, value in given.items() if key != "rule"}
+        if (base := fields.get("rule")) not in RULES:
+            raise ValueError(f"{section}.rule: unknown rule {base!r} (valid: {', '.join(RULES)})")
+        changes = {key: value for key, value in fields.items() if key != "rule"}
         if not changes:
-            raise ValueError(f"{where}: changes no field of {base}")
-        return replace_fields(getattr(self, base), changes, f"curate.{where}")
+            raise ValueError(f"{section}: changes no field of {base}")
+        return replace_fields(getattr(self, base), changes, f"curate.{section}")
 
-    def chosen(self) -> dict[str, Rule]:
+    def list_rules(self) -> dict[str, Rule]:
         """The rules to run, by name."""
-        every = self._all()
-        return {name: every[name] for name in self.rules}
+        available = self._all()
+        return {name: available[name] for name in self.rules}

@@ -32,12 +32,14 @@ def curate_chunks(
         chunk: memory is bounded by chunk x (concepts of the vocabulary).
         columns: rows of the corpus -> their `concept` and other columns of a Supervision, [n, M].
     """
-    parts = []
+    chunks = []
     for start in range(0, len(corpus), chunk):
         rows = np.arange(start, min(start + chunk, len(corpus)))
         before = supervision.take(rows)
-        parts.append(before.with_concepts(rule=rule, vocabulary=corpus.vocabulary, **columns(rows)))
-    return join(parts)
+        chunks.append(
+            before.with_concepts(rule=rule, vocabulary=corpus.vocabulary, **columns(rows))
+        )
+    return join(chunks)
 
 
 def select(

@@ -28,7 +28,7 @@ def read_ids(index: Path) -> pa.Table:
     table = read_table(path, schema=IDS)
     shard = table["shard"].combine_chunks()
     runs = 1 + pc.sum(pc.not_equal(shard[1:], shard[:-1])).as_py() if len(table) > 1 else len(table)
-    wrong = {
+    checks = {
         "its rows are not numbered from 0 in order": not np.array_equal(
             table["row"].to_numpy(), np.arange(len(table))
         ),
@@ -38,8 +38,8 @@ def read_ids(index: Path) -> pa.Table:
         "a uid is there twice": pc.count_distinct(table["uid"]).as_py() != len(table),
         "the rows of a shard do not stand together": pc.count_distinct(shard).as_py() != runs,
     }
-    if found := [what for what, is_so in wrong.items() if is_so]:
-        raise UserError(f"{path}: {found[0]}; {AGAIN}")
+    if problems := [problem for problem, is_so in checks.items() if is_so]:
+        raise UserError(f"{path}: {problems[0]}; {AGAIN}")
     return table
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captionseg.datasets.ids import count_shard_rows, read_ids
-from captionseg.datasets.pictures import Pictures
+from captionseg.datasets.random_access import Pictures
 from captionseg.inference.preparation import looks_at_pixels, looks_at_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import PreparedInputs

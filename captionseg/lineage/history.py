@@ -81,17 +81,17 @@ def list_duplicates(pairs: Path, match: Match, pair: dict[str, Any]) -> list[dic
     Of each its uid, url, caption, status, reason, shard, key; `by`, original bytes, bytes or look,
     and `distance`, in bits of the perceptual hash.
     """
-    names, found = ("original_sha256", "sha256", "phash"), {}
+    names, reasons = ("original_sha256", "sha256", "phash"), {}
     for shard, table in read_shards(pairs, names):
         for name, by in (("original_sha256", "original bytes"), ("sha256", "bytes")):
             if pair[name]:
                 same = pc.fill_null(pc.equal(table[name], pair[name]), False).to_numpy()
-                found |= {(shard, int(row)): (by, 0) for row in same.nonzero()[0]} | found
+                reasons |= {(shard, int(row)): (by, 0) for row in same.nonzero()[0]} | reasons
         if pair["phash"]:
             near = find_near(table["phash"], pair["phash"], NEAR)
-            found |= {(shard, row): ("look", distance) for row, distance in near} | found
-    found.pop((match.shard, match.row), None)
-    order = sorted(found.items(), key=lambda item: (item[1][0] == "look", item[1][1], item[0]))
+            reasons |= {(shard, row): ("look", distance) for row, distance in near} | reasons
+    reasons.pop((match.shard, match.row), None)
+    order = sorted(reasons.items(), key=lambda item: (item[1][0] == "look", item[1][1], item[0]))
     columns = ("uid", "url", "caption", "status", "reason", "key")
     rows = read_places(pairs, [place for place, _ in order], columns)
     return [
@@ -111,7 +111,7 @@ def read_places(
 
 
 def list_neighbours(
-    places: Places, ids: pa.Table, pair: dict[str, Any], most: int
+    places: Places, ids: pa.Table, pair: dict[str, Any], limit: int
 ) -> list[dict[str, Any]]:
     """The pictures most similar to a pair's: uid, similarity, url, caption, shard and key of
     each."""
@@ -121,18 +121,20 @@ def list_neighbours(
         return []
     batches = read_batches(file, ["neighbours", "similarities"], BATCH, schema=NEIGHBOURS)
     near = next(itertools.islice(batches, row // BATCH, None)).slice(row % BATCH, 1).to_pylist()[0]
-    found = [
+    nearest = [
         (number, similarity)
         for number, similarity in zip(near["neighbours"], near["similarities"], strict=True)
         if number >= 0
-    ][:most]
-    numbers = pa.array([number for number, _ in found], pa.int64())
+    ][:limit]
+    numbers = pa.array([number for number, _ in nearest], pa.int64())
     rows = ids.select(["uid", "shard", "key"]).take(numbers).to_pylist()
-    for one, (_, similarity) in zip(rows, found, strict=True):
-        table = read_columns(places.pairs, one["shard"], ("uid", "url", "caption"))
-        place = pc.index(table["uid"], one["uid"]).as_py()
-        one |= table.slice(place, 1).to_pylist()[0] if place >= 0 else {"url": "", "caption": ""}
-        one["similarity"] = similarity
+    for neighbour, (_, similarity) in zip(rows, nearest, strict=True):
+        table = read_columns(places.pairs, neighbour["shard"], ("uid", "url", "caption"))
+        position = pc.index(table["uid"], neighbour["uid"]).as_py()
+        neighbour |= (
+            table.slice(position, 1).to_pylist()[0] if position >= 0 else {"url": "", "caption": ""}
+        )
+        neighbour["similarity"] = similarity
     return rows
 
 
@@ -147,7 +149,7 @@ def read_generated(captions: Path, pair: dict[str, Any]) -> str | None:
     file = captions / str(key) / f"{pair['shard']}.parquet"
     if not key or not file.exists():
         return None
-    rows = [*rows_of(file, pair["uid"], ("uid", "generated"), CAPTIONS)]
+    rows = [*read_rows_of(file, pair["uid"], ("uid", "generated"), CAPTIONS)]
     return rows[0]["generated"] if rows else None
 
 
@@ -157,13 +159,13 @@ def read_rules(supervision: Path, pair: dict[str, Any]) -> dict[str, dict[str, A
     """
     if not supervision.is_dir():
         return None
-    found = {}
+    rules = {}
     for file in sorted(supervision.glob(f"*/{pair['shard']}.parquet")):
-        for row in rows_of(file, pair["uid"], SUPERVISION.names, SUPERVISION):
+        for row in read_rows_of(file, pair["uid"], SUPERVISION.names, SUPERVISION):
             concepts = [clear_missing(concept) for concept in row["concepts"] or ()]
-            found[file.parent.name] = {**row, "concepts": concepts}
-            del found[file.parent.name]["uid"]
-    return found
+            rules[file.parent.name] = {**row, "concepts": concepts}
+            del rules[file.parent.name]["uid"]
+    return rules
 
 
 def read_marks(supervision: Path, pair: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -188,14 +190,14 @@ def read_segments(segments: Path, pair: dict[str, Any]) -> list[dict[str, Any]] 
     if not segments.is_dir():
         return None
     file, names = segments / f"{pair['shard']}.parquet", [n for n in SEGMENTS.names if n != "rle"]
-    rows = [*rows_of(file, pair["uid"], names, SEGMENTS)] if file.exists() else []
+    rows = [*read_rows_of(file, pair["uid"], names, SEGMENTS)] if file.exists() else []
     for row in rows:
         del row["uid"]
         row["texts"] = [clear_missing(text) for text in row["texts"]]
     return sorted((clear_missing(row) for row in rows), key=lambda row: -row["area"])
 
 
-def rows_of(
+def read_rows_of(
     file: Path, uid: str, names: Sequence[str], schema: pa.Schema
 ) -> Iterator[dict[str, Any]]:
     """The rows of a pair in a file; no other becomes a Python object."""

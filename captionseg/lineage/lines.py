@@ -25,7 +25,7 @@ SHOWN = 20
 def format_matches(rows: Sequence[tuple[Match, dict[str, Any]]]) -> list[str]:
     """A line for each of several pairs that fit."""
     return [
-        f"{row['uid']}  {row['status']}  {printable(row['source_row'] or row['url'])}  "
+        f"{row['uid']}  {row['status']}  {escape(row['source_row'] or row['url'])}  "
         f"{quote(row['caption'])}  {describe_match(match)}"
         for match, row in rows
     ]
@@ -41,7 +41,7 @@ def format_history(history: History, match: Match) -> Iterator[str]:
     yield from format_pair(history["pair"], match)
     if history["generated_caption"]:
         yield f"generated caption: {quote(history['generated_caption'])}"
-    yield from section("duplicates", format_duplicates(history["duplicates"]))
+    yield from format_section("duplicates", format_duplicates(history["duplicates"]))
     for name, write in (
         ("neighbours", format_neighbours),
         ("marks", lambda rows: format_marks(rows, history["pair"]["uid"])),
@@ -52,37 +52,37 @@ def format_history(history: History, match: Match) -> Iterator[str]:
         if history[name] is None:
             yield f"{name}: not made yet: `dvc repro {STAGES[name]}`"
         else:
-            yield from section(name, write(history[name]))
+            yield from format_section(name, write(history[name]))
 
 
-def section(name: str, lines: Iterable[str]) -> Iterator[str]:
+def format_section(name: str, lines: Iterable[str]) -> Iterator[str]:
     """A heading and its lines, or that there are none."""
-    found = list(lines)
-    yield f"{name}:" if found else f"{name}: none"
-    yield from (f"  {line}" for line in found)
+    listed = list(lines)
+    yield f"{name}:" if listed else f"{name}: none"
+    yield from (f"  {line}" for line in listed)
 
 
 def format_pair(pair: dict[str, Any], match: Match) -> Iterator[str]:
     """The row of the pairs itself."""
     yield f"uid: {pair['uid']} ({describe_match(match)})"
-    yield f"source row: {printable(pair['source_row'] or '-')}"
-    yield f"url: {printable(pair['url'] or '-')}"
-    yield f"shard: {pair['shard']}, key {printable(pair['key'])}"
+    yield f"source row: {escape(pair['source_row'] or '-')}"
+    yield f"url: {escape(pair['url'] or '-')}"
+    yield f"shard: {pair['shard']}, key {escape(pair['key'])}"
     yield f"split: {pair['split']}"
-    why = "" if pair["status"] == "success" else f": {pair['reason'] or 'no reason kept'}"
-    more = f" ({printable(pair['error_message'])})" if pair["error_message"] else ""
-    yield f"outcome: {pair['status']}{why}{more}"
-    yield f"original: {size(pair, 'original_')}, sha256 {pair['original_sha256'] or '-'}"
+    reason = "" if pair["status"] == "success" else f": {pair['reason'] or 'no reason kept'}"
+    detail = f" ({escape(pair['error_message'])})" if pair["error_message"] else ""
+    yield f"outcome: {pair['status']}{reason}{detail}"
+    yield f"original: {format_size(pair, 'original_')}, sha256 {pair['original_sha256'] or '-'}"
     yield (
-        f"picture: {size(pair)}, sha256 {pair['sha256'] or '-'}, "
+        f"picture: {format_size(pair)}, sha256 {pair['sha256'] or '-'}, "
         f"perceptual hash {pair['phash'] or '-'}"
     )
     yield f"caption: {quote(pair['caption'] or '')}"
     held_out = pair["held_out_captions"] or []
-    yield from section("held-out captions", map(quote, held_out))
+    yield from format_section("held-out captions", map(quote, held_out))
 
 
-def size(pair: dict[str, Any], prefix: str = "") -> str:
+def format_size(pair: dict[str, Any], prefix: str = "") -> str:
     """Width and height, or a dash."""
     width, height = pair[f"{prefix}width"], pair[f"{prefix}height"]
     return f"{width} x {height} pixels" if width and height else "-"
@@ -94,20 +94,20 @@ def format_duplicates(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         alike = f", {row['distance']} of 64 bits differ" if row["by"] == "look" else ""
         refused = "" if row["status"] == "success" else f", refused: {row['reason']}"
         yield (
-            f"{row['uid']}  same {row['by']}{alike}{refused}  {printable(row['url'])}  "
+            f"{row['uid']}  same {row['by']}{alike}{refused}  {escape(row['url'])}  "
             f"{quote(row['caption'])}"
         )
-    yield from more(len(rows))
+    yield from format_remainder(len(rows))
 
 
 def format_marks(rows: Sequence[dict[str, Any]], uid: str) -> Iterator[str]:
     """Why no rule keeps the pair, and which pairs it stands for."""
     for row in rows[:SHOWN]:
         if row["uid"] == uid:
-            yield f"left out, {row['kind']}: {printable(row['reason'])}"
+            yield f"left out, {row['kind']}: {escape(row['reason'])}"
         else:
             yield f"stands for {row['uid']}, {row['kind']}"
-    yield from more(len(rows))
+    yield from format_remainder(len(rows))
 
 
 def format_neighbours(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -119,38 +119,36 @@ def format_neighbours(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 def format_rules(rules: dict[str, dict[str, Any]]) -> Iterator[str]:
     """The concepts of every rule, with all their numbers."""
     for name, row in rules.items():
-        dropped = (
-            "" if row["kept"] else f": dropped, {printable(row['drop_reason'] or 'no reason')}"
-        )
-        yield f"{printable(name)}{dropped}"
+        dropped = "" if row["kept"] else f": dropped, {escape(row['drop_reason'] or 'no reason')}"
+        yield f"{escape(name)}{dropped}"
         for concept in row["concepts"][:SHOWN]:
             numbers = ", ".join(
                 f"{key} {concept[key]:.3f}"
                 for key in ("score", "score_a", "score_b", "weight")
                 if concept[key] is not None
             )
-            yield f"  {printable(concept['text'])}: {numbers}, support {concept['support']}"
-        yield from (f"  {line}" for line in more(len(row["concepts"])))
+            yield f"  {escape(concept['text'])}: {numbers}, support {concept['support']}"
+        yield from (f"  {line}" for line in format_remainder(len(row["concepts"])))
 
 
 def format_segments(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Segments, each with its texts."""
     for row in rows[:SHOWN]:
         share = row["area"] / max(1, row["width"] * row["height"])
-        where = "whole picture" if row["full_image"] else f"{100 * share:.0f} % of the picture"
+        extent = "whole picture" if row["full_image"] else f"{100 * share:.0f} % of the picture"
         texts = ", ".join(f"{quote(text['text'])} ({text['kind']})" for text in row["texts"])
-        yield f"{row['segment_id'][:12]}  {where}: {texts}"
-    yield from more(len(rows))
+        yield f"{row['segment_id'][:12]}  {extent}: {texts}"
+    yield from format_remainder(len(rows))
 
 
 def format_recipes(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Which recipes learnt from the pair."""
-    said = {True: "trained on it", False: "not trained on it", None: "not known"}
+    outcomes = {True: "trained on it", False: "not trained on it", None: "not known"}
     for row in rows:
-        yield f"{printable(row['recipe'])}: {said[row['trained']]}, {printable(row['why'])}"
+        yield f"{escape(row['recipe'])}: {outcomes[row['trained']]}, {escape(row['why'])}"
 
 
-def more(count: int) -> Iterator[str]:
+def format_remainder(count: int) -> Iterator[str]:
     """That there are more than are shown."""
     if count > SHOWN:
         yield f"and {count - SHOWN} more (--json has all)"
@@ -158,10 +156,10 @@ def more(count: int) -> Iterator[str]:
 
 def quote(text: str) -> str:
     """A caption in quotation marks."""
-    return f'"{printable(text)}"'
+    return f'"{escape(text)}"'
 
 
-def printable(text: str) -> str:
+def escape(text: str) -> str:
     """Text without a character that would move the cursor, change a colour or turn the direction of
     writing: those are spelt out, as \\n or \\x1b.
     """

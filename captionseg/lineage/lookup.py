@@ -16,8 +16,9 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg import images
-from captionseg.datasets.tables import list_shards
+from captionseg.datasets.pair_tables import list_shards
 from captionseg.records import PAIRS, UserError, one_line
+from captionseg.sources.phash import hash_jpeg
 from captionseg.storage.reading import read_table
 
 pc: Any = compute  # its functions are made when it is imported
@@ -53,7 +54,7 @@ Select = Callable[[pa.Table], Any]
 """The table of a shard -> [rows] bool, which rows fit."""
 
 
-def find_pairs(pairs: Path, wanted: str) -> list[Match]:
+def find_pairs(pairs: Path, query: str) -> list[Match]:
     """The pairs that somebody means, failed rows too; empty where there is none.
 
     The first of these that fits anything decides: a whole uid, URL, source row, or name of a sample
@@ -62,33 +63,33 @@ def find_pairs(pairs: Path, wanted: str) -> list[Match]:
 
     Args:
         pairs: folder of shards.
-        wanted: what was asked for.
+        query: what was asked for.
 
     Raises:
         UserError: if no shard is finished or one is damaged, and for a file that is no picture.
     """
     shards = read_shards(pairs, ("uid", "key", "url", "source_row"))
-    if found := select_first(shards, list_names(wanted)):
-        return found
-    data = read_picture(wanted) if os.path.isfile(wanted) else b""
+    if matches := select_first(shards, list_names(query)):
+        return matches
+    data = read_picture(query) if os.path.isfile(query) else b""
     return (
         (find_bytes(pairs, data) if data else [])
-        or select_first(shards, list_parts(wanted))
-        or (find_look(pairs, data, wanted) if data else [])
+        or select_first(shards, list_parts(query))
+        or (find_similar(pairs, data, query) if data else [])
     )
 
 
-def list_names(wanted: str) -> Iterator[tuple[str, Select]]:
+def list_names(query: str) -> Iterator[tuple[str, Select]]:
     """The columns that may hold a text as it stands."""
     for name in ("uid", "url", "source_row", "key"):
-        yield name.replace("_", " "), lambda table, name=name: pc.equal(table[name], wanted)
+        yield name.replace("_", " "), lambda table, name=name: pc.equal(table[name], query)
 
 
-def list_parts(wanted: str) -> Iterator[tuple[str, Select]]:
+def list_parts(query: str) -> Iterator[tuple[str, Select]]:
     """The columns that may hold more than a text."""
-    if PREFIX.fullmatch(wanted.lower()):
-        yield "uid", lambda table: pc.starts_with(table["uid"], wanted.lower())
-    if end := wanted.strip("/"):
+    if PREFIX.fullmatch(query.lower()):
+        yield "uid", lambda table: pc.starts_with(table["uid"], query.lower())
+    if end := query.strip("/"):
         for name in ("url", "source_row"):
             yield (
                 name.replace("_", " "),
@@ -98,8 +99,8 @@ def list_parts(wanted: str) -> Iterator[tuple[str, Select]]:
 
 def select_first(shards: Shards, selections: Iterable[tuple[str, Select]]) -> list[Match]:
     """The rows of the first selection that has any."""
-    found = ([*select_rows(shards, by, select)] for by, select in selections)
-    return next(filter(None, found), [])
+    matches = ([*select_rows(shards, by, select)] for by, select in selections)
+    return next(filter(None, matches), [])
 
 
 def select_rows(shards: Shards, by: str, select: Select) -> Iterator[Match]:
@@ -133,14 +134,14 @@ def find_bytes(pairs: Path, data: bytes) -> list[Match]:
     ]
 
 
-def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
+def find_similar(pairs: Path, data: bytes, name: str) -> list[Match]:
     """The pairs whose pictures look like a picture, the most alike first.
 
     Raises:
         UserError: if the bytes are no picture; `name` is that of their file.
     """
     try:
-        phash = hash_any(data)
+        phash = hash_image_file(data)
     except images.Unreadable as error:
         raise UserError(f"{one_line(name)}: not a picture that can be read: {error}") from None
     near = [
@@ -151,32 +152,30 @@ def find_look(pairs: Path, data: bytes, name: str) -> list[Match]:
     return sorted(near, key=lambda match: match.distance)
 
 
-def hash_any(data: bytes) -> str:
+def hash_image_file(data: bytes) -> str:
     """The perceptual hash of a picture of any format."""
-    from captionseg.datasets.phash import hash_picture  # scipy's transforms, for pictures alone
-
     stream = io.BytesIO()
     images.open_image(data).save(stream, "JPEG", quality=95)
-    found = hash_picture(stream.getvalue())
-    assert found is not None, "a JPEG of this moment can be decoded"
-    return found
+    phash = hash_jpeg(stream.getvalue())
+    assert phash is not None, "a JPEG of this moment can be decoded"
+    return phash
 
 
-def find_near(hashes: pa.ChunkedArray, phash: str, most: int) -> Iterator[tuple[int, int]]:
+def find_near(hashes: pa.ChunkedArray, phash: str, limit: int) -> Iterator[tuple[int, int]]:
     """Rows whose perceptual hashes differ from one in at most so many bits, each with their number.
 
     Args:
         hashes: [N] 16 hex digits, null where there is no picture.
         phash: 16 hex digits.
-        most: bits.
+        limit: bits.
     """
     rows = np.flatnonzero(pc.is_valid(hashes).to_numpy())
     texts = pc.drop_null(hashes).to_numpy(zero_copy_only=False).astype("S16")
     nibbles = np.array([int(chr(c), 16) if chr(c) in "0123456789abcdef" else 0 for c in range(128)])
-    four = nibbles[texts.view(np.uint8).reshape(-1, 16)] ^ nibbles[[*phash.encode()]]
-    distance = np.bitwise_count(four.astype(np.uint8)).sum(1)
-    for place in np.flatnonzero(distance <= most):
-        yield int(rows[place]), int(distance[place])
+    differing = nibbles[texts.view(np.uint8).reshape(-1, 16)] ^ nibbles[[*phash.encode()]]
+    distance = np.bitwise_count(differing.astype(np.uint8)).sum(1)
+    for position in np.flatnonzero(distance <= limit):
+        yield int(rows[position]), int(distance[position])
 
 
 def read_shards(pairs: Path, names: Sequence[str]) -> list[tuple[str, pa.Table]]:

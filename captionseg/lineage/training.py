@@ -36,8 +36,8 @@ def list_recipes(
     files = sorted(models.glob("*/config.json"))
     if not files:
         return None
-    known, here = read_recipes(params), None if ids is None else hash_ids(ids)
-    found = []
+    recipes, ids_hash = read_recipes(params), None if ids is None else hash_ids(ids)
+    rows = []
     for file in files:
         config = read_json(file)
         context = config.get("context") or {}
@@ -47,9 +47,9 @@ def list_recipes(
             for path in file.parent.glob("seeds/*/fit.json")
             if path.parent.name.isdecimal()
         }
-        recipe = known.get(name) or {}
-        trained, why = judge_training(pair, rules, recipe, fits, same_data(context, here))
-        found.append(
+        recipe = recipes.get(name) or {}
+        trained, why = judge_training(pair, rules, recipe, fits, is_same_data(context, ids_hash))
+        rows.append(
             {
                 "recipe": name,
                 "model": config.get("model"),
@@ -59,7 +59,7 @@ def list_recipes(
                 "why": why,
             }
         )
-    return found
+    return rows
 
 
 def read_recipes(params: Path) -> dict[str, Any]:
@@ -72,13 +72,13 @@ def read_recipes(params: Path) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ValueError(one_line(error)) from None
         recipes = raw.get("recipes") or {}
-        return {name: one for name, one in recipes.items() if isinstance(one, dict)}
+        return {name: recipe for name, recipe in recipes.items() if isinstance(recipe, dict)}
 
 
-def same_data(context: Mapping[str, Any], here: str | None) -> bool | None:
+def is_same_data(context: Mapping[str, Any], ids_hash: str | None) -> bool | None:
     """Was a model trained on the pairs of this index? None: cannot be told."""
-    theirs = (context.get("data") or {}).get("ids")
-    return None if theirs is None or here is None else theirs == here
+    trained_on = (context.get("data") or {}).get("ids")
+    return None if trained_on is None or ids_hash is None else trained_on == ids_hash
 
 
 def judge_training(
@@ -95,7 +95,7 @@ def judge_training(
         rules: what each rule made of it.
         recipe: of params.yaml; empty where it does not have it.
         fits: seed -> its fit.json; without `loss` where the model has nothing to learn.
-        same: see `same_data`.
+        same: see `is_same_data`.
     """
     if pair["status"] != "success":
         return False, "no picture came of the row"

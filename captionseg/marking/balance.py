@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Interval
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Count
 
 
@@ -39,27 +39,27 @@ class Balance:
     kinds: ClassVar[tuple[str, ...]] = ("balance",)
     reads: ClassVar[str] = "concepts"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         assert rows.named is not None, "balance comes after the vocabulary"
         matches = rows.named.tocoo()
-        here = kept[matches.row]
-        row, concept = matches.row[here], matches.col[here]
+        is_kept = kept[matches.row]
+        row, concept = matches.row[is_kept], matches.col[is_kept]
         count = np.bincount(concept, minlength=len(rows.vocabulary))
-        most = choose_limit(count, self.tail) if self.t is None else self.t
-        passes = np.minimum(1.0, most / np.maximum(count, 1))
+        limit = choose_limit(count, self.tail) if self.t is None else self.t
+        passes = np.minimum(1.0, limit / np.maximum(count, 1))
         drawn = draw_uniform(hash_texts(rows.uid)[row], hash_texts(rows.vocabulary)[concept], seed)
         kept_by_draw = np.bincount(row[drawn < passes[concept]], minlength=len(rows)) > 0
-        lost = np.bincount(row, minlength=len(rows)).astype(bool) & ~kept_by_draw
+        is_dropped = np.bincount(row, minlength=len(rows)).astype(bool) & ~kept_by_draw
         # the rarest concept of each, of equal ones the first
         order = np.lexsort((concept, count[concept], row))
         order = order[np.unique(row[order], return_index=True)[1]]
-        order = order[lost[row[order]]]
+        order = order[is_dropped[row[order]]]
         reasons = [
             f"balance: names nothing rarer than {rows.vocabulary[c]} ({count[c]} captions)"
             for c in concept[order]
         ]
-        return Found.alone(row[order].astype(np.int64), "balance", reasons)
+        return MarkedRows.without_twins(row[order].astype(np.int64), "balance", reasons)
 
 
 def choose_limit(count: np.ndarray, tail: float) -> int:

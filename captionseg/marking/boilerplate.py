@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.marking.lists import read_file, read_packaged
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.remarks import quote
 
 pc: Any = compute  # its functions are made when it is imported
@@ -41,7 +41,7 @@ class Boilerplate:
         if not self.packaged and self.file is None:
             raise ValueError("packaged: false leaves no phrase; give a file")
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker.
 
         Raises:
@@ -51,21 +51,21 @@ class Boilerplate:
         lines += read_file(self.file, "curate.marks.boilerplate.file") if self.file else []
         pattern = build_pattern(lines)
         if not pattern:
-            return Found.alone(np.zeros(0, np.int64), "caption_boilerplate", [])
-        text = plain(rows.caption)
+            return MarkedRows.without_twins(np.zeros(0, np.int64), "caption_boilerplate", [])
+        text = normalise_captions(rows.caption)
         row = np.flatnonzero(
             kept & pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
         )
         exact = re.compile(pattern)
         reasons = []
         for caption in text.take(pa.array(row)).to_pylist():
-            found = exact.search(caption)
-            assert found is not None, "re and RE2 read the pattern alike"
-            reasons.append(f"boilerplate in the caption: {quote(found[0].strip())}")
-        return Found.alone(row, "caption_boilerplate", reasons)
+            match = exact.search(caption)
+            assert match is not None, "re and RE2 read the pattern alike"
+            reasons.append(f"boilerplate in the caption: {quote(match[0].strip())}")
+        return MarkedRows.without_twins(row, "caption_boilerplate", reasons)
 
 
-def plain(caption: pa.StringArray) -> pa.StringArray:
+def normalise_captions(caption: pa.StringArray) -> pa.StringArray:
     """Captions in lower case, with a single blank for each run of blanks and for all around."""
     lower = pc.utf8_lower(caption)
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(lower, r"\s+", " "))
@@ -78,12 +78,12 @@ def build_pattern(lines: Iterable[str]) -> str:
     inside = [line for line in lines if not line.startswith(WHOLE)]
     # what is no part of a word; of letters beyond ASCII re and RE2 have no class in common
     ends = "[^0-9A-Za-z\u0080-\U0010ffff]"
-    parts = []
+    alternatives = []
     if inside:
-        parts.append(f"(?:^|{ends})(?:{_any(inside)})(?:{ends}|$)")
+        alternatives.append(f"(?:^|{ends})(?:{_any(inside)})(?:{ends}|$)")
     if whole:
-        parts.append(f"^{ends}*(?:{_any(whole)}){ends}*$")
-    return "|".join(parts)
+        alternatives.append(f"^{ends}*(?:{_any(whole)}){ends}*$")
+    return "|".join(alternatives)
 
 
 def _any(phrases: Iterable[str]) -> str:

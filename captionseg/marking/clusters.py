@@ -27,12 +27,12 @@ def fit_centres(points: np.ndarray, count: int, *, iterations: int, seed: int) -
         label = new
         order = np.argsort(label, kind="stable")
         start = np.searchsorted(label[order], np.arange(len(centres)))
-        some = np.flatnonzero(np.bincount(label, minlength=len(centres)))
-        sums = np.add.reduceat(points[order], start[some], axis=0)
+        nonempty = np.flatnonzero(np.bincount(label, minlength=len(centres)))
+        sums = np.add.reduceat(points[order], start[nonempty], axis=0)
         norm = np.linalg.norm(sums, axis=1, keepdims=True)
         # an empty cluster stays where it was, and so does one whose points cancel out
         centres = centres.copy()
-        centres[some] = np.where(norm > 1e-9, sums / np.maximum(norm, 1e-9), centres[some])
+        centres[nonempty] = np.where(norm > 1e-9, sums / np.maximum(norm, 1e-9), centres[nonempty])
     return centres
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.marking.twins import Pictures, mark_followers
 
 
@@ -18,10 +18,10 @@ class Exact:
     kinds: ClassVar[tuple[str, ...]] = ("exact_duplicate", "leak")
     reads: ClassVar[str] = "picture"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
-        pictures = Pictures.list(rows, kept).where(rows.digest >= 0)
-        _, first, which = np.unique(
+        pictures = Pictures.list_candidates(rows, kept).filter(rows.digest >= 0)
+        _, first, inverse = np.unique(
             rows.digest[pictures.row], return_index=True, return_inverse=True
         )
-        return mark_followers(rows, kept, pictures, first[which], "exact")
+        return mark_followers(rows, kept, pictures, first[inverse], "exact")

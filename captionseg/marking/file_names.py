@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.remarks import quote
 
 pc: Any = compute  # its functions are made when it is imported
@@ -38,12 +38,12 @@ class FileNames:
     kinds: ClassVar[tuple[str, ...]] = ("caption_file_name",)
     reads: ClassVar[str] = "caption"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         text = pc.utf8_trim_whitespace(rows.caption)
         row = np.flatnonzero(kept & is_file_name(text))
         names = text.take(pa.array(row)).to_pylist()
-        return Found.alone(
+        return MarkedRows.without_twins(
             row, "caption_file_name", [f"the caption is a file's name: {quote(n)}" for n in names]
         )
 

@@ -38,37 +38,50 @@ class Codes:
         differing = self.code[first][:, None] ^ self.code[second][None]
         return np.bitwise_count(differing) <= self.distance
 
-    def find_first(self, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    def find_first(self, leaders: np.ndarray, queries: np.ndarray) -> np.ndarray:
         """See Metric."""
-        codes, questions = self.code[known], self.code[asked]
-        best = np.full(len(asked), len(known), np.int64)
-        for mask in list_masks(self.distance, choose_parts(len(known), len(asked), self.distance)):
-            self._compare(codes, questions, mask, best)
-        return np.where(best < len(known), best, -1)
+        codes, query_codes = self.code[leaders], self.code[queries]
+        best = np.full(len(queries), len(leaders), np.int64)
+        for mask in list_masks(
+            self.distance, choose_parts(len(leaders), len(queries), self.distance)
+        ):
+            self._compare(codes, query_codes, mask, best)
+        return np.where(best < len(leaders), best, -1)
 
     def _compare(
-        self, codes: np.ndarray, questions: np.ndarray, mask: np.uint64, best: np.ndarray
+        self, codes: np.ndarray, query_codes: np.ndarray, mask: np.uint64, best: np.ndarray
     ) -> None:
-        """Lower `best` to the first code that agrees with a question in the bits of a mask and is
-        near."""
-        by_key, asked = np.argsort(codes & mask), np.argsort(questions & mask)
-        code, question = codes[by_key], questions[asked]
-        keys, wanted = code & mask, question & mask
-        start, end = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
+        """Lower `best` to the first code that is near a query and agrees with it in the bits of a
+        mask.
+        """
+        by_key, by_query_key = np.argsort(codes & mask), np.argsort(query_codes & mask)
+        code, query = codes[by_key], query_codes[by_query_key]
+        keys, query_keys = code & mask, query & mask
+        start, end = (
+            np.searchsorted(keys, query_keys, "left"),
+            np.searchsorted(keys, query_keys, "right"),
+        )
         while len(start):
-            more = start < end
-            start, end, question, asked = start[more], end[more], question[more], asked[more]
-            hit = np.flatnonzero(np.bitwise_count(code[start] ^ question) <= self.distance)
-            best[asked[hit]] = np.minimum(best[asked[hit]], by_key[start[hit]])
+            unfinished = start < end
+            start, end, query, by_query_key = (
+                start[unfinished],
+                end[unfinished],
+                query[unfinished],
+                by_query_key[unfinished],
+            )
+            hit = np.flatnonzero(np.bitwise_count(code[start] ^ query) <= self.distance)
+            best[by_query_key[hit]] = np.minimum(best[by_query_key[hit]], by_key[start[hit]])
             start = start + 1
 
 
-def choose_parts(known: int, asked: int, distance: int) -> int:
-    """k, in how many of distance + k parts codes are to agree so that the search is cheapest."""
+def choose_parts(leaders: int, queries: int, distance: int) -> int:
+    """k of the module docstring, for which the search is cheapest."""
 
     def cost(parts: int) -> float:
-        alike = known * 2.0 ** (-BITS * parts / (distance + parts))
-        return math.comb(distance + parts, parts) * (SORTED * (known + asked) + asked * alike)
+        candidates = leaders * 2.0 ** (-BITS * parts / (distance + parts))
+        return math.comb(distance + parts, parts) * (
+            SORTED * (leaders + queries) + queries * candidates
+        )
 
     return min(range(1, 6), key=cost)
 
@@ -91,11 +104,11 @@ def find_near_codes(code: np.ndarray, distance: int, *, forced: int = 0) -> np.n
     Returns:
         [n] int64.
     """
-    unique, first, which = np.unique(code, return_index=True, return_inverse=True)
+    unique, first, inverse = np.unique(code, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     leader = find_leaders(
         len(unique), Codes(unique[order], distance), forced=int((first < forced).sum())
     )
-    return first[order][leader[rank[which]]]
+    return first[order][leader[rank[inverse]]]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from captionseg.marking.lists import read_packaged
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Share
 
 pc: Any = compute  # its functions are made when it is imported
@@ -37,7 +37,7 @@ class Language:
     kinds: ClassVar[tuple[str, ...]] = ("caption_language",)
     reads: ClassVar[str] = "caption"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         return self._mark(
             rows, kept, self.min_ascii, "{:.0%} of the caption's letters are a to z", share_ascii
@@ -49,11 +49,15 @@ class Language:
             share_function_words,
         )
 
-    def _mark(self, rows: Rows, kept: np.ndarray, low: float, words: str, measure: Any) -> Found:
+    def _mark(
+        self, rows: Rows, kept: np.ndarray, limit: float, template: str, measure: Any
+    ) -> MarkedRows:
         """The rows whose share is below a limit that is not 0."""
-        share = measure(rows.caption) if low else np.ones(len(rows))
-        row = np.flatnonzero(kept & (share < low))
-        return Found.alone(row, "caption_language", [words.format(x) for x in share[row]])
+        share = measure(rows.caption) if limit else np.ones(len(rows))
+        row = np.flatnonzero(kept & (share < limit))
+        return MarkedRows.without_twins(
+            row, "caption_language", [template.format(x) for x in share[row]]
+        )
 
 
 def share_ascii(caption: pa.StringArray) -> np.ndarray:
@@ -65,8 +69,8 @@ def share_ascii(caption: pa.StringArray) -> np.ndarray:
 
 def share_function_words(caption: pa.StringArray) -> np.ndarray:
     """[N] share of the words that are function words of English; 0 where there is no word."""
-    every = pc.count_substring_regex(caption, r"[\pL\pN]+(?:['\x{2019}][\pL]+)*")
-    return _divide(pc.count_substring_regex(caption, _pattern(), ignore_case=True), every)
+    words = pc.count_substring_regex(caption, r"[\pL\pN]+(?:['\x{2019}][\pL]+)*")
+    return _divide(pc.count_substring_regex(caption, _pattern(), ignore_case=True), words)
 
 
 @functools.cache
@@ -75,6 +79,8 @@ def _pattern() -> str:
     return rf"\b(?:{words})\b"
 
 
-def _divide(part: Any, whole: Any) -> np.ndarray:
-    part, whole = (x.to_numpy(zero_copy_only=False).astype(np.float64) for x in (part, whole))
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def _divide(numerator: Any, denominator: Any) -> np.ndarray:
+    numerator, denominator = (
+        x.to_numpy(zero_copy_only=False).astype(np.float64) for x in (numerator, denominator)
+    )
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pyarrow import compute
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Count
 
 pc: Any = compute  # its functions are made when it is imported
@@ -34,19 +34,19 @@ class Length:
     reads: ClassVar[str] = "caption"
 
     def __post_init__(self) -> None:
-        for what in ("words", "characters"):
-            low, high = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+        for unit in ("words", "characters"):
+            low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
             if high is not None and high < low:
-                raise ValueError(f"max_{what}: {high} is below min_{what} ({low})")
+                raise ValueError(f"max_{unit}: {high} is below min_{unit} ({low})")
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         text = pc.utf8_trim_whitespace(rows.caption)
         characters = pc.utf8_length(text).to_numpy(zero_copy_only=False)
         words = pc.list_value_length(pc.utf8_split_whitespace(text)).to_numpy(zero_copy_only=False)
         words = np.where(characters > 0, words, 0)
-        found = Found.alone(np.zeros(0, np.int64), "caption_short", [])
-        for count, low, high, what in (
+        marked = MarkedRows.without_twins(np.zeros(0, np.int64), "caption_short", [])
+        for count, low, high, unit in (
             (words, self.min_words, self.max_words, "word"),
             (characters, self.min_characters, self.max_characters, "character"),
         ):
@@ -56,7 +56,7 @@ class Length:
             ):
                 row = np.flatnonzero(kept & wrong)
                 reasons = [
-                    f"caption of {n} {what}{'' if n == 1 else 's'}" for n in count[row].tolist()
+                    f"caption of {n} {unit}{'' if n == 1 else 's'}" for n in count[row].tolist()
                 ]
-                found = found + Found.alone(row, kind, reasons)
-        return found
+                marked = marked + MarkedRows.without_twins(row, kind, reasons)
+        return marked

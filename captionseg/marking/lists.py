@@ -13,12 +13,12 @@ def read_packaged(name: str) -> list[str]:
     return split_lines((resources.files("captionseg.marking") / name).read_text(encoding="utf-8"))
 
 
-def read_file(path: str, where: str) -> list[str]:
+def read_file(path: str, param: str) -> list[str]:
     """Lines of a user's list.
 
     Args:
         path: of the file.
-        where: the param that names it.
+        param: the param that names it.
 
     Raises:
         UserError: if it cannot be read.
@@ -26,7 +26,7 @@ def read_file(path: str, where: str) -> list[str]:
     try:
         return split_lines(Path(path).expanduser().read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: {path} cannot be read: {error}") from None
+        raise UserError(f"{param}: {path} cannot be read: {error}") from None
 
 
 def split_lines(text: str) -> list[str]:

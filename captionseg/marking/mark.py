@@ -46,8 +46,8 @@ class Marks:
 
     def count(self, kinds: Iterable[str]) -> dict[str, int]:
         """How many pairs are marked as each of some kinds."""
-        found = Counter(self.kind[self.kind != ""].tolist())
-        return {kind: found[kind] for kind in kinds}
+        counts = Counter(self.kind[self.kind != ""].tolist())
+        return {kind: counts[kind] for kind in kinds}
 
 
 def mark(rows: Rows, markers: Mapping[str, Marker], before: Marks, *, seed: int) -> Marks:
@@ -66,18 +66,18 @@ def mark(rows: Rows, markers: Mapping[str, Marker], before: Marks, *, seed: int)
     unread, train = before.unread.copy(), ~rows.held_out
     for name, marker in markers.items():
         kept = train & (kind == "")
-        found = marker(rows, kept, seed=seed)
-        assert kept[found.row].all(), f"marker {name} marks what is not kept"
-        kind[found.row] = np.array(found.kind, object)
-        reason[found.row] = np.array(found.reason, object)
-        has_twin = found.twin >= 0
-        twin[found.row[has_twin]] = rows.uid[found.twin[has_twin]]
-        unread[found.row] |= marker.reads == "caption"
-        log.info("%s: %d of %d training pairs are marked", name, len(found.row), kept.sum())
-        if len(found.row) and len(found.row) == kept.sum():
+        marked = marker(rows, kept, seed=seed)
+        assert kept[marked.row].all(), f"marker {name} marks what is not kept"
+        kind[marked.row] = np.array(marked.kind, object)
+        reason[marked.row] = np.array(marked.reason, object)
+        has_twin = marked.twin >= 0
+        twin[marked.row[has_twin]] = rows.uid[marked.twin[has_twin]]
+        unread[marked.row] |= marker.reads == "caption"
+        log.info("%s: %d of %d training pairs are marked", name, len(marked.row), kept.sum())
+        if len(marked.row) and len(marked.row) == kept.sum():
             raise UserError(
                 f"curate.marks.{name}: leaves none of {train.sum()} training pairs "
-                f"({len(found.row)} were kept before it); loosen it"
+                f"({len(marked.row)} were kept before it); loosen it"
             )
     return Marks(kind, reason, twin, unread)
 

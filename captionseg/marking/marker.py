@@ -76,7 +76,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Found:
+class MarkedRows:
     """The rows that a marker marks, m of them.
 
     Attributes:
@@ -92,14 +92,14 @@ class Found:
     twin: np.ndarray
 
     @staticmethod
-    def alone(row: np.ndarray, kind: str, reason: Sequence[str]) -> Found:
+    def without_twins(row: np.ndarray, kind: str, reason: Sequence[str]) -> MarkedRows:
         """Rows without a twin, all of one kind."""
-        return Found(row, [kind] * len(row), reason, np.full(len(row), -1))
+        return MarkedRows(row, [kind] * len(row), reason, np.full(len(row), -1))
 
-    def __add__(self, other: Found) -> Found:
+    def __add__(self, other: MarkedRows) -> MarkedRows:
         """Both; a row that both have counts as the first says."""
         new = np.flatnonzero(~np.isin(other.row, self.row)).tolist()
-        return Found(
+        return MarkedRows(
             np.concatenate([self.row, other.row[new]]),
             [*self.kind, *(other.kind[i] for i in new)],
             [*self.reason, *(other.reason[i] for i in new)],
@@ -120,6 +120,6 @@ class Marker(Protocol):
     kinds: ClassVar[tuple[str, ...]]
     reads: ClassVar[str]
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """The rows to mark, of those that `kept` [N] says are training pairs and kept so far."""
         ...

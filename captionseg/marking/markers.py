@@ -65,13 +65,17 @@ class MarksParams:
     semantic: Semantic | None = None
     balance: Balance | None = None
 
-    def chosen(self) -> dict[str, Marker]:
+    def list_markers(self) -> dict[str, Marker]:
         """The markers to run, by name, in order."""
-        given = PRESETS.get(self.preset, {})
-        own = {name: getattr(self, name) for name in MARKERS}
-        found = {name: given.get(name) if own[name] is None else own[name] for name in MARKERS}
-        return {name: marker for name, marker in found.items() if marker is not None}
+        preset = PRESETS.get(self.preset, {})
+        sections = {name: getattr(self, name) for name in MARKERS}
+        markers = {
+            name: preset.get(name) if sections[name] is None else sections[name] for name in MARKERS
+        }
+        return {name: marker for name, marker in markers.items() if marker is not None}
 
     def kinds(self) -> list[str]:
         """Kinds of marks that the chosen markers give, each once."""
-        return list(dict.fromkeys(k for marker in self.chosen().values() for k in marker.kinds))
+        return list(
+            dict.fromkeys(k for marker in self.list_markers().values() for k in marker.kinds)
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Interval
 
 from captionseg.marking.hamming import MOST, find_near_codes
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.marking.twins import Pictures, mark_followers
 
 
@@ -27,15 +27,15 @@ class Near:
     kinds: ClassVar[tuple[str, ...]] = ("near_duplicate", "leak")
     reads: ClassVar[str] = "picture"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
-        pictures = Pictures.list(rows, kept).where(rows.hashed)
+        pictures = Pictures.list_candidates(rows, kept).filter(rows.hashed)
         leader = find_near_codes(
             rows.phash[pictures.row], self.distance, forced=int(pictures.held_out.sum())
         )
 
-        def tell_distance(row: np.ndarray, twin: np.ndarray) -> list[str]:
+        def describe_distance(row: np.ndarray, twin: np.ndarray) -> list[str]:
             differing = np.bitwise_count(rows.phash[row] ^ rows.phash[twin])
             return [f" (distance {n})" for n in differing.tolist()]
 
-        return mark_followers(rows, kept, pictures, leader, "near", tell_distance)
+        return mark_followers(rows, kept, pictures, leader, "near", describe_distance)

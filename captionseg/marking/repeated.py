@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from captionseg.marking.boilerplate import plain
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.boilerplate import normalise_captions
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Count
 
 
@@ -25,12 +25,12 @@ class Repeated:
     kinds: ClassVar[tuple[str, ...]] = ("caption_repeated",)
     reads: ClassVar[str] = "caption"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
-        text = plain(rows.caption).dictionary_encode().indices.to_numpy()
+        text = normalise_captions(rows.caption).dictionary_encode().indices.to_numpy()
         # a picture that has a caption twice has it once
         shown = np.unique(np.stack([text[kept], rows.picture[kept]]), axis=1)[0]
         pictures = np.bincount(shown, minlength=text.max(initial=-1) + 1)
         row = np.flatnonzero(kept & (pictures[text] > self.most))
         reasons = [f"caption of {n} pictures" for n in pictures[text[row]].tolist()]
-        return Found.alone(row, "caption_repeated", reasons)
+        return MarkedRows.without_twins(row, "caption_repeated", reasons)

@@ -14,20 +14,19 @@ from scipy.sparse import csr_array
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_shard_rows, read_ids
-from captionseg.datasets.tables import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.marking.marker import Rows
 from captionseg.records import UserError
 
 pc: Any = compute  # its functions are made when it is imported
 
 
-def load_rows(pairs: Path, index: Path, features: Path) -> Rows:
-    """All pairs of an index, without their concepts.
+def read_indexed_pairs(pairs: Path, index: Path) -> pa.Table:
+    """The pairs of an index: N successful rows of PAIRS with a column `shard`, in its order.
 
     Args:
         pairs: img2dataset shards.
         index: folder of the index stage.
-        features: the other folder of the index stage.
 
     Raises:
         UserError: if the pairs are others than those of the index.
@@ -37,7 +36,18 @@ def load_rows(pairs: Path, index: Path, features: Path) -> Rows:
         raise UserError(
             f"{pairs}: of other pairs than {index / 'ids.parquet'}; run `dvc repro index`"
         )
-    return make_rows(table, ShardedArray.of_folder(features / "descriptor", count_shard_rows(ids)))
+    return table
+
+
+def load_rows(table: pa.Table, features: Path) -> Rows:
+    """All pairs of an index, without their concepts.
+
+    Args:
+        table: of `read_indexed_pairs`.
+        features: folder of the index stage with `descriptor/`.
+    """
+    shards = count_shard_rows(table)
+    return make_rows(table, ShardedArray.of_folder(features / "descriptor", shards))
 
 
 def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
@@ -51,9 +61,9 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
         name: pc.fill_null(table[name], "").combine_chunks()
         for name in ("uid", "url", "split", "caption", "sha256", "original_sha256", "phash")
     }
-    where = pc.if_else(pc.equal(text["url"], ""), text["uid"], text["url"])
-    came = text["original_sha256"]
-    came = pc.if_else(pc.equal(came, ""), text["sha256"], came)
+    address = pc.if_else(pc.equal(text["url"], ""), text["uid"], text["url"])
+    original = text["original_sha256"]
+    original = pc.if_else(pc.equal(original, ""), text["sha256"], original)
     width, height = (
         pc.coalesce(table[f"original_{side}"], table[side], pa.scalar(0, pa.int32())).to_numpy()
         for side in ("width", "height")
@@ -63,8 +73,10 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
         uid=text["uid"].to_numpy(zero_copy_only=False),
         caption=text["caption"],
         split=text["split"].to_numpy(zero_copy_only=False),
-        picture=number(pc.binary_join_element_wise(text["split"], where, " ")),
-        digest=np.where(pc.equal(came, "").to_numpy(zero_copy_only=False), -1, number(came)),
+        picture=number_texts(pc.binary_join_element_wise(text["split"], address, " ")),
+        digest=np.where(
+            pc.equal(original, "").to_numpy(zero_copy_only=False), -1, number_texts(original)
+        ),
         phash=phash,
         hashed=hashed,
         width=width,
@@ -73,7 +85,7 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
     )
 
 
-def number(texts: pa.StringArray) -> np.ndarray:
+def number_texts(texts: pa.StringArray) -> np.ndarray:
     """[N] int64: equal numbers for equal texts."""
     return texts.dictionary_encode().indices.to_numpy().astype(np.int64)
 
@@ -93,7 +105,7 @@ def with_concepts(rows: Rows, named: csr_array, vocabulary: Sequence[str]) -> Ro
         named: [T, C] bool of the training pairs, in order.
         vocabulary: [C].
     """
-    train, given = np.flatnonzero(~rows.held_out), named.tocoo()
+    train, matches = np.flatnonzero(~rows.held_out), named.tocoo()
     shape = (len(rows), len(vocabulary))
-    wide = csr_array((given.data, (train[given.row], given.col)), shape=shape)
+    wide = csr_array((matches.data, (train[matches.row], matches.col)), shape=shape)
     return dataclasses.replace(rows, named=wide, vocabulary=vocabulary)

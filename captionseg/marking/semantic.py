@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from captionseg.marking.clusters import assign, fit_centres
 from captionseg.marking.leaders import find_leaders
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.marking.twins import Pictures, mark_followers
 from captionseg.typed import Count
 
@@ -40,13 +40,13 @@ class Cosines:
         """See Metric."""
         return self.vector[first] @ self.vector[second].T >= self.similarity
 
-    def find_first(self, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    def find_first(self, leaders: np.ndarray, queries: np.ndarray) -> np.ndarray:
         """See Metric."""
-        found = []
-        for start in range(0, len(asked), ASKED):
-            near = self.near(asked[start : start + ASKED], known)
-            found.append(np.where(near.any(1), near.argmax(1), -1))
-        return np.concatenate(found)
+        firsts = []
+        for start in range(0, len(queries), ASKED):
+            near = self.near(queries[start : start + ASKED], leaders)
+            firsts.append(np.where(near.any(1), near.argmax(1), -1))
+        return np.concatenate(firsts)
 
 
 @dataclass(frozen=True)
@@ -73,27 +73,27 @@ class Semantic:
     kinds: ClassVar[tuple[str, ...]] = ("semantic_duplicate", "leak")
     reads: ClassVar[str] = "picture"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
-        pictures = Pictures.list(rows, kept)
+        pictures = Pictures.list_candidates(rows, kept)
         leader, cosine = np.arange(len(pictures)), np.ones(len(pictures), np.float32)
         # sums of several threads differ in their last digits from run to run
         with threadpool_limits(1, user_api="blas"):
             for members in self._cluster(rows, pictures, seed):
                 vector = np.asarray(rows.descriptor[pictures.row[members]], np.float32)
-                found = find_leaders(
+                leaders = find_leaders(
                     len(members),
                     Cosines(vector, self.similarity),
                     forced=int(pictures.held_out[members].sum()),
                 )
-                leader[members] = members[found]
-                cosine[members] = np.einsum("nd,nd->n", vector, vector[found])
+                leader[members] = members[leaders]
+                cosine[members] = np.einsum("nd,nd->n", vector, vector[leaders])
         of_row = dict(zip(pictures.row.tolist(), cosine.tolist(), strict=True))
 
-        def tell_cosine(row: np.ndarray, twin: np.ndarray) -> list[str]:
+        def describe_cosine(row: np.ndarray, twin: np.ndarray) -> list[str]:
             return [f" (cosine {of_row[int(n)]:.3f})" for n in row]
 
-        return mark_followers(rows, kept, pictures, leader, "semantic", tell_cosine)
+        return mark_followers(rows, kept, pictures, leader, "semantic", describe_cosine)
 
     def _cluster(self, rows: Rows, pictures: Pictures, seed: int) -> list[np.ndarray]:
         """The pictures of each cluster, best first."""
@@ -111,4 +111,8 @@ class Semantic:
             ]
         )
         order = np.argsort(label, kind="stable")
-        return [part for part in np.split(order, np.cumsum(np.bincount(label))[:-1]) if len(part)]
+        return [
+            members
+            for members in np.split(order, np.cumsum(np.bincount(label))[:-1])
+            if len(members)
+        ]

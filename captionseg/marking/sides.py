@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.typed import Count
 
 
@@ -29,10 +29,10 @@ class Sides:
     kinds: ClassVar[tuple[str, ...]] = ("picture_small", "picture_aspect")
     reads: ClassVar[str] = "picture"
 
-    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> Found:
+    def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
         """See Marker."""
         short, long = np.minimum(rows.width, rows.height), np.maximum(rows.width, rows.height)
-        found = []
+        marked = []
         for kind, wrong in (
             ("picture_small", short < self.min_side),
             (
@@ -44,5 +44,7 @@ class Sides:
         ):
             row = np.flatnonzero(kept & wrong)
             sides = zip(rows.width[row].tolist(), rows.height[row].tolist(), strict=True)
-            found.append(Found.alone(row, kind, [f"picture of {w} x {h}" for w, h in sides]))
-        return found[0] + found[1]
+            marked.append(
+                MarkedRows.without_twins(row, kind, [f"picture of {w} x {h}" for w, h in sides])
+            )
+        return marked[0] + marked[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pictures:
     held_out: np.ndarray
 
     @staticmethod
-    def list(rows: Rows, kept: np.ndarray) -> Pictures:
+    def list_candidates(rows: Rows, kept: np.ndarray) -> Pictures:
         """Of the rows that are [N] kept so far, and of those of the other splits."""
         alive = np.flatnonzero(kept | rows.held_out)
         first = alive[np.unique(rows.picture[alive], return_index=True)[1]]
@@ -34,9 +34,9 @@ class Pictures:
         order = np.lexsort((first, -area, ~rows.held_out[first]))
         return Pictures(first[order], rows.held_out[first[order]])
 
-    def where(self, known: np.ndarray) -> Pictures:
+    def filter(self, usable: np.ndarray) -> Pictures:
         """Those whose first rows are [N] known."""
-        chosen = known[self.row]
+        chosen = usable[self.row]
         return Pictures(self.row[chosen], self.held_out[chosen])
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ def mark_followers(
     leader: np.ndarray,
     kind: str,
     detail: Callable[[np.ndarray, np.ndarray], list[str]] | None = None,
-) -> Found:
+) -> MarkedRows:
     """Mark every kept pair of the pictures that follow another one.
 
     Args:
@@ -62,22 +62,22 @@ def mark_followers(
         detail: rows of the pictures that are lost, rows of their twins -> what to say beside.
     """
     lost = np.flatnonzero((leader != np.arange(len(pictures))) & ~pictures.held_out)
-    mine, twin = pictures.row[lost], pictures.row[leader[lost]]
-    more = detail(mine, twin) if detail else [""] * len(lost)
+    followed, twin = pictures.row[lost], pictures.row[leader[lost]]
+    details = detail(followed, twin) if detail else [""] * len(lost)
     leak = rows.held_out[twin]
     reasons = [
-        f"leak: {kind} duplicate of {rows.uid[t]} in split {rows.split[t]}{words}"
+        f"leak: {kind} duplicate of {rows.uid[t]} in split {rows.split[t]}{detail_text}"
         if leaks
-        else f"{kind} duplicate of {rows.uid[t]}{words}"
-        for t, leaks, words in zip(twin, leak, more, strict=True)
+        else f"{kind} duplicate of {rows.uid[t]}{detail_text}"
+        for t, leaks, detail_text in zip(twin, leak, details, strict=True)
     ]
     number = np.full(rows.picture.max(initial=-1) + 1, -1)
-    number[rows.picture[mine]] = np.arange(len(lost))
+    number[rows.picture[followed]] = np.arange(len(lost))
     row = np.flatnonzero(kept & (number[rows.picture] >= 0))
-    which = number[rows.picture[row]]
-    return Found(
+    index = number[rows.picture[row]]
+    return MarkedRows(
         row,
-        ["leak" if leak[i] else f"{kind}_duplicate" for i in which],
-        [reasons[i] for i in which],
-        twin[which],
+        ["leak" if leak[i] else f"{kind}_duplicate" for i in index],
+        [reasons[i] for i in index],
+        twin[index],
     )

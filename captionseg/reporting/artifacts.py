@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from captionseg.benchmarks.areas import read as read_areas
 from captionseg.curation.rules import RULES
-from captionseg.datasets.shards import (
-    decode_mask,
+from captionseg.datasets.pair_tables import (
     list_shards,
     read_classes,
-    read_images,
     read_pairs,
     read_shard,
     read_truth,
 )
+from captionseg.datasets.shard_images import read_images
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.recipes import Recipe
 from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable

@@ -9,28 +9,29 @@ from captionseg.records import UserError
 from captionseg.supervision.files import read
 
 
-def read_concepts(supervision: Path, curation: str, most: int) -> Mapping[str, list[str] | None]:
+def read_concepts(supervision: Path, curation: str, limit: int) -> Mapping[str, list[str] | None]:
     """uid -> the concepts of highest score of each row, None for a row that is not kept.
 
     Args:
         supervision: folder with a folder for each curation rule.
         curation: whose.
-        most: concepts an image.
+        limit: concepts an image.
 
     Raises:
         UserError: if that rule has left nothing.
     """
     files = sorted((supervision / curation).glob("*.parquet"))
     if not files:
-        has = (
+        available = (
             ", ".join(
                 sorted(p.name for p in supervision.iterdir() if any(p.glob("[0-9]*.parquet")))
             )
             or "none"
         )
         raise UserError(
-            f"segment_text.curation: no supervision of {curation!r} in {supervision} (there: {has})"
+            f"segment_text.curation: no supervision of {curation!r} in {supervision} "
+            f"(there: {available})"
         )
-    found = read(supervision / curation)
-    rows = zip(found.uid, found.kept, found.to_texts(), strict=True)
-    return {uid: texts[:most] if kept else None for uid, kept, texts in rows}
+    result = read(supervision / curation)
+    rows = zip(result.uid, result.kept, result.to_texts(), strict=True)
+    return {uid: texts[:limit] if kept else None for uid, kept, texts in rows}

@@ -32,11 +32,11 @@ def read_counts(segments: Path) -> Counter[str]:
 
 def read_shard_counts(file: Path) -> dict[str, int]:
     """The counts of one shard."""
-    found = read_json(file)
+    counts = read_json(file)
     with explain_read_errors(file):
-        if odd := [name for name, value in found.items() if type(value) is not int]:
-            raise TypeError(f"{odd[0]} is no whole number")
-    return found
+        if invalid := [name for name, value in counts.items() if type(value) is not int]:
+            raise TypeError(f"{invalid[0]} is no whole number")
+    return counts
 
 
 def summarize(segments: Path) -> dict[str, float]:

@@ -75,12 +75,12 @@ def read_keys(shard: Path) -> dict[str, str]:
 
 def count_segments(file: Path) -> int:
     """How many segments a file holds."""
-    with explain_errors(file), pq.ParquetFile(file) as found:
-        if not found.schema_arrow.equals(SEGMENTS):
+    with explain_errors(file), pq.ParquetFile(file) as parquet:
+        if not parquet.schema_arrow.equals(SEGMENTS):
             raise UserError(
                 f"{file}: not segments of this version; make them anew: `dvc repro segment_text`"
             )
-        return found.metadata.num_rows
+        return parquet.metadata.num_rows
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,7 @@ class Maker:
     min_area: int = 1
     max_boxes: int = 1000
 
-    def segments(
+    def make_segments(
         self, view: View, captions: Sequence[CaptionPhrases]
     ) -> tuple[list[dict[str, Any]], Counter[str]]:
         """The segments of one image as rows of schema SEGMENTS, and
@@ -74,60 +74,60 @@ class Maker:
                 all of them.
         """
         phrases = [phrase for caption in captions for phrase in caption.phrases]
-        every = self.boxes(view, captions)
-        found = select_best(every, self.max_boxes)
-        full = measure_area(found.boxes, view.image) > self.full_image_share
-        masks, stability = self.masks(view, found.boxes, full)
+        boxes = self.find_boxes(view, captions)
+        best = select_best(boxes, self.max_boxes)
+        is_full = measure_area(best.boxes, view.image) > self.full_image_share
+        masks, stability = self.make_masks(view, best.boxes, is_full)
         area = masks.sum(axis=(1, 2))
         large, stable = area >= max(1, self.min_area), stability >= self.min_stability
-        good = np.flatnonzero(large & stable)
-        owner = good[suppress(masks[good], stability[good], found.score[good], iou=self.nms_iou)]
+        valid = np.flatnonzero(large & stable)
+        owner = valid[suppress(masks[valid], stability[valid], best.score[valid], iou=self.nms_iou)]
         survivors = np.unique(owner)
-        called = [
+        box_texts = [
             phrases[int(n)].texts(float(score))
-            for n, score in zip(found.phrase, found.score, strict=True)
+            for n, score in zip(best.phrase, best.score, strict=True)
         ]
         texts = [
-            merge_texts(text for i in good[owner == s] for text in called[i]) for s in survivors
+            merge_texts(text for i in valid[owner == s] for text in box_texts[i]) for s in survivors
         ]
         numbers = {
             "stability": stability[survivors],
-            "score": found.score[survivors],
-            "full_image": full[survivors],
+            "score": best.score[survivors],
+            "full_image": is_full[survivors],
         }
-        count = count_requests(captions, every)
+        count = count_requests(captions, boxes)
         count.update(
-            boxes_beyond_limit=len(every) - len(found),
+            boxes_beyond_limit=len(boxes) - len(best),
             masks_empty=int((area == 0).sum()),
             masks_too_small=int(((area > 0) & ~large).sum()),
             masks_unstable=int((large & ~stable).sum()),
-            masks_merged=len(good) - len(survivors),
+            masks_merged=len(valid) - len(survivors),
             images_without_segments=int(not len(survivors)),
         )
-        return self.rows(view, masks[survivors], texts, numbers), count
+        return self.make_rows(view, masks[survivors], texts, numbers), count
 
-    def boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
+    def find_boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
         """The boxes of all captions; their phrases are numbered on from one caption to the next."""
-        found, number = [], 0
+        per_caption, offset = [], 0
         for caption in captions:
             query = (
                 Query(caption.text, tuple(p.spans for p in caption.phrases))
                 if caption.text
                 else None
             )
-            part = self.grounder.boxes(
+            boxes = self.grounder.boxes(
                 view.image,
                 [p.text for p in caption.phrases],
                 dense=view.dense,
                 labels=view.labels,
                 query=query,
             )
-            found.append(replace(part, phrase=part.phrase + np.int32(number)))
-            number += len(caption.phrases)
-        return join_boxes(found)
+            per_caption.append(replace(boxes, phrase=boxes.phrase + np.int32(offset)))
+            offset += len(caption.phrases)
+        return join_boxes(per_caption)
 
-    def masks(
-        self, view: View, boxes: np.ndarray, full: np.ndarray
+    def make_masks(
+        self, view: View, boxes: np.ndarray, is_full: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where
         `full`."""
@@ -135,13 +135,13 @@ class Maker:
             np.ones((len(boxes), *view.image.shape[:2]), bool),
             np.ones(len(boxes), np.float32),
         )
-        if not full.all():
-            masks[~full], stability[~full] = self.segmenter.masks(
-                view.image, boxes[~full], labels=view.labels
+        if not is_full.all():
+            masks[~is_full], stability[~is_full] = self.segmenter.masks(
+                view.image, boxes[~is_full], labels=view.labels
             )
         return masks, stability
 
-    def rows(
+    def make_rows(
         self, view: View, masks: np.ndarray, texts: list[list[dict]], numbers: dict[str, np.ndarray]
     ) -> list[dict[str, Any]]:
         """Rows of schema SEGMENTS."""
@@ -163,34 +163,34 @@ class Maker:
         ]
 
 
-def count_requests(captions: Sequence[CaptionPhrases], found: Boxes) -> Counter[str]:
+def count_requests(captions: Sequence[CaptionPhrases], boxes: Boxes) -> Counter[str]:
     """What one image was asked for, and what its grounder answered."""
     phrases = [phrase for caption in captions for phrase in caption.phrases]
     return Counter(
         images=1,
         captions=len(captions),
-        captions_empty=sum(not is_said(caption.text) for caption in captions),
+        captions_empty=sum(not has_words(caption.text) for caption in captions),
         images_without_phrases=int(not phrases),
-        images_without_boxes=int(bool(phrases) and not len(found)),
+        images_without_boxes=int(bool(phrases) and not len(boxes)),
         phrases=len(phrases),
         expressions=sum(bool(p.expression) for p in phrases),
-        phrases_without_box=len(phrases) - len(np.unique(found.phrase)),
-        boxes=len(found),
-        boxes_unassigned=found.unassigned,
-        captions_cut=found.cut,
+        phrases_without_box=len(phrases) - len(np.unique(boxes.phrase)),
+        boxes=len(boxes),
+        boxes_unassigned=boxes.unassigned,
+        captions_cut=boxes.cut,
     )
 
 
-def is_said(caption: str) -> bool:
+def has_words(caption: str) -> bool:
     """Is there anything in it beside spaces and punctuation?"""
     return any(character.isalnum() for character in caption)
 
 
-def select_best(found: Boxes, most: int) -> Boxes:
+def select_best(boxes: Boxes, limit: int) -> Boxes:
     """At most so many boxes, those of highest score, in their order."""
-    rows = np.sort(np.argsort(-found.score, kind="stable")[:most])
+    rows = np.sort(np.argsort(-boxes.score, kind="stable")[:limit])
     return replace(
-        found, boxes=found.boxes[rows], phrase=found.phrase[rows], score=found.score[rows]
+        boxes, boxes=boxes.boxes[rows], phrase=boxes.phrase[rows], score=boxes.score[rows]
     )
 
 

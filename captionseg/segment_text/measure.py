@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from captionseg.datasets.shards import decode_mask
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.segment_text.rle import decode
 from captionseg.segmenters.overlap import mask_iou
 from captionseg.text.vocabulary import Vocabulary, find_plurals
@@ -58,21 +58,24 @@ def measures(
     for row in segments.select(["uid", "rle", "texts"]).to_pylist():
         if row["uid"] in rows:
             rows[row["uid"]].append(row)
-    says = build_namer(
+    named_classes = build_namer(
         sorted({t["text"] for row in rows.values() for s in row for t in s["texts"]}), names
     )
-    found: dict[str, list[tuple[np.ndarray, ...]]] = {key: [] for key in kinds}
+    scores: dict[str, list[tuple[np.ndarray, ...]]] = {key: [] for key in kinds}
     for uid in uids:
         classes, iou, major = compare_masks(
             [row["rle"] for row in rows[uid]], decode_classes(masks[uid])
         )
         for key, counting in kinds.items():
             texts = [
-                [says[t["text"]] for t in row["texts"] if t["kind"] in counting]
+                [named_classes[t["text"]] for t in row["texts"] if t["kind"] in counting]
                 for row in rows[uid]
             ]
-            found[key].append(_score(texts, classes, iou, major))
-    return {key: _means(*map(np.concatenate, zip(*of, strict=True))) for key, of in found.items()}
+            scores[key].append(_score(texts, classes, iou, major))
+    return {
+        key: _means(*map(np.concatenate, zip(*rows_of_key, strict=True)))
+        for key, rows_of_key in scores.items()
+    }
 
 
 def build_namer(texts: Sequence[str], names: Sequence[str]) -> dict[str, set[int]]:
@@ -108,16 +111,16 @@ def _score(
     `texts` are the classes that each text of each segment names; a segment without texts does not
     count.
     """
-    counts = np.array([bool(named) for named in texts], bool)
-    called = [set().union(*named) for named in texts]
+    has_text = np.array([bool(named) for named in texts], bool)
+    segment_classes = [set().union(*named) for named in texts]
     is_called = np.array(
-        [[c in names for c in classes.tolist()] for names in called], bool
+        [[c in names for c in classes.tolist()] for names in segment_classes], bool
     ).reshape(iou.shape)
     right = [
         int(m) in names for named, m in zip(texts, major, strict=True) for names in named if names
     ]
     return (
-        iou[counts].max(axis=0, initial=0),
+        iou[has_text].max(axis=0, initial=0),
         (iou * is_called).max(axis=0, initial=0),
         np.array(right, bool),
     )

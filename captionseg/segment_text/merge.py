@@ -25,5 +25,5 @@ def merge_texts(texts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         count[key] += text["count"]
         if key not in best or text["score"] > best[key]["score"]:
             best[key] = text
-    found = [{**text, "count": count[key]} for key, text in best.items()]
-    return sorted(found, key=lambda t: (-t["score"], t["text"]))
+    merged = [{**text, "count": count[key]} for key, text in best.items()]
+    return sorted(merged, key=lambda t: (-t["score"], t["text"]))

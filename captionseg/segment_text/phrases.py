@@ -35,11 +35,9 @@ class Phrase:
         """What it calls the segment of one box, as SEGMENT_TEXT has it: text, and expression (USE
         stores both).
         """
-        called = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(
-            self.expression
-        )
-        same = {"score": score, "caption": self.caption, "count": 1}
-        return [{"text": text, "kind": kind, **same} for text, kind in called]
+        kinds = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(self.expression)
+        common = {"score": score, "caption": self.caption, "count": 1}
+        return [{"text": text, "kind": kind, **common} for text, kind in kinds]
 
 
 @dataclass(frozen=True)
@@ -80,45 +78,45 @@ def collect_phrases(
         stop: a phrase whose last word is one of these names nothing of its own ("a picture") and is
             left out.
     """
-    out, found = [], iter(references([text for row in captions for text in row]))
-    for texts, curated in zip(captions, concepts, strict=True):
+    collected, parsed = [], iter(references([text for row in captions for text in row]))
+    for texts, image_concepts in zip(captions, concepts, strict=True):
         rows = [
-            list_caption_phrases(next(found), number, expressions=expressions, stop=stop)
+            list_caption_phrases(next(parsed), number, expressions=expressions, stop=stop)
             for number in range(len(texts))
         ]
-        known = {normalise_text(phrase.text) for row in rows for phrase in row} | {""}
+        seen = {normalise_text(phrase.text) for row in rows for phrase in row} | {""}
         unique: dict[str, Phrase] = {}
-        for text in curated:
-            if (key := normalise_text(text)) not in known:
+        for text in image_concepts:
+            if (key := normalise_text(text)) not in seen:
                 unique.setdefault(key, Phrase(text, "concept", caption=-1))
         rows[0] += unique.values()
-        out.append(
+        collected.append(
             [CaptionPhrases(text, tuple(row)) for text, row in zip(texts, rows, strict=True)]
         )
-    return out
+    return collected
 
 
 def list_caption_phrases(
-    spoken: Sequence[Reference], number: int, *, expressions: bool, stop: Collection[str]
+    parsed: Sequence[Reference], number: int, *, expressions: bool, stop: Collection[str]
 ) -> list[Phrase]:
     """The phrases of caption `number`, each pair of normalised phrase and expression once, with all
     its mentions.
     """
-    written: dict[tuple[str, str], tuple[str, str]] = {}
-    places: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for reference in spoken:
+    spellings: dict[tuple[str, str], tuple[str, str]] = {}
+    spans: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for reference in parsed:
         phrase, whole = normalise_text(reference.phrase), normalise_text(reference.expression)
         if not phrase or phrase.split()[-1] in stop:
             continue
         key = phrase, whole if expressions and whole != phrase else ""
-        written.setdefault(
+        spellings.setdefault(
             key,
             (_join_words(reference.phrase), _join_words(reference.expression) if key[1] else ""),
         )
-        places.setdefault(key, []).extend(mention.phrase for mention in reference.mentions)
+        spans.setdefault(key, []).extend(mention.phrase for mention in reference.mentions)
     return [
-        Phrase(text, "phrase", more, tuple(sorted(places[key])), number)
-        for key, (text, more) in written.items()
+        Phrase(text, "phrase", expression, tuple(sorted(spans[key])), number)
+        for key, (text, expression) in spellings.items()
     ]
 
 

@@ -17,9 +17,9 @@ def encode(masks: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     if not len(masks):
         return [], np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
     coco = _coco()
-    coded = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    boxes = [coco.toBbox(coded[i : i + CHUNK]) for i in range(0, len(coded), CHUNK)]
-    rles = [rle["counts"].decode("ascii") for rle in coded]
+    encoded = coco.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    boxes = [coco.toBbox(encoded[i : i + CHUNK]) for i in range(0, len(encoded), CHUNK)]
+    rles = [rle["counts"].decode("ascii") for rle in encoded]
     return rles, masks.sum(axis=(1, 2)).astype(np.int32), np.concatenate(boxes).astype(np.float32)
 
 

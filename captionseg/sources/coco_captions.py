@@ -21,15 +21,15 @@ from typing import Any
 import pyarrow as pa
 
 from captionseg.records import UserError, one_line
-from captionseg.sources.grouping import merge_pictures
-from captionseg.sources.listing import ListedSource, Row, make_batch
-from captionseg.sources.picture_files import find_folder, read_pictures, tidy_path
+from captionseg.sources.folders.picture_files import find_folder, read_pictures, tidy_path
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row, make_batches
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.tables import read_caption
+from captionseg.sources.row_merging import merge_pictures
+from captionseg.sources.tables.cells import read_caption
 from captionseg.storage.json_items import JsonItems
 from captionseg.storage.remote import explain_errors, hide_secrets, join, open_plain
 
-BATCH = 4096  # rows
 PEEKED = 20  # images by which their folder is found
 LICENCE_COLUMNS = ("picture", "licence", "licence_url", "coco_url", "flickr_url")
 
@@ -73,51 +73,50 @@ class CocoCaptions(ListedSource):
         if self.images:
             return self.images.rstrip("/") or "/"
         file = self.annotations
-        beside = posixpath.dirname(file) or "."
-        above = posixpath.dirname(beside) or ("." if beside != "." else "..")
+        own_folder = posixpath.dirname(file) or "."
+        parent = posixpath.dirname(own_folder) or ("." if own_folder != "." else "..")
         name = posixpath.basename(file).split(".")[0].rpartition("_")[2]
-        folders = [beside, join(beside, name), join(above, name), join(above, "images", name)]
-        folders += [join(above, "images"), join(beside, "images")]
+        folders = [
+            own_folder,
+            join(own_folder, name),
+            join(parent, name),
+            join(parent, "images", name),
+        ]
+        folders += [join(parent, "images"), join(own_folder, "images")]
         names = []
         for _, item in self.read_items("images"):
             names.append(str(item.get("file_name")))
             if len(names) == PEEKED:
                 break
-        if (found := find_folder(names, folders)) is None:
+        if (folder := find_folder(names, folders)) is None:
             raise UserError(
                 f"download.coco_captions: the first images of {hide_secrets(file)} "
                 f"({', '.join(names[:3]) or 'it has none'}) are not in {name}/ beside "
                 "annotations/; set download.coco_captions.images to their folder"
             )
-        return found
+        return folder
 
     def list_batches(self) -> Iterator[pa.RecordBatch]:
         """See ListedSource."""
-        return merge_pictures(self._list_rows())
+        return merge_pictures(make_batches(self._list_rows()))
 
-    def _list_rows(self) -> Iterator[pa.RecordBatch]:
-        """A row without a caption for each image, then one with a caption for each annotation."""
+    def _list_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row without captions for each image, then one with a caption for each
+        annotation.
+        """
         file = posixpath.basename(self.annotations)
         paths: dict[Any, str] = {}
-        rows: list[dict[str, Any]] = []
         for _, item in self.read_items("images"):
-            rows.append(list_image(item, file, self.root, paths))
-            if len(rows) == BATCH:
-                yield make_batch(rows)
-                rows = []
+            yield list_image(item, file, self.root, paths)
         captions = 0
         for _, item in self.read_items("annotations"):
-            rows.append(list_annotation(item, file, paths))
+            yield list_annotation(item, file, paths)
             captions += "caption" in item
-            if len(rows) == BATCH:
-                yield make_batch(rows)
-                rows = []
         if not paths or not captions:
             raise UserError(
                 f"{hide_secrets(self.annotations)}: has no {'captions' if paths else 'images'}; "
                 "give one of COCO's captions_*.json"
             )
-        yield make_batch(rows)
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""
@@ -125,11 +124,11 @@ class CocoCaptions(ListedSource):
 
     def licences(self) -> str:
         """See Source: the licence of each image that has one, and where it came from."""
-        known = {item.get("id"): item for _, item in self.read_items("licenses")}
+        licences = {item.get("id"): item for _, item in self.read_items("licenses")}
         writer = csv.writer(text := io.StringIO(), lineterminator="\n")
         writer.writerow(LICENCE_COLUMNS)
         for _, item in self.read_items("images"):
-            licence = known.get(item.get("license"), {})
+            licence = licences.get(item.get("license"), {})
             fields = (licence.get("name"), licence.get("url"))
             fields += (item.get("coco_url"), item.get("flickr_url"))
             if any(fields):

@@ -20,9 +20,11 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.records import UserError, one_line
-from captionseg.sources.captions import read_captions
-from captionseg.sources.folder_files import SUFFIXES, Found, read_contents, walk_files
-from captionseg.sources.listing import ListedSource, Row, make_batch
+from captionseg.sources.caption_text import read_captions
+from captionseg.sources.folders.pairing import PairedFile, walk_files
+from captionseg.sources.folders.picture_files import SUFFIXES, read_contents
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row, make_batch
 from captionseg.sources.reasons import Refusal
 
 LARGEST_PICTURE = 256 * 2**20  # bytes
@@ -60,13 +62,13 @@ class Folder(ListedSource):
         A picture whose bytes were already taken from another path is refused; one whose earlier
         copy was refused is not.
         """
-        top, taken = Path(self.root).expanduser(), {}
-        if not self.root or not top.is_dir():
+        root, first_paths = Path(self.root).expanduser(), {}
+        if not self.root or not root.is_dir():
             raise UserError(
                 f"download.folder.root: {self.root!r} is no folder; give the one with your "
                 "pictures and captions"
             )
-        files = sorted(walk_files(top, self.caption_suffix), key=lambda file: file.path)
+        files = sorted(walk_files(root, self.caption_suffix), key=lambda file: file.path)
         if not files:
             raise UserError(
                 f"download.folder.root: {self.root!r} holds no picture; put pictures and captions "
@@ -75,10 +77,10 @@ class Folder(ListedSource):
         joined = self.caption_lines == "joined"
         with tqdm(total=len(files), desc="listing", unit="file") as bar:
             for start in range(0, len(files), BATCH):
-                some = files[start : start + BATCH]
-                rows = [row for file in some for row in list_file(top, file, joined=joined)]
-                yield make_batch([refuse_duplicate(row, taken) for row in rows])
-                bar.update(len(some))
+                batch = files[start : start + BATCH]
+                rows = [row for file in batch for row in list_file(root, file, joined=joined)]
+                yield make_batch([refuse_duplicate(row, first_paths) for row in rows])
+                bar.update(len(batch))
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""
@@ -90,7 +92,7 @@ class Folder(ListedSource):
                 yield refusal
 
 
-def list_file(top: Path, file: Found, *, joined: bool) -> list[dict[str, Any]]:
+def list_file(top: Path, file: PairedFile, *, joined: bool) -> list[dict[str, Any]]:
     """Rows of LISTING: one for a picture with its captions, and one for what is refused.
 
     Args:
@@ -118,11 +120,11 @@ def list_file(top: Path, file: Found, *, joined: bool) -> list[dict[str, Any]]:
     return [*rows, row | {"error": refused, "reason": "bad_caption"}] if refused else rows
 
 
-def refuse_duplicate(row: dict[str, Any], taken: dict[str, str]) -> dict[str, Any]:
+def refuse_duplicate(row: dict[str, Any], first_paths: dict[str, str]) -> dict[str, Any]:
     """A row, refused where its bytes were taken from another path; `taken` is hash -> path."""
     if (
         row.get("error")
-        or (first := taken.setdefault(row["sha256"], row["picture"])) == row["picture"]
+        or (first := first_paths.setdefault(row["sha256"], row["picture"])) == row["picture"]
     ):
         return row
     return row | {"error": one_line(f"duplicate of {first}"), "reason": "duplicate_picture"}

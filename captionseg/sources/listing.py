@@ -10,7 +10,6 @@ import atexit
 import hashlib
 import itertools
 import logging
-import os
 import shutil
 import tempfile
 from array import array
@@ -25,50 +24,13 @@ import pyarrow as pa
 
 from captionseg.records import ClassTable
 from captionseg.sources.encoding import SMALLEST_SIDE, EncodedPicture, encode_picture
+from captionseg.sources.listing_rows import ROWS, Row, choose_captions, describe_captions, hash_name
 from captionseg.sources.reasons import Refusal, find_status
 from captionseg.sources.repeats import hash_pair, refuse_repeats
 from captionseg.sources.source import SPLITS, Sample
 from captionseg.typed import Count, Share
 
 log = logging.getLogger(__name__)
-
-LISTING = pa.schema(
-    [
-        ("picture", pa.string()),  # path below the root, URL, or member of an archive
-        ("captions", pa.list_(pa.string())),  # clean, each once
-        ("source_row", pa.string()),  # "captions.csv:17", "00012.tar:000120034", "a/b.jpg"
-        ("sha256", pa.string()),  # of the picture's bytes; "" where they are not known yet
-        ("error", pa.string()),  # one line; null where the row can be read
-        ("reason", pa.string()),  # one of REASONS; null where the row can be read
-    ]
-)
-"""One row per picture; a caption that is refused has a row of its own, with the reason."""
-
-ROWS = pa.schema(
-    [
-        ("picture", pa.string()),
-        ("caption", pa.string()),
-        ("held_out", pa.list_(pa.string())),
-        ("source_row", pa.string()),
-        ("sha256", pa.string()),
-        ("error", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-"""One row per pair, as `captions` chooses."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of schema ROWS."""
-
-    picture: str
-    caption: str
-    held_out: tuple[str, ...]
-    source_row: str
-    sha256: str
-    error: str | None
-    reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +55,7 @@ class ListedSource:
     max_side: Count = 512
     captions: Literal["first", "each", "random"] = "first"
     listing: str = field(default="", init=False)
-    place: str = field(default="", init=False, repr=False, compare=False)
+    listing_folder: str = field(default="", init=False, repr=False, compare=False)
 
     KEEPS_JPEG: ClassVar[bool] = False
     """Whether a JPEG that needs no change is taken byte for byte, with its metadata."""
@@ -136,11 +98,11 @@ class ListedSource:
         for split in SPLITS:
             with (folder / f"{split}.arrow").open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-        object.__setattr__(self, "place", str(folder))
+        object.__setattr__(self, "listing_folder", str(folder))
         object.__setattr__(self, "listing", digest.hexdigest()[:16])
 
     def _write_listing(self, folder: Path) -> None:
-        several, uids = 0, {split: array("Q") for split in SPLITS}
+        multiple, uids = 0, {split: array("Q") for split in SPLITS}
         with ExitStack() as stack:
             files = {
                 split: stack.enter_context(pa.ipc.new_file(str(folder / f"{split}.arrow"), ROWS))
@@ -149,17 +111,17 @@ class ListedSource:
             for batch in self.list_batches():
                 rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
                 for row in batch.to_pylist():
-                    several += len(row["captions"] or ()) > 1
-                    rows[self.split_of(row)].extend(choose_captions(row, self.captions))
+                    multiple += len(row["captions"] or ()) > 1
+                    rows[self.choose_split(row)].extend(choose_captions(row, self.captions))
                 for split, chosen in rows.items():
                     uids[split].extend(map(hash_pair, chosen))
                     if chosen:
                         files[split].write_table(pa.Table.from_pylist(chosen, schema=ROWS))
         refuse_repeats(folder, {split: np.array(hashes) for split, hashes in uids.items()})
-        if several:
-            log.warning("%s", describe_captions(several, self.captions))
+        if multiple:
+            log.warning("%s", describe_captions(multiple, self.captions))
 
-    def split_of(self, row: dict[str, Any]) -> str:
+    def choose_split(self, row: dict[str, Any]) -> str:
         """Of a row of LISTING."""
         digest = row["sha256"] or hash_name(row["picture"] or row["source_row"])
         share = int(digest[:12], 16) / 16**12
@@ -167,9 +129,11 @@ class ListedSource:
 
     def table(self, split: str) -> pa.Table:
         """The rows of a split, schema ROWS, mapped into memory."""
-        if not self.place or not Path(self.place).is_dir():  # write_shards removes its own
+        if (
+            not self.listing_folder or not Path(self.listing_folder).is_dir()
+        ):  # write_shards removes its own
             self.prepare()
-        with pa.memory_map(str(Path(self.place) / f"{split}.arrow")) as stream:
+        with pa.memory_map(str(Path(self.listing_folder) / f"{split}.arrow")) as stream:
             return pa.ipc.open_file(stream).read_all()
 
     def splits(self) -> dict[str, int]:
@@ -199,11 +163,13 @@ class ListedSource:
         pictures = iter(self.read([row for row in firsts if row.error is None]))
         samples: list[Sample] = []
         for group in groups:
-            picture = self._take(group[0], pictures)
+            picture = self._encode_next(group[0], pictures)
             samples += [make_sample(row, split, picture) for row in group]
         return samples
 
-    def _take(self, row: Row, pictures: Iterator[bytes | Refusal]) -> EncodedPicture | Refusal:
+    def _encode_next(
+        self, row: Row, pictures: Iterator[bytes | Refusal]
+    ) -> EncodedPicture | Refusal:
         """The next picture, encoded, or why a row has none."""
         if row.error is not None:
             return Refusal(row.reason or "other", row.error)
@@ -238,6 +204,7 @@ def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Samp
         split,
         picture.jpeg,
         *picture.size,
+        phash=picture.phash,
         held_out=row.held_out,
         source_row=row.source_row,
         original_width=picture.original_size[0],
@@ -245,42 +212,3 @@ def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Samp
         original_sha256=picture.original_sha256,
         original_bytes=picture.original_bytes,
     )
-
-
-def choose_captions(row: dict[str, Any], captions: str) -> list[dict[str, Any]]:
-    """Rows of ROWS from one of LISTING.
-
-    Args:
-        row: its captions may be none; then it keeps its error, or gets one.
-        captions: first, each or random, see ListedSource.
-    """
-    texts = row.pop("captions") or []
-    if not texts and row["error"] is None:
-        row |= {"error": "it has no caption", "reason": "no_caption"}
-    if len(texts) < 2:
-        return [row | {"caption": "".join(texts), "held_out": []}]
-    if captions == "each":
-        return [row | {"caption": text, "held_out": []} for text in texts]
-    chosen = int(hash_name(row["picture"])[-8:], 16) % len(texts) if captions == "random" else 0
-    rest = texts[:chosen] + texts[chosen + 1 :]
-    return [row | {"caption": texts[chosen], "held_out": rest}]
-
-
-def describe_captions(several: int, captions: str) -> str:
-    """What is done with pictures of several captions, as one line."""
-    done = {
-        "first": "the first makes a pair, and the others are held out",
-        "random": "one, drawn by the picture's name, makes a pair, and the others are held out",
-        "each": "each makes a pair of its own, and none is held out",
-    }[captions]
-    return f"download: {several} pictures have several captions; {done} (captions: {captions})"
-
-
-def hash_name(name: str) -> str:
-    """64 hex digits."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()
-
-
-def make_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
-    """A batch of schema LISTING; what a row lacks is null."""
-    return pa.RecordBatch.from_pylist([dict.fromkeys(LISTING.names) | row for row in rows], LISTING)

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from captionseg.records import ClassTable
-from captionseg.sources import scene_assets
-from captionseg.sources.scene_assets import Asset, Assets
+from captionseg.sources.composed import scene_assets
+from captionseg.sources.composed.scene_assets import Asset, Assets
 from captionseg.sources.source import SPLITS, Sample
 from captionseg.typed import Count, Natural, Share
 
@@ -96,8 +96,8 @@ class PhotoScenes:
     def compose(self, assets: Assets, split: str, number: int, *, seed: int) -> Sample:
         """One scene with its caption and its exact mask; depends on seed, split and number
         alone."""
-        place = [seed, SPLITS.index(split), number]
-        rng = np.random.default_rng(place)
+        seeds = [seed, SPLITS.index(split), number]
+        rng = np.random.default_rng(seeds)
         canvas, mask = draw_background(assets, split, self.size, rng, third=self.third_stuff)
         count = 1 + int(rng.choice(len(self.objects), p=np.array(self.objects) / sum(self.objects)))
         names = [n for n, kind in zip(assets.names, assets.kinds, strict=True) if kind == "object"]
@@ -116,8 +116,8 @@ class PhotoScenes:
             if visible[label] >= SMALLEST
         ]
         caption = self.caption(assets, present, visible, rng)
-        others = (
-            self.caption(assets, present, visible, np.random.default_rng([*place, further]))
+        alternatives = (
+            self.caption(assets, present, visible, np.random.default_rng([*seeds, further]))
             for further in range(1, 1 + HELD_OUT)
         )
         stream = io.BytesIO()
@@ -130,7 +130,7 @@ class PhotoScenes:
             stream.getvalue(),
             self.size,
             self.size,
-            held_out=tuple(dict.fromkeys(other for other in others if other != caption)),
+            held_out=tuple(dict.fromkeys(text for text in alternatives if text != caption)),
             concepts=concepts,
             mask=mask,
         )
@@ -232,7 +232,7 @@ def paste(
     top = int(rng.integers(0, max(1, size - height + 1)))
     left = int(rng.integers(0, max(1, size - width + 1)))
     height, width = min(height, size - top), min(width, size - left)
-    here = (slice(top, top + height), slice(left, left + width))
+    window = (slice(top, top + height), slice(left, left + width))
     alpha, colour = alpha[:height, :width], colour[:height, :width]
-    canvas[here] = canvas[here] * (1 - alpha) + colour * alpha
-    mask[here] = np.where(alpha[..., 0] > 0.5, label, mask[here])
+    canvas[window] = canvas[window] * (1 - alpha) + colour * alpha
+    mask[window] = np.where(alpha[..., 0] > 0.5, label, mask[window])

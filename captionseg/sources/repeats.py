@@ -24,12 +24,12 @@ def refuse_repeats(folder: Path, hashes: dict[str, np.ndarray]) -> None:
         folder: of the listing.
         hashes: split -> `hash_pair` of its rows, in order; uint64 [N].
     """
-    every, counts = np.unique(np.concatenate(list(hashes.values())), return_counts=True)
-    repeated, seen = set(every[counts > 1].tolist()), set()
+    unique, counts = np.unique(np.concatenate(list(hashes.values())), return_counts=True)
+    repeated, seen = set(unique[counts > 1].tolist()), set()
     for split, codes in hashes.items():
         if not repeated or not np.isin(codes, list(repeated)).any():
             continue
-        path, at = folder / f"{split}.arrow", 0
+        path, offset = folder / f"{split}.arrow", 0
         with (
             atomic_path(path) as part,
             pa.ipc.open_file(str(path)) as old,
@@ -37,10 +37,12 @@ def refuse_repeats(folder: Path, hashes: dict[str, np.ndarray]) -> None:
         ):
             for number in range(old.num_record_batches):
                 rows = old.get_batch(number).to_pylist()
-                for row, code in zip(rows, codes[at : at + len(rows)].tolist(), strict=True):
+                for row, code in zip(
+                    rows, codes[offset : offset + len(rows)].tolist(), strict=True
+                ):
                     if code in repeated and code in seen and row["error"] is None:
                         row |= {"error": "the same picture and caption as an earlier row"}
                         row |= {"reason": "repeated_row"}
                     seen.add(code) if code in repeated else None
-                at += len(rows)
+                offset += len(rows)
                 new.write_table(pa.Table.from_pylist(rows, schema=old.schema))

@@ -125,8 +125,8 @@ class Shapes:
     def draw(self, split: str, number: int, *, seed: int) -> Sample:
         """One picture with its caption and its exact mask; depends on seed, split and number
         alone."""
-        place = [seed, SPLITS.index(split), number]
-        rng = np.random.default_rng(place)
+        seeds = [seed, SPLITS.index(split), number]
+        rng = np.random.default_rng(seeds)
         canvas, mask = draw_background(self.size, rng)
         shown: list[tuple[str, str]] = []
         count = int(rng.integers(1, 4))
@@ -146,8 +146,8 @@ class Shapes:
         concepts = tuple(NAMES[i] for i in np.flatnonzero(visible >= SMALLEST))
         shares = dict(zip(NAMES, visible, strict=True))
         caption = self.caption(shown, shares, rng)
-        others = (
-            self.caption(shown, shares, np.random.default_rng([*place, further]))
+        alternatives = (
+            self.caption(shown, shares, np.random.default_rng([*seeds, further]))
             for further in range(1, 1 + HELD_OUT)
         )
         return Sample(
@@ -157,7 +157,7 @@ class Shapes:
             stream.getvalue(),
             self.size,
             self.size,
-            held_out=tuple(dict.fromkeys(other for other in others if other != caption)),
+            held_out=tuple(dict.fromkeys(text for text in alternatives if text != caption)),
             concepts=concepts,
             mask=mask,
         )

@@ -23,24 +23,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.records import UserError
-from captionseg.sources.columns import CAPTIONS
-from captionseg.sources.grouping import merge_pictures
-from captionseg.sources.listing import ListedSource, Row, make_batch
-from captionseg.sources.places import Place, read_places, write_places
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row, make_batches
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.shard_forms import open_shard
+from captionseg.sources.row_merging import merge_pictures
+from captionseg.sources.sharded.locations import Location, read_locations, write_locations
+from captionseg.sources.sharded.shard_formats import open_shard
 from captionseg.sources.source import Sample
-from captionseg.sources.tables import name_tables
+from captionseg.sources.tables.pair_columns import CAPTIONS
+from captionseg.sources.tables.table_listing import name_tables
 from captionseg.storage.remote import hide_secrets, is_folder, join, list_entries, list_files
 
 ENDS = (".tar", ".parquet")
-BATCH = 4096  # rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class Shards(ListedSource):
 
     Attributes:
         path: folder or pattern of the shards.
-        caption_column: of captions in tables and in the json of a sample. Empty: the first that is
-            there of captionseg.sources.columns.CAPTIONS.
+        caption_column: of captions in tables and in the json of a sample. Empty: the first of
+            captionseg.sources.tables.pair_columns.CAPTIONS that is there.
         caption_lines: whether the lines of a text are captions of their own (`separate`), or one
             (`joined`), as img2dataset's are.
     """
@@ -71,20 +71,20 @@ class Shards(ListedSource):
         if not self.path:
             raise UserError("download.shards.path: not set; give the folder of your shards")
         if is_folder(self.path):
-            found = self._find_in_folder()
+            urls = self._list_folder()
         else:
-            found = [u for u in list_files(self.path, (".tar", ".parquet")) if u.endswith(ENDS)]
+            urls = [url for url in list_files(self.path, ENDS) if url.endswith(ENDS)]
             # the tables of tars are read with them
-            found = [u for u in found if u.endswith(".tar")] or found
-        if not found:
+            urls = [url for url in urls if url.endswith(".tar")] or urls
+        if not urls:
             raise UserError(
                 f"download.shards.path: {hide_secrets(self.path)} holds no shard (NNNNN.tar, "
                 "NNNNN.parquet with pictures, or folders NNNNN/ with files)"
             )
-        return dict(zip(name_tables(found), found, strict=True))
+        return dict(zip(name_tables(urls), urls, strict=True))
 
-    def _find_in_folder(self) -> list[str]:
-        """The shards of a folder, and those of which a table alone is left."""
+    def _list_folder(self) -> list[str]:
+        """The shards of a folder, and those of which only the table is left."""
         files, folders = list_entries(self.path)
         stems = {name.removesuffix(".parquet") for name in files if name.endswith(".parquet")}
         tars = {name for name in files if name.endswith(".tar")}
@@ -98,58 +98,57 @@ class Shards(ListedSource):
         return [join(self.path, name) for name in sorted(names)]
 
     def _write_listing(self, folder: Path) -> None:
-        object.__setattr__(self, "place", str(folder))  # places are written while rows are listed
+        # locations are written while rows are listed
+        object.__setattr__(self, "listing_folder", str(folder))
         super()._write_listing(folder)
 
     def list_batches(self) -> Iterator[pa.RecordBatch]:
         """See ListedSource."""
-        return merge_pictures(self._list_rows())
+        return merge_pictures(make_batches(self._list_rows()))
 
-    def _list_rows(self) -> Iterator[pa.RecordBatch]:
+    def _list_rows(self) -> Iterator[dict[str, Any]]:
         names = [self.caption_column] if self.caption_column else CAPTIONS
         joined = self.caption_lines == "joined"
         for number, (name, url) in enumerate(tqdm(self.shards.items(), "listing", unit="shard")):
-            rows, places = [], []
-            for row, place in open_shard(url).list_rows(name, names, joined=joined):
-                rows.append(row)
-                places += [place] if place else []
-            write_places(places, self._place_file(number))
-            for start in range(0, len(rows), BATCH):
-                yield make_batch(rows[start : start + BATCH])
+            locations = []
+            for row, location in open_shard(url).list_rows(name, names, joined=joined):
+                yield row
+                locations += [location] if location else []
+            write_locations(locations, self._location_file(number))
 
-    def _place_file(self, number: int) -> str:
-        return str(Path(self.place) / f"{number:05d}.places")
+    def _location_file(self, number: int) -> str:
+        return str(Path(self.listing_folder) / f"{number:05d}.locations")
 
     @cached_property
     def numbers(self) -> dict[str, int]:
         """Name of a shard -> its number in their order."""
         return {name: number for number, name in enumerate(self.shards)}
 
-    def find_place(self, source_row: str) -> tuple[str, Place]:
-        """Name of the shard of a row, and where in it the row lies."""
+    def find_location(self, source_row: str) -> tuple[str, Location]:
+        """Name of the shard of a row, and the location of its image there."""
         name, _, key = source_row.partition(":")
         while name not in self.shards:
-            more, _, key = key.partition(":")
-            name = f"{name}:{more}"
-        return name, read_places(self._place_file(self.numbers[name]), self.listing)[key]
+            part, _, key = key.partition(":")
+            name = f"{name}:{part}"
+        return name, read_locations(self._location_file(self.numbers[name]), self.listing)[key]
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""
-        found = (self.find_place(row.source_row) for row in rows)
-        for name, group in itertools.groupby(found, key=lambda pair: pair[0]):
-            yield from open_shard(self.shards[name]).read([place for _, place in group])
+        located = (self.find_location(row.source_row) for row in rows)
+        for name, group in itertools.groupby(located, key=lambda pair: pair[0]):
+            yield from open_shard(self.shards[name]).read([location for _, location in group])
 
     def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
         """See Source; size and sha256 of the original are those that img2dataset wrote down."""
-        return [self._add_original(one) for one in super().samples(split, numbers, seed=seed)]
+        return [self._add_original(sample) for sample in super().samples(split, numbers, seed=seed)]
 
     def _add_original(self, sample: Sample) -> Sample:
         if sample.jpeg is None:
             return sample
-        _, place = self.find_place(sample.source_row)
+        _, location = self.find_location(sample.source_row)
         return replace(
             sample,
-            original_width=place.original_width or sample.original_width,
-            original_height=place.original_height or sample.original_height,
-            original_sha256=place.original_sha256 or sample.original_sha256,
+            original_width=location.original_width or sample.original_width,
+            original_height=location.original_height or sample.original_height,
+            original_sha256=location.original_sha256 or sample.original_sha256,
         )

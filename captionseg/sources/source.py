@@ -27,6 +27,8 @@ class Sample:
         reason: one of REASONS, None on success.
         held_out: further captions of the picture, which no rule, vocabulary or alignment may see.
         source_row: where the row came from, such as captions.csv:17.
+        phash: perceptual hash of the JPEG, 16 hex digits; None where the writer of the shard is to
+            compute it.
         original_width, original_height, original_sha256: of the picture as it came; 0 and empty
             where it was made here. Likewise original_bytes, how many it had.
         concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers
@@ -44,6 +46,7 @@ class Sample:
     reason: str | None = None
     held_out: tuple[str, ...] = ()
     source_row: str = ""
+    phash: str | None = None
     original_width: int = 0
     original_height: int = 0
     original_sha256: str = ""
@@ -91,7 +94,7 @@ class Source(Protocol):
 class SharedSource(Source, Protocol):
     """A source that may do only so much at a time, in all processes that make its samples."""
 
-    def most_workers(self) -> int:
+    def max_workers(self) -> int:
         """How many processes may make samples at the same time."""
         ...
 

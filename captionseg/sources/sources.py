@@ -56,6 +56,6 @@ class DownloadParams:
         if not 0 <= self.min_success <= 1:
             raise ValueError(f"min_success is a share, 0 to 1, found {self.min_success}")
 
-    def chosen(self) -> Source:
+    def get_source(self) -> Source:
         """The source that `source` names."""
         return getattr(self, self.source)

@@ -23,12 +23,18 @@ from functools import cached_property
 import pyarrow as pa
 
 from captionseg.records import UserError
-from captionseg.sources.columns import Columns
-from captionseg.sources.listing import ListedSource, Row
-from captionseg.sources.picture_files import add_suffix, find_folder, read_pictures, tidy_path
+from captionseg.sources.folders.picture_files import (
+    add_suffix,
+    find_folder,
+    read_pictures,
+    tidy_path,
+)
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row
 from captionseg.sources.reasons import Refusal
-from captionseg.sources.table_files import SUFFIXES
-from captionseg.sources.tables import name_tables, peek_names, read_listing
+from captionseg.sources.tables.pair_columns import Columns
+from captionseg.sources.tables.table_formats import SUFFIXES
+from captionseg.sources.tables.table_listing import name_tables, peek_names, read_listing
 from captionseg.storage.remote import hide_secrets, is_folder, join, list_entries, list_files
 
 STEMS = ("captions", "metadata", "results")
@@ -46,7 +52,8 @@ class Table(ListedSource):
         images: folder that the names of pictures start from. Empty: the table's own, or a folder
             in it, wherever the first pictures are.
         picture_column, caption_column: names of columns, or numbers from 1 in a file without a
-            header. Empty: the first that is there of captionseg.sources.columns.FILES and CAPTIONS.
+            header. Empty: the first of FILES and of CAPTIONS
+            (captionseg.sources.tables.pair_columns) that the file has.
         suffix: of pictures that the table names without one, such as .jpg.
     """
 
@@ -69,13 +76,13 @@ class Table(ListedSource):
         if not is_folder(self.path):
             return list_files(self.path)
         names = [name for name in list_entries(self.path)[0] if name.lower().endswith(ENDS)]
-        known = [name for name in names if name.lower().startswith(STEMS)] or names
-        if len(known) != 1:
-            found = f"several tables ({', '.join(known[:5])})" if known else "no table"
+        candidates = [name for name in names if name.lower().startswith(STEMS)] or names
+        if len(candidates) != 1:
+            problem = f"several tables ({', '.join(candidates[:5])})" if candidates else "no table"
             raise UserError(
-                f"download.table.path: {hide_secrets(self.path)} holds {found}; give the file"
+                f"download.table.path: {hide_secrets(self.path)} holds {problem}; give the file"
             )
-        return [join(self.path, known[0])]
+        return [join(self.path, candidates[0])]
 
     @cached_property
     def root(self) -> str:
@@ -106,25 +113,25 @@ class Table(ListedSource):
         inner = self.find_inner(join(self.root, bases[0]) if bases[0] else self.root)
         return [posixpath.join(base, inner) for base in bases]
 
-    def find_inner(self, beside: str) -> str:
+    def find_inner(self, own_folder: str) -> str:
         """The folder in a table's own in which its pictures are; empty for that itself."""
         names = []
         for name in itertools.islice(peek_names(self.tables[0], self.columns), PEEKED):
             try:
-                names.append(tidy_path(add_suffix(name, self.suffix), "", beside))
+                names.append(tidy_path(add_suffix(name, self.suffix), "", own_folder))
             except Refusal:
                 continue
-        if find_folder(names, [beside]):
+        if find_folder(names, [own_folder]):
             return ""
-        inner = list_entries(beside)[1]
-        found = find_folder(names, [join(beside, folder) for folder in inner])
-        if found is None:
+        inner = list_entries(own_folder)[1]
+        folder_url = find_folder(names, [join(own_folder, folder) for folder in inner])
+        if folder_url is None:
             raise UserError(
                 f"download.table: the first pictures of {hide_secrets(self.tables[0])} "
                 f"({', '.join(names[:3]) or 'none has a name'}) are neither beside it nor in a "
                 "folder beside it; set download.table.images to their folder"
             )
-        return posixpath.basename(found)
+        return posixpath.basename(folder_url)
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from captionseg.records import UserError
-from captionseg.sources.columns import URLS, Columns
 from captionseg.sources.fetching.fetch import fetch
 from captionseg.sources.fetching.params import HttpParams
-from captionseg.sources.listing import ListedSource, Row
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import Row
 from captionseg.sources.reasons import Refusal
+from captionseg.sources.tables.pair_columns import URLS, Columns
 from captionseg.storage.remote import list_files
 
 
@@ -30,7 +31,8 @@ class Urls(ListedSource):
     Attributes:
         path: of the list; a pattern with `*` or `{a,b}` for several.
         picture_column, caption_column: names of columns, or numbers from 1 in a file without a
-            header. Empty: the first that is there of captionseg.sources.columns.URLS and CAPTIONS.
+            header. Empty: the first of URLS and of CAPTIONS
+            (captionseg.sources.tables.pair_columns) that the file has.
         http: how the pictures are asked for. It decides which of them arrive, but not what is in
             them, so shards stay when it changes.
         workers: no parameter; processes that share the connections.
@@ -49,7 +51,7 @@ class Urls(ListedSource):
                 "download.urls.path: not set; give the file with your URLs and captions"
             )
         # it brings pandas, which the processes that fetch have no use for
-        from captionseg.sources.tables import read_listing
+        from captionseg.sources.tables.table_listing import read_listing
 
         columns = Columns("download.urls", self.picture_column, self.caption_column, URLS)
         return read_listing(list_files(self.path), columns)
@@ -58,7 +60,7 @@ class Urls(ListedSource):
         """See ListedSource."""
         return fetch([row.picture for row in rows], self.http, workers=self.workers)
 
-    def most_workers(self) -> int:
+    def max_workers(self) -> int:
         """See SharedSource."""
         return min(self.http.connections, self.http.connections_per_host)
 

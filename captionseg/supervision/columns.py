@@ -110,11 +110,11 @@ class Supervision:
             columns: any of COLUMNS; of a column that is not given, scores and weights are 1
                 and all others those of padding.
         """
-        valid, found = concept >= 0, {}
+        valid, filled = concept >= 0, {}
         for name, (dtype, pad) in COLUMNS.items():
-            found[name] = np.full(concept.shape, pad, dtype)
-            given: Any = columns.pop(name, DEFAULTS.get(name, pad))
-            np.copyto(found[name], given, casting="unsafe", where=valid)
+            filled[name] = np.full(concept.shape, pad, dtype)
+            values: Any = columns.pop(name, DEFAULTS.get(name, pad))
+            np.copyto(filled[name], values, casting="unsafe", where=valid)
         assert not columns, f"no columns of a supervision: {', '.join(columns)}"
         dropped = self.kept & ~valid.any(1)
         return trim(
@@ -125,7 +125,7 @@ class Supervision:
                 kept=self.kept & ~dropped,
                 drop_reason=np.where(dropped, NO_CONCEPT, self.drop_reason),
                 concept=concept.astype(np.int32),
-                **found,
+                **filled,
             )
         )
 

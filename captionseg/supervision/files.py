@@ -73,10 +73,10 @@ def from_table(table: pa.Table, vocabulary: Sequence[str] | None = None) -> Supe
     uid, column = table["uid"].to_numpy(), table["concepts"]
     count = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     structs = pc.list_flatten(column)
-    found = dict(zip(CONCEPT.names, structs.flatten(), strict=True))
-    texts = found["text"]
-    words = pc.unique(texts).to_pylist() if vocabulary is None else vocabulary
-    number = pc.index_in(texts, value_set=pa.array(words, pa.string()))
+    fields = dict(zip(CONCEPT.names, structs.flatten(), strict=True))
+    texts = fields["text"]
+    concepts = pc.unique(texts).to_pylist() if vocabulary is None else vocabulary
+    number = pc.index_in(texts, value_set=pa.array(concepts, pa.string()))
     row = np.repeat(np.arange(len(table)), count)
     if number.null_count:
         first = pc.index(pc.is_null(number), True).as_py()
@@ -84,20 +84,20 @@ def from_table(table: pa.Table, vocabulary: Sequence[str] | None = None) -> Supe
             f"{texts[first].as_py()!r}, a concept of {uid[row[first]]}, is not in the vocabulary "
             "of curate; run `dvc repro curate`"
         )
-    place = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
+    position = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
     shape = len(table), max(1, int(count.max(initial=0)))
 
     def spread(values: pa.ChunkedArray, dtype: type, pad: float) -> np.ndarray:
         out = np.full(shape, pad, dtype)
-        out[row, place] = values.to_numpy()
+        out[row, position] = values.to_numpy()
         return out
 
     return Supervision(
-        found["rule"][0].as_py() if len(row) else "",
-        words,
+        fields["rule"][0].as_py() if len(row) else "",
+        concepts,
         uid,
         pc.fill_null(table["kept"], False).to_numpy(),
         pc.fill_null(table["drop_reason"], "").to_numpy(),
         spread(number, np.int32, -1),
-        **{name: spread(found[name], dtype, pad) for name, (dtype, pad) in COLUMNS.items()},
+        **{name: spread(fields[name], dtype, pad) for name, (dtype, pad) in COLUMNS.items()},
     )

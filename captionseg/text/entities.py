@@ -49,13 +49,17 @@ class Masker:
     """
 
     def __init__(self, words: Collection[str], lemma: Mapping[str, str] | None = None) -> None:
-        known = dict.fromkeys(words)
-        added = [word for word, one in SYNONYMS.items() if one in known and word not in known]
+        entities = dict.fromkeys(words)
+        added = [
+            word
+            for word, synonym_of in SYNONYMS.items()
+            if synonym_of in entities and word not in entities
+        ]
         if lemma is not None:  # that knows the corpus's words, so none of the synonyms'
-            ends = {tokens(word)[-1] for word in added}
-            plurals = {plural: end for end in sorted(ends) for plural in find_plurals(end)}
+            last_words = {tokens(word)[-1] for word in added}
+            plurals = {plural: end for end in sorted(last_words) for plural in find_plurals(end)}
             lemma = plurals | dict(lemma)
-        self.vocabulary = Vocabulary((*known, *added), lemma)
+        self.vocabulary = Vocabulary((*entities, *added), lemma)
         self.words = frozenset(self.vocabulary.concepts)
 
     def __call__(
@@ -73,13 +77,13 @@ class Masker:
         chosen = self.words if entities is None else entities
         words, matches = self.vocabulary.read(caption)
         masked: list[str] = []
-        parts, end = [], 0
+        pieces, end = [], 0
         for match in matches:
             concept = self.vocabulary.concepts[match.number]
             name = next((n for n in (concept, merge_synonym(concept)) if n in chosen), None)
             if name is None or (most is not None and len(masked) >= most):
                 continue
             masked.append(name)
-            parts += [caption[end : words[match.first].start], MASK]
+            pieces += [caption[end : words[match.first].start], MASK]
             end = words[match.last].after
-        return "".join([*parts, caption[end:]]), masked
+        return "".join([*pieces, caption[end:]]), masked

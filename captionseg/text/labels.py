@@ -37,13 +37,13 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
     parts = [clean(part) for part in _COMMA.split(text)]
     written = [part for part in parts if part]
     labels: dict[str, str] = {}
-    again = []
+    repeated = []
     for label in written:
-        same = unicodedata.normalize("NFKC", label).casefold()
-        if same in labels:
-            again.append(label)
+        normalised = unicodedata.normalize("NFKC", label).casefold()
+        if normalised in labels:
+            repeated.append(label)
         else:
-            labels[same] = label
+            labels[normalised] = label
     empty = len(parts) - len(written)
     empty -= len(parts) > 1 and not parts[-1]  # a comma at the end is a habit
     names = list(labels.values())
@@ -54,8 +54,8 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
     if len(names) > MOST:
         raise UserError(f"{where}: {len(names)} labels; at most {MOST} are possible for a picture")
     reasons = [f"{empty} empty"] if empty else []
-    if again:
-        reasons.append(f"{len(again)} repeated ({quote_first(again)})")
+    if repeated:
+        reasons.append(f"{len(repeated)} repeated ({quote_first(repeated)})")
     if reasons:
         log.warning("%s: ignored %s", where, " and ".join(reasons))
     return names
@@ -69,5 +69,5 @@ def is_sign(label: str) -> bool:
 def clean(label: str) -> str:
     """Composed, without what is not seen, one space between words."""
     label = _INVISIBLE.sub("", label)
-    shown = "".join(" " if unicodedata.category(c) == "Cc" else c for c in label)
-    return " ".join(unicodedata.normalize("NFC", shown).split())
+    spaced = "".join(" " if unicodedata.category(c) == "Cc" else c for c in label)
+    return " ".join(unicodedata.normalize("NFC", spaced).split())

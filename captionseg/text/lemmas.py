@@ -63,7 +63,7 @@ def find_singulars(word: str) -> tuple[str, ...]:
         return word, word[:-1]
     if end := next((c for c in _COMPOUNDS if word.endswith(c)), None):
         head = word.removesuffix(end)
-        return tuple(head + one for one in read_irregular()[end])
+        return tuple(head + singular for singular in read_irregular()[end])
     if word.endswith("men") and len(word) > 3:
         return (f"{word[:-2]}an",)
     return find_regular(word) if word.endswith("s") and len(word) > 2 else (word,)
@@ -106,12 +106,12 @@ def lemmatize(word: str, guess: str = "") -> str:
 def find_plurals(word: str) -> list[str]:
     """The forms that have the word, in lower case, among their singulars."""
     listed = [plural for plural, singles in read_irregular().items() if word in singles]
-    made = [f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{word.removesuffix('man')}men"]
-    made += [
-        word.removesuffix(one) + end
+    regular = [f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{word.removesuffix('man')}men"]
+    regular += [
+        word.removesuffix(singular) + end
         for end in _COMPOUNDS
-        for one in read_irregular()[end]
-        if word.endswith(one)
+        for singular in read_irregular()[end]
+        if word.endswith(singular)
     ]
-    forms = dict.fromkeys([*listed, *made])
+    forms = dict.fromkeys([*listed, *regular])
     return [form for form in forms if form != word and word in find_singulars(form)]

@@ -70,15 +70,17 @@ def embed_classes(
         templates: each with one {}.
     """
     classes = average_prompts(names, encode, templates)
-    say_alike(names, classes)
-    strange = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
-    if strange:
-        nothing = average_prompts(UNKNOWN, encode, templates)
-        lost = [names[i] for i in strange if (np.abs(nothing - classes[i]).max(1) < ALIKE).any()]
-        if lost:
+    warn_indistinguishable(names, classes)
+    unusual = [i for i, name in enumerate(names) if name and not re.search("[A-Za-z0-9]", name)]
+    if unusual:
+        unknown = average_prompts(UNKNOWN, encode, templates)
+        unencodable = [
+            names[i] for i in unusual if (np.abs(unknown - classes[i]).max(1) < ALIKE).any()
+        ]
+        if unencodable:
             warn_once(
-                f"the text encoder knows no character of {quote_first(lost)}, so scores of such "
-                "names are meaningless"
+                f"the text encoder knows no character of {quote_first(unencodable)}, so scores of "
+                "such names are meaningless"
             )
     return classes
 
@@ -97,7 +99,7 @@ def average_prompts(
     )
 
 
-def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
+def warn_indistinguishable(names: Sequence[str], embeddings: np.ndarray) -> None:
     """Say which different names a text encoder cannot tell apart: one of them gets every pixel."""
     line = embeddings @ np.cos(np.arange(embeddings.shape[1]))  # equal ones are side by side on it
     order = np.argsort(line, kind="stable")
@@ -108,9 +110,9 @@ def say_alike(names: Sequence[str], embeddings: np.ndarray) -> None:
         if (first := str(names[int(a)])) != (second := str(names[int(b)]))
     ]
     if pairs:
-        more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
+        others = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
         first, second = pairs[0]
         warn_once(
-            f"the text encoder cannot distinguish {quote(first)} from {quote(second)}{more}, so "
+            f"the text encoder cannot distinguish {quote(first)} from {quote(second)}{others}, so "
             "one of them is never predicted"
         )

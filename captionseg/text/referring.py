@@ -69,19 +69,19 @@ def find_references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
     Raises:
         UserError: if the doc lacks what noun chunks are made of.
     """
-    written: dict[tuple[str, str], tuple[str, str]] = {}
-    places: dict[tuple[str, str], list[Mention]] = {}
+    spellings: dict[tuple[str, str], tuple[str, str]] = {}
+    mentions_of: dict[tuple[str, str], list[Mention]] = {}
     for chunk in list_chunks(doc):
         if chunk.root.pos_ == "PRON" or chunk.root.lower_ in skip:
             continue
         expanded = expand_chunk(chunk)
         key = chunk.text.lower(), expanded.text.lower()
-        written.setdefault(key, (chunk.text, expanded.text))
+        spellings.setdefault(key, (chunk.text, expanded.text))
         mention = Mention(
             (chunk.start_char, chunk.end_char), (expanded.start_char, expanded.end_char)
         )
-        places.setdefault(key, []).append(mention)
-    return [Reference(*written[key], tuple(mentions)) for key, mentions in places.items()]
+        mentions_of.setdefault(key, []).append(mention)
+    return [Reference(*spellings[key], tuple(mentions)) for key, mentions in mentions_of.items()]
 
 
 def expand_chunk(chunk: Span) -> Span:
@@ -118,8 +118,13 @@ def list_chunks(doc: Doc) -> list[Span]:
     Raises:
         UserError: naming what is missing.
     """
-    parts = {"POS": "parts of speech (tagger and attribute_ruler)", "DEP": "dependencies (parser)"}
-    if missing := [says for name, says in parts.items() if not doc.has_annotation(name)]:
+    annotations = {
+        "POS": "parts of speech (tagger and attribute_ruler)",
+        "DEP": "dependencies (parser)",
+    }
+    if missing := [
+        description for name, description in annotations.items() if not doc.has_annotation(name)
+    ]:
         raise UserError(
             f"spaCy doc has no {' and no '.join(missing)}, so no noun chunks; use a full English "
             "pipeline"

@@ -103,11 +103,16 @@ class Vocabulary:
 
     def forms(self, word: str) -> tuple[tuple[str, ...], int]:
         """What a word may stand for, itself or its singular; and the longest concept so begun."""
-        if (known := self._form_cache.get(word)) is None:
-            more = find_singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
-            forms = tuple(dict.fromkeys((word, *more)))
-            known = self._form_cache[word] = forms, max(self.longest.get(form, 0) for form in forms)
-        return known
+        if (cached := self._form_cache.get(word)) is None:
+            singulars = (
+                find_singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
+            )
+            forms = tuple(dict.fromkeys((word, *singulars)))
+            cached = self._form_cache[word] = (
+                forms,
+                max(self.longest.get(form, 0) for form in forms),
+            )
+        return cached
 
     def read(self, caption: str) -> tuple[list[Word], list[Match]]:
         """The words of a caption, and the concepts that it names, in order.
@@ -124,12 +129,12 @@ class Vocabulary:
             for match in self._starting(caption, words, start)
         ]
         if any(m.first != m.last for m in matches):
-            free, taken = np.ones(len(words), bool), []
+            free, selected = np.ones(len(words), bool), []
             for m in sorted(matches, key=lambda m: (m.first - m.last, m.first)):
                 if free[m.first : m.last + 1].all():
                     free[m.first : m.last + 1] = False
-                    taken.append(m)
-            matches = sorted(taken)
+                    selected.append(m)
+            matches = sorted(selected)
         return words, matches
 
     def _starting(self, caption: str, words: Sequence[Word], start: int) -> Iterator[Match]:
@@ -209,29 +214,29 @@ def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
     where = "curate.vocabulary.file"
     lines = list(dict.fromkeys(read_words(path, where)))
     concepts: dict[tuple[str, ...], str] = {}
-    again, signs = [], []
+    repeated, signs = [], []
     for line in lines:
         if not (words := tuple(tokens(line))):
             signs.append(line)
         elif concepts.setdefault(words, line) != line:
-            again.append(line)
+            repeated.append(line)
     if not concepts:
         raise UserError(f"{where}: {path} contains no concepts; write one per line")
     vocabulary = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
-    never = np.flatnonzero(np.asarray(vocabulary.match_captions(captions).sum(0)).ravel() == 0)
-    for wrong, why in (
+    unused = np.flatnonzero(np.asarray(vocabulary.match_captions(captions).sum(0)).ravel() == 0)
+    for problematic, reason in (
         (signs, "have no letter and are ignored"),
-        (again, "have the same words as another one and are ignored"),
-        ([vocabulary.concepts[n] for n in never], "occur in no caption"),
+        (repeated, "have the same words as another one and are ignored"),
+        ([vocabulary.concepts[n] for n in unused], "occur in no caption"),
     ):
-        if wrong:
+        if problematic:
             log.warning(
                 "%s: of %d concepts %d %s: %s",
                 where,
                 len(lines),
-                len(wrong),
-                why,
-                quote_first(wrong),
+                len(problematic),
+                reason,
+                quote_first(problematic),
             )
     return vocabulary
 
@@ -240,8 +245,10 @@ def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, 
     """Words of the captions that are a plural of a word of the concepts -> that word."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)}
-    guess = ((word, next((s for s in find_singulars(word) if s in single), word)) for word in seen)
-    return {word: one for word, one in guess if one != word}
+    candidates = (
+        (word, next((s for s in find_singulars(word) if s in single), word)) for word in seen
+    )
+    return {word: singular for word, singular in candidates if singular != word}
 
 
 def read_words(path: str, where: str) -> list[str]:

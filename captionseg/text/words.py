@@ -44,10 +44,14 @@ def _pattern() -> re.Pattern[str]:
     return _words(f"(?:[^\\W_]|[{''.join(marks)}{JOINERS}])")
 
 
-def _words(more: str) -> re.Pattern[str]:
-    """Group 1 is a word: a letter, `more` after it, apostrophes inside; then a possessive 's."""
-    possessive = f"'[sS](?!{more})"
-    return re.compile(rf"([^\W_]{more}*(?:(?!{possessive})'[^\W_]{more}*)*)(?:{possessive})?")
+def _words(continuation: str) -> re.Pattern[str]:
+    """Group 1 is a word: a letter, then any of `continuation`, apostrophes inside; a possessive 's
+    may follow.
+    """
+    possessive = f"'[sS](?!{continuation})"
+    return re.compile(
+        rf"([^\W_]{continuation}*(?:(?!{possessive})'[^\W_]{continuation}*)*)(?:{possessive})?"
+    )
 
 
 _PLAIN = _words(r"[^\W_]")  # the same for ASCII, where it is faster

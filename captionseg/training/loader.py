@@ -14,7 +14,7 @@ from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
-from captionseg.datasets.pictures import Pictures
+from captionseg.datasets.random_access import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from captionseg.datasets.shards import decode_mask, read_classes
+from captionseg.datasets.pair_tables import read_classes
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import InputSpec, Segmenter
 from captionseg.prepared import LabelledPictures

@@ -213,7 +213,8 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     from captionseg.curation.marked import Inputs
     from captionseg.curation.pipeline import Known, curate
     from captionseg.curation.rules import CurateParams
-    from captionseg.datasets.shards import read_pairs, read_truth, write_shards
+    from captionseg.datasets.download import write_shards
+    from captionseg.datasets.pair_tables import read_pairs, read_truth
     from captionseg.encoders.text_space import TextSpace
     from captionseg.regioning import write_regions
     from captionseg.text.vocabulary import VocabularyParams
@@ -252,7 +253,8 @@ def searchable(world, tmp_path_factory) -> SimpleNamespace:
 
     import pyarrow as pa
 
-    from captionseg.datasets.shards import decode_mask, read_truth
+    from captionseg.datasets.pair_tables import read_truth
+    from captionseg.datasets.truth_masks import decode_mask
     from captionseg.records import SEGMENTS
     from captionseg.segment_text.rle import encode
     from captionseg.storage.writing import write_table

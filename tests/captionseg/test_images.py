@@ -220,8 +220,9 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(REFUSED["EPS"][0])
     code = (
         "import sys; from captionseg.benchmarks.layout import read_mask; from captionseg import "
-        "images\nfrom captionseg.datasets.shards import decode, decode_mask\nfrom "
-        "captionseg.records import UserError; from pathlib import Path\ndata = "
+        "images\nfrom captionseg.datasets.shard_images import decode\nfrom "
+        "captionseg.datasets.truth_masks import decode_mask\nfrom captionseg.records import "
+        "UserError; from pathlib import Path\ndata = "
         "Path('x.jpg').read_bytes()\nfor call in (lambda: images.read_pixels(data), lambda: "
         "decode(data, Path('t.tar'), '1'),\n             lambda: decode_mask(data), lambda: "
         "read_mask(Path('x.png'))):\n    try: call()\n    except (images.Unreadable, UserError): "

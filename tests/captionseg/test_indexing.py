@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from captionseg import indexing
 from captionseg import neighbours as neighbour_files
-from captionseg.datasets.shards import read_images
+from captionseg.datasets.shard_images import read_images
 from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace

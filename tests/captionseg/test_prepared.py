@@ -12,8 +12,8 @@ import torch
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.segment_retrieval import captions_of
-from captionseg.datasets.pictures import Pictures
-from captionseg.datasets.shards import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.random_access import Pictures
 from captionseg.grids import MEAN
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec

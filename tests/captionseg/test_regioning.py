@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets.shards import read_images, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.shard_images import read_images
 from captionseg.records import ClassTable, UserError
 from captionseg.regioning import write_regions
 from captionseg.runtime.params import RuntimeParams

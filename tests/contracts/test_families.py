@@ -48,30 +48,33 @@ FAMILIES = {
         ["SOURCES"],
         {
             "addresses",
-            "captions",
+            "caption_text",
+            "cells",
             "client",
-            "columns",
-            "debian",
+            "debian_packages",
+            "delimited",
             "encoding",
             "fetch",
-            "folder_files",
-            "grouping",
+            "img2dataset_table",
             "listing",
+            "listing_rows",
+            "locations",
+            "members",
+            "pair_columns",
+            "pairing",
             "params",
+            "phash",
             "picture_files",
-            "places",
             "reasons",
             "repeats",
             "replies",
+            "row_merging",
+            "sample_reader",
             "scene_assets",
-            "shard_files",
-            "shard_forms",
-            "shard_samples",
-            "shard_tables",
+            "shard_formats",
             "source",
-            "table_files",
-            "tables",
-            "text_tables",
+            "table_formats",
+            "table_listing",
         },
     ),
     "encoders": (
@@ -151,13 +154,15 @@ FAMILIES = {
         },
     ),
 }
+SOURCE_TESTS = "tests/captionseg/sources"
 # modules whose test has another name
 TESTED_ELSEWHERE = {
     "captionseg/benchmarks/params.py": "tests/captionseg/benchmarks/test_recipe.py",
     "captionseg/captioners/captioners.py": "tests/captionseg/captioners/test_captioner.py",
     "captionseg/curation/rules.py": "tests/captionseg/curation/test_rules.py",
     "captionseg/sources/encoding.py": "tests/captionseg/sources/test_folder_pictures.py",
-    "captionseg/sources/folder_files.py": "tests/captionseg/sources/test_folder_refused.py",
+    "captionseg/sources/folders/pairing.py": "tests/captionseg/sources/test_folder_refused.py",
+    "captionseg/sources/listing_rows.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/reasons.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/repeats.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/sources.py": "tests/captionseg/sources/test_source.py",
@@ -167,6 +172,7 @@ TESTED_ELSEWHERE = {
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",
     "captionseg/runtime/params.py": "tests/captionseg/test_params.py",
     "captionseg/segment_text/params.py": "tests/captionseg/segment_text/test_maker.py",
+    "captionseg/segment_text/stage_inputs.py": "tests/captionseg/segment_text/test_pipeline.py",
     "captionseg/segmenters/mask_makers.py": "tests/captionseg/segmenters/test_sam_auto.py",
     "captionseg/segmenters/region_makers.py": "tests/captionseg/segmenters/test_felzenszwalb.py",
     "captionseg/training/params.py": "tests/captionseg/training/test_pretrain.py",
@@ -191,17 +197,20 @@ TESTED_ELSEWHERE = {
         for name in ("folders", "reading", "writing")
     },
     **{
-        f"captionseg/datasets/{name}.py": "tests/captionseg/datasets/test_shards.py"
-        for name in ("masks", "shard_files")
+        f"captionseg/datasets/{name}.py": "tests/captionseg/datasets/test_download.py"
+        for name in ("shard_writer", "truth_masks")
     },
     "captionseg/sources/fetching/client.py": "tests/captionseg/sources/fetching/test_fetch.py",
     "captionseg/storage/json_items.py": "tests/captionseg/test_json_items.py",
     "captionseg/storage/remote.py": "tests/captionseg/test_remote.py",
-    "captionseg/sources/picture_files.py": "tests/captionseg/sources/test_table.py",
-    "captionseg/sources/text_tables.py": "tests/captionseg/sources/test_tables.py",
+    "captionseg/sources/folders/picture_files.py": "tests/captionseg/sources/test_table.py",
     **{
-        f"captionseg/sources/{name}.py": "tests/captionseg/sources/test_shards_damaged.py"
-        for name in ("places", "shard_files", "shard_forms", "shard_samples", "shard_tables")
+        f"captionseg/sources/tables/{name}.py": f"{SOURCE_TESTS}/tables/test_table_formats.py"
+        for name in ("cells", "table_listing")
+    },
+    **{
+        f"captionseg/sources/sharded/{name}.py": f"{SOURCE_TESTS}/test_shards_damaged.py"
+        for name in ("img2dataset_table", "locations", "members", "sample_reader", "shard_formats")
     },
     "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
     "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",

@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from captionseg.captioners.corpus import Captions
-from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.sources.shapes import Shapes
 
 ROOT = Path(__file__).parents[2]

@@ -171,7 +171,7 @@ def test_captions_outlive_what_empties_outs(run, clone):
 
 
 def test_a_trained_model_segments_a_picture(clone):
-    from captionseg.datasets.shards import read_images
+    from captionseg.datasets.shard_images import read_images
     from captionseg.inference.predictor import Predictor
 
     _, image = next(read_images(clone / "data" / "pairs", "00000"))

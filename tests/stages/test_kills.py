@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from captionseg.datasets.shards import write_shards
+from captionseg.datasets.download import write_shards
 from captionseg.sources.shapes import Shapes
 from captionseg.sources.urls import Urls
 from tests.captionseg.sources.fetching.hostile import serving

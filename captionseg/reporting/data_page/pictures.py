@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.datasets.tables import list_shards, read_shard
+from captionseg.datasets.pair_tables import list_shards, read_shard
 from captionseg.records import one_line
 from captionseg.reporting.data_page.bars import make_bars, summarize_numbers
 from captionseg.reporting.rendering import DASH, View

@@ -65,15 +65,15 @@ def check_robots(headers: CIMultiDictProxy[str], directives: Collection[str], pr
     Raises:
         Refusal: opted_out.
     """
-    wanted = {one.lower() for one in directives}
-    wanted |= {"none"} if "noindex" in wanted else set()
+    opt_outs = {one.lower() for one in directives}
+    opt_outs |= {"none"} if "noindex" in opt_outs else set()
     for value in headers.getall("X-Robots-Tag", ()):
         agent = ""
         for part in value.lower().split(","):
             name, colon, directive = (piece.strip() for piece in part.rpartition(":"))
             if colon and not name.startswith(("unavailable_after", "max-")):
                 agent = name  # of this directive, and of those behind it
-            if directive in wanted and agent in ("", "*", product):
+            if directive in opt_outs and agent in ("", "*", product):
                 raise Refusal("opted_out", f"X-Robots-Tag: {one_line(value, 80)}")
 
 

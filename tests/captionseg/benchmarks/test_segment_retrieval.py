@@ -21,7 +21,7 @@ from captionseg.benchmarks.segment_retrieval import (
     queries_of,
     ranks,
 )
-from captionseg.datasets.shards import encode_mask
+from captionseg.datasets.truth_masks import encode_mask
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.text.referring import Mention, Reference

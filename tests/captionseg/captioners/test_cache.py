@@ -17,7 +17,8 @@ from captionseg.captioners.captioner import CaptionError, Decoding, NoCaption
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
-from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import CAPTIONS, ClassTable, UserError
 from captionseg.sources.source import Sample
 

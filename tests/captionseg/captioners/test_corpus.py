@@ -11,7 +11,8 @@ import pytest
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import Captions, write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
-from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import UserError
 from captionseg.sources.shapes import Shapes
 

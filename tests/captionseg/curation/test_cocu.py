@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from captionseg.curation.cocu import CoCu, score_b
-from captionseg.curation.relevance import positive
+from captionseg.curation.relevance import make_positive
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
 from captionseg.text.vocabulary import Vocabulary
@@ -158,7 +158,7 @@ def test_against_loops_that_read_like_the_paper(make_corpus):
 
     def f(image: int, concept: int) -> float:
         cosine = corpus.image_embedding[image] @ corpus.concept_embedding[concept]
-        return float(positive(np.array([cosine]), "softplus")[0])
+        return float(make_positive(np.array([cosine]), "softplus")[0])
 
     for image in range(len(corpus)):
         expected = {}

@@ -12,7 +12,7 @@ from captionseg.curation.cocu_calibrated import (
     find_quantiles,
 )
 from captionseg.curation.labelling import LeaveOneOut
-from captionseg.curation.relevance import relevance
+from captionseg.curation.relevance import compute_relevance
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import Concept, concepts_of
@@ -27,7 +27,7 @@ def curate(rule: CalibratedCoCu, corpus: Corpus) -> list[dict[str, Concept]]:
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:
-    return average_positives(lambda rows: relevance(corpus, rows, "shifted"), corpus, 4)
+    return average_positives(lambda rows: compute_relevance(corpus, rows, "shifted"), corpus, 4)
 
 
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):

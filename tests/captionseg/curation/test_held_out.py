@@ -7,9 +7,9 @@ import pytest
 from scipy.sparse import csr_array
 
 from captionseg.curation.held_out import (
+    align_vocabulary,
     match_held_out,
     measure_held_out,
-    number_alike,
     rank_added,
     resample,
 )
@@ -87,7 +87,7 @@ def test_a_rule_with_a_vocabulary_of_its_own(matrices) -> None:
     own, held_out, measured = matrices
     words = ("horse", *WORDS[::-1])
     texts = [some if row else [*some, "horse"] for row, some in enumerate(ADDED)]
-    other = number_alike(supervise(texts, words), WORDS)
+    other = align_vocabulary(supervise(texts, words), WORDS)
     values = measure_held_out(other, own, held_out, measured, sampled=6, seed=0)
     same = measure_held_out(supervise(ADDED), own, held_out, measured, sampled=6, seed=0)
     assert values["average_precision"] == same["average_precision"]

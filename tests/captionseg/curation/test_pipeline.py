@@ -12,7 +12,7 @@ from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs
 from captionseg.curation.measure import measure
 from captionseg.curation.rules import CurateParams
-from captionseg.datasets.tables import read_truth
+from captionseg.datasets.pair_tables import read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.marking.markers import MarksParams
 from captionseg.records import MARKS, SUPERVISION, UserError

@@ -4,32 +4,40 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from captionseg.curation.relevance import Positive, adjacency, named_relevance, positive, relevance
+from captionseg.curation.relevance import (
+    Positive,
+    build_adjacency,
+    compute_named_relevance,
+    compute_relevance,
+    make_positive,
+)
 from captionseg.records import UserError
 
 
 def test_positive_by_hand():
     cosine = np.array([-1.0, -0.6, 0.0, 0.6, 1.0])
-    np.testing.assert_allclose(positive(cosine, "shifted"), [1e-6, 0.2, 0.5, 0.8, 1.0])
-    np.testing.assert_allclose(positive(cosine, "clipped"), [1e-3, 1e-3, 1e-3, 0.6, 1.0])
+    np.testing.assert_allclose(make_positive(cosine, "shifted"), [1e-6, 0.2, 0.5, 0.8, 1.0])
+    np.testing.assert_allclose(make_positive(cosine, "clipped"), [1e-3, 1e-3, 1e-3, 0.6, 1.0])
     softplus = [math.log(1 + math.exp(10 * c)) / 10 for c in cosine]
-    np.testing.assert_allclose(positive(cosine, "softplus"), softplus)
+    np.testing.assert_allclose(make_positive(cosine, "softplus"), softplus)
 
 
 @pytest.mark.parametrize("how", get_args(Positive))
 def test_positive_is_above_zero_and_keeps_the_order(how):
-    values = positive(np.linspace(-1, 1, 201), how)
+    values = make_positive(np.linspace(-1, 1, 201), how)
     assert (values > 0).all()
     assert (np.diff(values) >= 0).all()
 
 
 def test_relevance_is_the_positive_cosine(by_hand):
-    f = relevance(by_hand, np.array([0, 5]), "shifted")
+    f = compute_relevance(by_hand, np.array([0, 5]), "shifted")
     np.testing.assert_allclose(f, [[0.8, 0.9, 0.2], [0.5, 1e-6, 0.5]], rtol=1e-6)
 
 
 def test_named_relevance_holds_what_captions_name_and_nothing_else(by_hand):
-    whole, in_parts = (named_relevance(by_hand, "shifted", chunk=c).toarray() for c in (100, 2))
+    whole, in_parts = (
+        compute_named_relevance(by_hand, "shifted", chunk=c).toarray() for c in (100, 2)
+    )
     expected = [[0.8, 0, 0], [1, 0.5, 0], [0, 1, 0], [0, 0, 0.1], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(whole, expected, atol=1e-6)
     np.testing.assert_array_equal(whole, in_parts)
@@ -37,15 +45,23 @@ def test_named_relevance_holds_what_captions_name_and_nothing_else(by_hand):
 
 def test_adjacency_takes_the_first_k_and_skips_padding():
     near = np.array([[2, 1, 0], [1, -1, -1], [-1, -1, -1]], np.int32)
-    assert adjacency(near, 2, 4).toarray().tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
-    assert adjacency(near, 9, 4).toarray().tolist() == [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert build_adjacency(near, 2, 4).toarray().tolist() == [
+        [0, 1, 1, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+    ]
+    assert build_adjacency(near, 9, 4).toarray().tolist() == [
+        [1, 1, 1, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+    ]
 
 
 def test_more_neighbours_than_the_index_holds_is_one_line():
     near = np.array([[1, 2], [0, 2], [0, 1], [0, 1]])
-    assert adjacency(near[:3], 9, 3).sum() == 6  # of three pictures, each has all the others
+    assert build_adjacency(near[:3], 9, 3).sum() == 6  # of three pictures, each has all the others
     with pytest.raises(
         UserError,
         match=r"3 neighbours an image are asked for, but the index holds 2; raise index\.",
     ):
-        adjacency(near, 3, 4)
+        build_adjacency(near, 3, 4)

@@ -124,7 +124,7 @@ def test_parameters_cannot_be_changed_behind_its_back(rule):
 
 
 def test_params_build_each_of_them(name):
-    assert type(CurateParams(rules=[name]).chosen()[name]) is RULES[name]
+    assert type(CurateParams(rules=[name]).list_rules()[name]) is RULES[name]
     assert name in {f.name for f in fields(CurateParams)}
 
 
@@ -133,11 +133,14 @@ def test_a_variant_is_its_rule_with_other_fields(make_corpus):
     params = CurateParams(
         ["cocu", "naive"], {"naive": {"rule": "cocu", "ranking": "a", "clusters": 0}}, cocu=section
     )
-    assert params.chosen() == {"cocu": section, "naive": replace(section, ranking="a", clusters=0)}
-    assert list(params.chosen()) == ["cocu", "naive"]
+    assert params.list_rules() == {
+        "cocu": section,
+        "naive": replace(section, ranking="a", clusters=0),
+    }
+    assert list(params.list_rules()) == ["cocu", "naive"]
     assert CurateParams(
         ["cocu"], {"naive": {"rule": "cocu", "limit": 2}}, cocu=section
-    ).chosen() == {"cocu": section}
+    ).list_rules() == {"cocu": section}
 
 
 def same(first: Supervision, second: Supervision) -> None:

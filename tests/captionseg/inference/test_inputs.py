@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captionseg.datasets.pictures import Pictures
+from captionseg.datasets.random_access import Pictures
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.hierarchy import Hierarchy

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captionseg.datasets.shards import read_images
+from captionseg.datasets.shard_images import read_images
 from captionseg.inference.predictor import Predictor, read_image
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol

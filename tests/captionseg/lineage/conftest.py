@@ -14,8 +14,8 @@ from PIL import Image
 
 from captionseg import cli
 from captionseg.datasets.ids import hash_ids, read_ids
-from captionseg.datasets.phash import hash_picture
 from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, make_uid
+from captionseg.sources.phash import hash_jpeg
 from captionseg.storage.writing import write_json, write_table
 
 HOSTILE = "\u732b \U0001f408 caf\u00e9 \x1b[31m\u202egod\u2066\x00\x9b2J\nnext"
@@ -50,7 +50,7 @@ def make_row(number: int, name: str, caption: str, split: str, **changes) -> dic
         "original_width": 640,
         "original_height": 480,
         "original_sha256": hashlib.sha256(jpeg + b"original").hexdigest(),
-        "phash": hash_picture(jpeg),
+        "phash": hash_jpeg(jpeg),
         "reason": None,
         "held_out_captions": ["held out"],
         "source_row": f"captions.csv:{number + 2}",

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from captionseg.marking.marker import Found, Rows
+from captionseg.marking.marker import MarkedRows, Rows
 
 
 def rows_of(count: int, **given: Any) -> Rows:
@@ -59,7 +59,7 @@ def captions_of(*captions: str) -> Rows:
 def marked(marker: Any, rows: Rows, kept: Sequence[bool] | None = None, seed: int = 0) -> dict:
     """row -> (kind, reason, twin) of what a marker marks."""
     train = ~rows.held_out
-    found: Found = marker(rows, train if kept is None else np.array(kept) & train, seed=seed)
+    found: MarkedRows = marker(rows, train if kept is None else np.array(kept) & train, seed=seed)
     assert len(set(found.row.tolist())) == len(found.row)
     return {
         row: (kind, reason, twin)

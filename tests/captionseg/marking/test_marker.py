@@ -1,13 +1,13 @@
 import numpy as np
 
-from captionseg.marking.marker import Found
+from captionseg.marking.marker import MarkedRows
 from tests.captionseg.marking.rows import rows_of
 
 
 def test_a_row_that_two_marks_have_counts_as_the_first_says():
-    both = Found.alone(np.array([1, 3]), "caption_short", ["a", "b"]) + Found.alone(
-        np.array([0, 3]), "caption_long", ["c", "d"]
-    )
+    both = MarkedRows.without_twins(
+        np.array([1, 3]), "caption_short", ["a", "b"]
+    ) + MarkedRows.without_twins(np.array([0, 3]), "caption_long", ["c", "d"])
     assert both.row.tolist() == [1, 3, 0]
     assert [*both.kind] == ["caption_short", "caption_short", "caption_long"]
     assert [*both.reason] == ["a", "b", "c"]

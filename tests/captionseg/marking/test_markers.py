@@ -125,18 +125,18 @@ def test_parameters_cannot_be_changed_behind_its_back(marker):
 
 
 def test_params_build_each_of_them_and_by_default_none(name):
-    assert MarksParams().chosen() == {}
+    assert MarksParams().list_markers() == {}
     assert MarksParams().kinds() == []
     params = build(MarksParams, {name: {}}, "curate.marks")
-    assert params.chosen() == {name: MARKERS[name]()}
+    assert params.list_markers() == {name: MARKERS[name]()}
     assert [f.name for f in fields(MarksParams)] == ["preset", *MARKERS]
-    assert build(MarksParams, {name: None}, "curate.marks").chosen() == {}
+    assert build(MarksParams, {name: None}, "curate.marks").list_markers() == {}
 
 
 def test_they_run_in_the_order_of_the_dict():
     given = {name: {} for name in sorted(MARKERS)}
     params = build(MarksParams, given, "curate.marks")
-    assert list(params.chosen()) == list(MARKERS)
+    assert list(params.list_markers()) == list(MARKERS)
     assert sorted(params.kinds()) == sorted(KINDS)
 
 
@@ -144,7 +144,7 @@ def test_a_section_takes_the_place_of_what_the_preset_has():
     params = build(
         MarksParams, {"preset": "datacomp_basic", "length": {"min_words": 2}}, "curate.marks"
     )
-    chosen = params.chosen()
+    chosen = params.list_markers()
     assert list(chosen) == ["length", "sides"]
     assert chosen["sides"] == PRESETS["datacomp_basic"]["sides"]
     assert chosen["length"] == MARKERS["length"](min_words=2)

@@ -3,7 +3,13 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 
-from captionseg.marking.rows import load_rows, make_rows, read_hashes, with_concepts
+from captionseg.marking.rows import (
+    load_rows,
+    make_rows,
+    read_hashes,
+    read_indexed_pairs,
+    with_concepts,
+)
 from captionseg.records import UserError
 from captionseg.storage.writing import write_table
 from tests.captionseg.marking.rows import rows_of
@@ -59,7 +65,7 @@ def test_concepts_of_training_pairs_are_put_in_their_rows():
 
 
 def test_rows_of_a_run(world):
-    rows = load_rows(world.pairs, world.index, world.features)
+    rows = load_rows(read_indexed_pairs(world.pairs, world.index), world.features)
     assert rows.uid.tolist() == world.table["uid"].to_pylist()
     assert rows.hashed.all()
     assert (rows.width == 32).all()
@@ -77,4 +83,4 @@ def test_pairs_of_another_index(world, tmp_path):
     )
     write_table(table, tmp_path / "ids.parquet")
     with pytest.raises(UserError, match=r"pairs: of other pairs than .*; run `dvc repro index`"):
-        load_rows(world.pairs, tmp_path, world.features)
+        read_indexed_pairs(world.pairs, tmp_path)

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from captionseg.benchmarks import areas
-from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved

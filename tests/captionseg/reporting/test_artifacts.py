@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from captionseg.datasets.shards import read_images
+from captionseg.datasets.shard_images import read_images
 from captionseg.reporting.artifacts import Artifacts
 
 

@@ -20,13 +20,15 @@ from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs as Curated
 from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
-from captionseg.datasets.shards import read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
 from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.pipeline import Inputs, segment
+from captionseg.segment_text.pipeline import segment
+from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.sources.shapes import Shapes
 from captionseg.text.vocabulary import VocabularyParams

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg.datasets.shards import write_shards
+from captionseg.datasets.download import write_shards
 from captionseg.records import ClassTable
 from captionseg.sources.source import Sample
 
@@ -80,7 +80,8 @@ def features(squares: Path) -> Path:
     """Folder features/ whose dense maps are the pictures' own colours in 0..1, eight by eight
     cells.
     """
-    from captionseg.datasets.shards import list_shards, read_images
+    from captionseg.datasets.pair_tables import list_shards
+    from captionseg.datasets.shard_images import read_images
     from captionseg.storage.writing import write_array
 
     for shard in list_shards(squares / "pairs"):

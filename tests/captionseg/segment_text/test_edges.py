@@ -16,13 +16,16 @@ from PIL import Image
 
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
-from captionseg.datasets.shards import read_images, read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.shard_images import read_images
 from captionseg.grounding.grounding_dino import GroundingDino
 from captionseg.grounding.relevance import Relevance
 from captionseg.records import ClassTable
 from captionseg.regioning import write_regions
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.pipeline import Inputs, segment
+from captionseg.segment_text.pipeline import segment
+from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.sources.source import Sample

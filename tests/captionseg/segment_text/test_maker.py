@@ -9,8 +9,8 @@ from captionseg.grounding.grounder import Boxes, Query
 from captionseg.segment_text.maker import (
     Maker,
     View,
+    has_words,
     hash_segment,
-    is_said,
     measure_area,
     select_best,
 )
@@ -82,7 +82,7 @@ def phrases(*texts: str) -> list[CaptionPhrases]:
 
 
 def test_near_duplicates_become_one_segment_with_both_texts() -> None:
-    rows, count = Maker(Table(), Filled(), "t+f").segments(VIEW, phrases("a dog", "dog"))
+    rows, count = Maker(Table(), Filled(), "t+f").make_segments(VIEW, phrases("a dog", "dog"))
     first = next(row for row in rows if row["bbox"] == [0, 0, 10, 10])  # the more stable of the two
     assert [t["text"] for t in first["texts"]] == ["a dog", "dog"]
     assert [t["kind"] for t in first["texts"]] == ["phrase", "concept"]
@@ -96,19 +96,21 @@ def test_near_duplicates_become_one_segment_with_both_texts() -> None:
 
 def test_a_box_of_nearly_everything_is_the_whole_picture_and_no_mask_is_asked_for() -> None:
     segmenter = Filled()
-    rows, _ = Maker(Table(), segmenter, "").segments(VIEW, phrases("grass"))
+    rows, _ = Maker(Table(), segmenter, "").make_segments(VIEW, phrases("grass"))
     assert rows[0]["full_image"]
     assert rows[0]["area"] == 1600
     assert rows[0]["stability"] == 1
     assert segmenter.asked == 0
-    rows, _ = Maker(Table(), segmenter, "", full_image_share=0.99).segments(VIEW, phrases("grass"))
+    rows, _ = Maker(Table(), segmenter, "", full_image_share=0.99).make_segments(
+        VIEW, phrases("grass")
+    )
     assert not rows[0]["full_image"]
     assert rows[0]["area"] == 1560
 
 
 def test_what_is_lost_is_counted_by_reason() -> None:
     maker = Maker(Table(), Filled(), "", min_area=50, min_stability=0.95)
-    rows, count = maker.segments(VIEW, phrases("fly", "ghost", "dog"))
+    rows, count = maker.make_segments(VIEW, phrases("fly", "ghost", "dog"))
     assert len(rows) == 1
     assert {k: v for k, v in count.items() if v} == {
         "images": 1,
@@ -124,7 +126,7 @@ def test_what_is_lost_is_counted_by_reason() -> None:
 
 @pytest.mark.parametrize("texts", [(), ("ghost",)])
 def test_an_image_without_boxes_has_no_segments(texts: tuple[str, ...]) -> None:
-    rows, count = Maker(Table(), Filled(), "").segments(VIEW, phrases(*texts))
+    rows, count = Maker(Table(), Filled(), "").make_segments(VIEW, phrases(*texts))
     assert rows == []
     assert count["images_without_segments"] == 1
     assert count["images_without_phrases"] == (not texts)
@@ -132,7 +134,9 @@ def test_an_image_without_boxes_has_no_segments(texts: tuple[str, ...]) -> None:
 
 
 def test_a_mask_that_vanishes_is_counted_apart_from_one_that_is_too_small() -> None:
-    rows, count = Maker(Table(), Filled(), "", min_area=2).segments(VIEW, phrases("crumb", "fly"))
+    rows, count = Maker(Table(), Filled(), "", min_area=2).make_segments(
+        VIEW, phrases("crumb", "fly")
+    )
     assert rows == []
     assert {k: v for k, v in count.items() if v} == {
         "images": 1,
@@ -151,7 +155,7 @@ def test_a_picture_of_ten_pixels_is_a_segment_unless_that_is_too_small(
     least: int, area: int | None
 ) -> None:
     view = View("u", np.zeros((1, 10, 3), np.uint8))
-    rows, count = Maker(Table(), Filled(), "", min_area=least).segments(view, phrases("a dog"))
+    rows, count = Maker(Table(), Filled(), "", min_area=least).make_segments(view, phrases("a dog"))
     assert [row["area"] for row in rows] == ([area] if area else [])
     assert all(row["full_image"] and row["bbox"] == [0, 0, 10, 1] for row in rows)
     assert count["masks_too_small"] == count["images_without_segments"] == (area is None)
@@ -163,7 +167,7 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
         Phrase("dog", "concept"),
     ]
     grounder = Table(unassigned=3, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(
+    rows, count = Maker(grounder, Filled(), "").make_segments(
         VIEW, [CaptionPhrases("See a dog in the grass.", tuple(asked))]
     )
     assert grounder.query == Query("See a dog in the grass.", (((4, 9), (20, 25)), ()))
@@ -175,7 +179,7 @@ def test_a_found_phrase_gives_both_its_texts_and_the_grounder_hears_where_it_sta
     ]
     assert [t["text"] for t in rows[1]["texts"]] == ["dog"]
     assert (count["expressions"], count["boxes_unassigned"], count["captions_cut"]) == (1, 3, 1)
-    Maker(grounder, Filled(), "").segments(VIEW, [CaptionPhrases("", tuple(asked))])
+    Maker(grounder, Filled(), "").make_segments(VIEW, [CaptionPhrases("", tuple(asked))])
     assert grounder.query is None
 
 
@@ -192,7 +196,7 @@ def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_ove
         ),
     )
     grounder = Table(unassigned=2, cut=1)
-    rows, count = Maker(grounder, Filled(), "").segments(
+    rows, count = Maker(grounder, Filled(), "").make_segments(
         VIEW, [first, second, CaptionPhrases("?!", ())]
     )
     assert grounder.queries == [
@@ -224,7 +228,7 @@ def test_each_caption_is_grounded_against_itself_and_what_is_found_is_merged_ove
 
 def test_the_best_boxes_are_those_of_all_captions_together() -> None:
     captions = [*phrases("dog"), *phrases("fly", "a dog")]
-    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(VIEW, captions)
+    rows, count = Maker(Table(), Filled(), "", max_boxes=2).make_segments(VIEW, captions)
     assert (count["boxes"], count["boxes_beyond_limit"]) == (4, 2)
     assert [[t["text"] for t in row["texts"]] for row in rows] == [["fly"], ["a dog"]]
 
@@ -233,19 +237,19 @@ def test_the_best_boxes_are_those_of_all_captions_together() -> None:
     ("caption", "said"), [("", False), (" .,! \n…", False), ("é", True), ("3", True)]
 )
 def test_captions_that_say_nothing(caption: str, said: bool) -> None:
-    assert is_said(caption) == said
+    assert has_words(caption) == said
 
 
 def test_stability_at_the_threshold_is_enough_and_area_too() -> None:
-    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).segments(
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.9, min_area=90).make_segments(
         VIEW, phrases("dog")
     )
     assert [row["bbox"] for row in rows] == [[0, 0, 10, 9], [20, 20, 10, 10]]
-    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).segments(
+    rows, _ = Maker(Table(), Filled(), "", min_stability=0.91, min_area=90).make_segments(
         VIEW, phrases("dog")
     )
     assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
-    rows, _ = Maker(Table(), Filled(), "", min_area=91).segments(VIEW, phrases("dog"))
+    rows, _ = Maker(Table(), Filled(), "", min_area=91).make_segments(VIEW, phrases("dog"))
     assert [row["bbox"] for row in rows] == [[20, 20, 10, 10]]
 
 
@@ -256,12 +260,12 @@ def test_exactly_the_share_of_a_whole_picture_is_not_the_whole(
     # what lies outside does not count: .9 at 36
     monkeypatch.setitem(ANSWERS, "ghost", [(-5, -5, width, 80, 0.5)])
     segmenter = Filled()
-    rows, _ = Maker(Table(), segmenter, "").segments(VIEW, phrases("ghost"))
+    rows, _ = Maker(Table(), segmenter, "").make_segments(VIEW, phrases("ghost"))
     assert (rows[0]["full_image"], segmenter.asked) == (whole, int(not whole))
 
 
 def test_of_too_many_boxes_the_best_are_kept_in_their_order_and_the_others_counted() -> None:
-    rows, count = Maker(Table(), Filled(), "", max_boxes=2).segments(
+    rows, count = Maker(Table(), Filled(), "", max_boxes=2).make_segments(
         VIEW, phrases("dog", "fly", "a dog")
     )
     assert count["boxes"] == 4

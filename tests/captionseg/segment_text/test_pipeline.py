@@ -15,11 +15,12 @@ import spacy
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
-from captionseg.datasets.shards import read_classes, read_pairs, read_truth
+from captionseg.datasets.pair_tables import read_classes, read_pairs, read_truth
 from captionseg.grounding.relevance import Relevance
 from captionseg.records import SEGMENTS, UserError
 from captionseg.regioning import write_regions
 from captionseg.segment_text import pipeline as pipelines
+from captionseg.segment_text import stage_inputs
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.measure import measure
 from captionseg.segment_text.params import SegmentTextParams
@@ -69,7 +70,9 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     its expression.
     """
     monkeypatch.setattr(
-        pipelines, "parse_references", lambda captions, model=None: [[spoken(c)] for c in captions]
+        stage_inputs,
+        "parse_references",
+        lambda captions, model=None: [[spoken(c)] for c in captions],
     )
     write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker)
     pairs = read_pairs(squares / "pairs").to_pylist()
@@ -89,8 +92,8 @@ def run(
     return pipelines.segment(inputs, params, space=Colours, segments=folder / out, seed=0)
 
 
-def inputs_of(folder: Path) -> pipelines.Inputs:
-    return pipelines.Inputs(
+def inputs_of(folder: Path) -> stage_inputs.Inputs:
+    return stage_inputs.Inputs(
         *(folder / name for name in ("pairs", "captions", "supervision", "features", "regions"))
     )
 
@@ -266,11 +269,11 @@ def test_without_referring_the_segments_are_the_same_and_have_no_expressions(rea
 
 
 def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines, "parse_references", parse_references)
+    monkeypatch.setattr(stage_inputs, "parse_references", parse_references)
     caption = "A red ball lies on the ground. A green cup is beside a blue door. " * 200
     rows = [{"uid": "u", "caption": caption, "concepts": ["red"]}]
     assert len(caption.split()) == 3000
-    ((said,),) = pipelines.find_phrases(rows, [[caption]], PARAMS)
+    ((said,),) = stage_inputs.find_phrases(rows, [[caption]], PARAMS)
     phrases = said.phrases
     assert said.text == caption
     assert {"A red ball", "the ground", "A green cup", "a blue door", "red"} <= {
@@ -279,10 +282,10 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     assert sum(len(p.spans) for p in phrases) == 4 * 200
     assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
     maker = PARAMS.build(
-        Colours(), pipelines.sample_cells(ready / "features", 64, rows_of(ready), seed=0)
+        Colours(), stage_inputs.sample_cells(ready / "features", 64, rows_of(ready), seed=0)
     )
-    view = next(pipelines.read_views(inputs_of(ready), "00000"))
-    found, count = maker.segments(view, [said])
+    view = next(stage_inputs.read_views(inputs_of(ready), "00000"))
+    found, count = maker.make_segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
 
@@ -290,7 +293,7 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
 def test_another_parser_is_asked_for_by_its_path(
     ready: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pipelines, "parse_references", parse_references)
+    monkeypatch.setattr(stage_inputs, "parse_references", parse_references)
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(
         UserError, match=r"blank' lacks attribute_ruler, lemmatizer, parser, tagger"
@@ -302,7 +305,7 @@ def test_a_picture_of_ten_pixels_goes_all_the_way() -> None:
     maker = PARAMS.build(Colours(), np.array([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.5, 0.5, 0.5]]))
     image = np.array([[COLOURS["red"]] * 5 + [GREY] * 5], np.uint8)
     said = CaptionPhrases("", (Phrase("a red ball", "phrase"),))
-    found, count = maker.segments(View("u", image, dense=image / 255.0), [said])
+    found, count = maker.make_segments(View("u", image, dense=image / 255.0), [said])
     assert found == []
     assert (
         count["images"],
@@ -325,11 +328,11 @@ def test_regions_of_other_pairs_are_refused(ready: Path) -> None:
 
 def test_cells_come_from_all_shards_and_are_the_same_for_the_same_seed(ready: Path) -> None:
     features, rows = ready / "features", rows_of(ready)
-    cells = pipelines.sample_cells(features, 8 * pipelines.CELLS_AN_IMAGE, rows, seed=0)
-    assert cells.shape == (8 * pipelines.CELLS_AN_IMAGE, 3)
-    assert np.array_equal(cells, pipelines.sample_cells(features, len(cells), rows, seed=0))
-    assert not np.array_equal(cells, pipelines.sample_cells(features, len(cells), rows, seed=1))
-    assert len(pipelines.sample_cells(features, 10, rows, seed=0)) == 10
+    cells = stage_inputs.sample_cells(features, 8 * stage_inputs.CELLS_PER_IMAGE, rows, seed=0)
+    assert cells.shape == (8 * stage_inputs.CELLS_PER_IMAGE, 3)
+    assert np.array_equal(cells, stage_inputs.sample_cells(features, len(cells), rows, seed=0))
+    assert not np.array_equal(cells, stage_inputs.sample_cells(features, len(cells), rows, seed=1))
+    assert len(stage_inputs.sample_cells(features, 10, rows, seed=0)) == 10
 
 
 def rows_of(ready: Path) -> dict[str, int]:
@@ -354,7 +357,8 @@ def test_pairs_that_curation_lost_are_not_left_out_without_a_word(
     shutil.copytree(ready / "supervision" / PARAMS.curation, supervision)
     file = sorted(supervision.glob("*.parquet"))[0]
     write_table(pq.read_table(file).slice(2), file)
+    inputs = replace(inputs_of(ready), supervision=tmp_path / "supervision")
     with pytest.raises(
         UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"
     ):
-        pipelines.list_images(ready / "pairs", PARAMS, tmp_path / "supervision")
+        stage_inputs.list_images(read_pairs(inputs.pairs), inputs, PARAMS)

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from captionseg.records import ClassTable
-from captionseg.sources import photo_scenes, scene_assets
+from captionseg.sources import photo_scenes
+from captionseg.sources.composed import scene_assets
+from captionseg.sources.composed.scene_assets import Asset, Assets
 from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
-from captionseg.sources.scene_assets import Asset, Assets
 from captionseg.sources.shapes import Shapes
 from captionseg.sources.source import SPLITS, Sample
 from captionseg.sources.sources import SOURCES
@@ -110,14 +111,14 @@ def url_list(tmp_path: Path) -> Iterator[Path]:
     """A list of 20 pictures that a server has, and of two that it has not; whatever its port is,
     every third is in the same split.
     """
-    path, split_of = tmp_path / "list.tsv", Urls(tune=0.3, test=0.3).split_of
+    path, choose_split = tmp_path / "list.tsv", Urls(tune=0.3, test=0.3).choose_split
     with serving() as server:
         names = [f"/good/{number}.jpg" for number in range(20)] + ["/missing.jpg", "/page.jpg"]
         rows = []
         for number, name in enumerate(names):
             several = (f"{server.url(name)}?{query}" for query in itertools.count())
             split = SPLITS[number % 3]
-            url = next(u for u in several if split_of({"picture": u, "sha256": ""}) == split)
+            url = next(u for u in several if choose_split({"picture": u, "sha256": ""}) == split)
             rows.append(f"{url}\tpicture {number}\n")
         path.write_text("url\tcaption\n" + "".join(rows))
         yield path

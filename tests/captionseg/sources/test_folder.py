@@ -11,13 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from captionseg.datasets.shards import (
-    read_classes,
-    read_images,
-    read_pairs,
-    read_truth,
-    write_shards,
-)
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_classes, read_pairs, read_truth
+from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
 from captionseg.sources import folder
 from captionseg.sources.folder import Folder

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from captionseg.sources.listing import LISTING, ListedSource, Row, make_batch
+from captionseg.sources.listing import ListedSource
+from captionseg.sources.listing_rows import LISTING, Row, make_batch
 from captionseg.sources.reasons import REASONS, Refusal, find_status
 
 

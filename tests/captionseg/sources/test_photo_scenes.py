@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from captionseg.records import UserError
-from captionseg.sources import photo_scenes, scene_assets
+from captionseg.sources import photo_scenes
+from captionseg.sources.composed import scene_assets
+from captionseg.sources.composed.scene_assets import Asset, Assets
 from captionseg.sources.photo_scenes import (
     ABOVE,
     BELOW,
@@ -23,7 +25,6 @@ from captionseg.sources.photo_scenes import (
     draw_background,
     paste,
 )
-from captionseg.sources.scene_assets import Asset, Assets
 
 SOURCE = PhotoScenes(train=40, tune=20, test=20, size=96)
 ALL = frozenset({"train", "tune", "test"})

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from captionseg.records import UserError
-from captionseg.sources.shard_tables import explain_failure
+from captionseg.sources.sharded.img2dataset_table import explain_failure
 from captionseg.sources.shards import Shards
 from tests.captionseg.sources.conftest import encoded, noise
 from tests.captionseg.sources.layouts import BROKEN, GONE, draw, write_img2dataset, write_webdataset

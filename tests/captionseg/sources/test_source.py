@@ -10,18 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets.shard_files import IN_TAR
-from captionseg.datasets.shards import (
-    decode_mask,
-    read_classes,
-    read_images,
-    read_pairs,
-    read_truth,
-    write_shards,
-)
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_classes, read_pairs, read_truth
+from captionseg.datasets.shard_images import read_images
+from captionseg.datasets.shard_writer import IN_TAR
+from captionseg.datasets.truth_masks import decode_mask
 from captionseg.records import PAIRS, TRUTH, UserError, make_uid
 from captionseg.runtime.params import RuntimeParams
-from captionseg.sources import debian, scene_assets
+from captionseg.sources.composed import debian_packages, scene_assets
 from captionseg.sources.listing import ListedSource
 from captionseg.sources.reasons import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, REASONS, find_status
 from captionseg.sources.source import SPLITS
@@ -51,7 +47,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_is_chosen_by_its_name(name, make_source) -> None:
     params = build(DownloadParams, {"source": name}, "download")
-    assert isinstance(params.chosen(), SOURCES[name])
+    assert isinstance(params.get_source(), SOURCES[name])
 
 
 def test_samples(name, make_source) -> None:
@@ -186,9 +182,8 @@ def test_a_killed_run_goes_on(name, make_source, tmp_path: Path) -> None:
 
 def test_two_processes_write_what_one_writes(name, make_source, tmp_path: Path) -> None:
     if name == "photo_scenes":  # the painted assets do not reach another process
-        if not all(
-            (debian.cache_folder() / "debian" / p).is_dir() for p in scene_assets.list_packages()
-        ):
+        packages = debian_packages.cache_folder() / "debian"
+        if not all((packages / name).is_dir() for name in scene_assets.list_packages()):
             pytest.skip("the Debian packages are not in the user's cache, and tests fetch nothing")
         source = SOURCES[name](train=5, tune=2, test=2, size=64)
     else:

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.datasets.shards import read_images, read_pairs, write_shards
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources.fetching.params import HttpParams
@@ -206,8 +208,8 @@ def test_as_many_workers_as_one_write_the_same(tmp_path: Path) -> None:
 
 
 def test_no_more_workers_than_connections() -> None:
-    assert Urls(http=HttpParams(connections=3, connections_per_host=8)).most_workers() == 3
-    assert Urls(http=HttpParams(connections=64, connections_per_host=8)).most_workers() == 8
+    assert Urls(http=HttpParams(connections=3, connections_per_host=8)).max_workers() == 3
+    assert Urls(http=HttpParams(connections=64, connections_per_host=8)).max_workers() == 8
 
 
 def test_http_decides_nothing_of_the_rows() -> None:

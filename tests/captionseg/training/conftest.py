@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from captionseg.datasets.shards import read_truth
+from captionseg.datasets.pair_tables import read_truth
 from captionseg.modeling.segment_mil import SegmentMilConfig
 from captionseg.recipes import Recipe
 from captionseg.records import SEGMENTS

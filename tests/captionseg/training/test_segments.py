@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from captionseg.datasets.shards import read_truth
+from captionseg.datasets.pair_tables import read_truth
 from captionseg.encoders.text_space import TextSpace
 from captionseg.grids import Window, shares
 from captionseg.modeling.segmenter import InputSpec

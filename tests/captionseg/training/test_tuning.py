@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.datasets.shards import read_images, read_truth
+from captionseg.datasets.pair_tables import read_truth
+from captionseg.datasets.shard_images import read_images
 from captionseg.grids import squash
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import InputSpec

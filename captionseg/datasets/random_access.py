@@ -1,0 +1,101 @@
+"""Pictures of shards by row, in any order: the bytes of one member are read, nothing is unpacked to
+disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from captionseg.datasets.ids import read_ids
+from captionseg.datasets.pair_tables import read_shard
+from captionseg.datasets.shard_images import check_digest, decode, open_shard
+from captionseg.records import UserError
+
+
+class Pictures:
+    """uint8 [H, W, 3] of the rows of an index.
+
+    A shard's table and its tar's table of contents are read when the first of its pictures is asked
+    for: of each row 48 bytes are kept, where its picture lies and what digest it has. A picture of
+    another digest is not given out.
+
+    Args:
+        pairs: folder of shards.
+        shards: [N] name of the shard of each row.
+        keys: [N] name of its sample inside.
+        uids: [N] of its pair, to be compared with the shard's; None compares nothing.
+    """
+
+    def __init__(
+        self,
+        pairs: Path,
+        shards: Sequence[str],
+        keys: Sequence[str],
+        uids: Sequence[str] | None = None,
+    ) -> None:
+        self.pairs = pairs
+        self.names, self.shard = np.unique(np.asarray(shards, str), return_inverse=True)
+        self.keys = np.asarray(keys, str)
+        self.uids = None if uids is None else np.asarray(uids, "S")
+        self.offset, self.size = (
+            np.full(len(self.keys), -1, np.int64),
+            np.zeros(len(self.keys), np.int64),
+        )
+        self.digest = np.zeros((len(self.keys), 32), np.uint8)
+
+    @staticmethod
+    def of_index(pairs: Path, index: Path) -> Pictures:
+        """The pictures of an index's rows."""
+        ids = read_ids(index)
+        return Pictures(pairs, *(ids[name].to_pylist() for name in ("shard", "key", "uid")))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """The picture of a row.
+
+        Raises:
+            UserError: if it is not there, is another one, or does not decode.
+        """
+        path = self.path(row)
+        if self.offset[row] < 0:
+            self.look_up(int(self.shard[row]))
+        try:
+            with path.open("rb") as stream:
+                data = os.pread(stream.fileno(), int(self.size[row]), int(self.offset[row]))
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}); run `dvc repro download`"
+            ) from None
+        check_digest(data, self.digest[row].tobytes().hex(), path, self.keys[row])
+        return decode(data, path, self.keys[row])
+
+    def path(self, row: int) -> Path:
+        """The tar of a row."""
+        return self.pairs / f"{self.names[self.shard[row]]}.tar"
+
+    def look_up(self, shard: int) -> None:
+        """Where the pictures of a shard lie, and their digests."""
+        rows = np.flatnonzero(self.shard == shard)
+        path = self.path(int(rows[0]))
+        table = read_shard(self.pairs, path.stem).select(["key", "uid", "sha256"]).to_pydict()
+        positions = {key: position for position, key in enumerate(table["key"])}
+        with open_shard(path) as (_, member):
+            for row in rows:
+                info, position = member(self.keys[row]), positions.get(self.keys[row])
+                if position is None or (
+                    self.uids is not None and table["uid"][position].encode() != self.uids[row]
+                ):
+                    raise UserError(
+                        f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that "
+                        "was indexed; run `dvc repro index`"
+                    )
+                self.digest[row] = np.frombuffer(
+                    bytes.fromhex(table["sha256"][position] or ""), np.uint8
+                )
+                self.offset[row], self.size[row] = info.offset_data, info.size

@@ -1,0 +1,173 @@
+"""What the stage reads of each image: its captions and concepts, pixels, features and regions."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from captionseg.arrays import ShardedArray
+from captionseg.datasets.shard_images import read_images
+from captionseg.records import UserError
+from captionseg.segment_text.concepts import read_concepts
+from captionseg.segment_text.maker import View
+from captionseg.segment_text.params import SegmentTextParams
+from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases
+from captionseg.storage.reading import read_array
+from captionseg.text.referring import parse_references
+from captionseg.text.vocabulary import read_default_stop
+
+CELLS_PER_IMAGE = 16
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What earlier stages left.
+
+    Attributes:
+        pairs: shards of pairs.
+        captions: the caption stage's.
+        supervision: the curate stage's; `params.curation` says whose concepts are taken.
+        features: the index stage's, with dense/dense_NNNNN.npy.
+        regions: the regions stage's, with labels/labels_NNNNN.npy.
+    """
+
+    pairs: Path
+    captions: Path
+    supervision: Path
+    features: Path
+    regions: Path
+
+
+def list_images(
+    pairs: pa.Table, inputs: Inputs, params: SegmentTextParams
+) -> dict[str, list[dict[str, Any]]]:
+    """shard -> {uid, captions, concepts} of every image that is to have segments, in the order of
+    the shards.
+
+    Pairs of a shard with the same image are one entry, under the uid of the first, with the
+    captions and the concepts of all.
+
+    Args:
+        pairs: of `read_pairs(inputs.pairs)`.
+        inputs: folders.
+        params: section `segment_text`.
+
+    Raises:
+        UserError: if there is no such image, or curation left out some pairs.
+    """
+    supervision, lost = inputs.supervision, Counter[str]()
+    concepts = read_concepts(supervision, params.curation, params.concepts)
+    images: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_digest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in pairs.select(["uid", "caption", "split", "shard", "sha256"]).to_pylist():
+        uid = row["uid"]
+        if row["split"] != params.split:
+            continue
+        if (curated := concepts.get(uid)) is None:
+            lost[row["shard"]] += uid not in concepts
+            continue
+        digest = row["shard"], row["sha256"] or uid
+        if digest not in by_digest:
+            by_digest[digest] = {"uid": uid, "captions": [], "concepts": []}
+            images[row["shard"]].append(by_digest[digest])
+        by_digest[digest]["captions"].append(row["caption"] or "")
+        by_digest[digest]["concepts"] += curated
+    if not images:
+        raise UserError(
+            f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of "
+            f"{inputs.pairs}; check segment_text.split and segment_text.curation"
+        )
+    if shard := next((shard for shard, rows in lost.items() if rows), ""):
+        raise UserError(
+            f"{supervision / params.curation}: {lost[shard]} pairs of shard {shard} have no row "
+            "there; run `dvc repro curate`"
+        )
+    return images
+
+
+def read_captions(
+    images: Sequence[dict[str, Any]], generated: Mapping[str, dict[str, Any]] | None
+) -> tuple[list[list[str]], Counter[str]]:
+    """The captions of each image, the original ones first, and counts of the generated ones.
+
+    Args:
+        images: of a shard, as `list_images` has them.
+        generated: uid -> row of CAPTIONS; None where none were generated.
+    """
+    captions = [list(row["captions"]) for row in images]
+    joined = sum(len(row["captions"]) - 1 for row in images)
+    count = Counter(
+        pairs_joined=joined, captions_generated=0, captions_failed=0, captions_missing=0
+    )
+    if generated is None:
+        return captions, count
+    for row, texts in zip(images, captions, strict=True):
+        record = generated.get(row["uid"], {"status": "missing"})
+        if record["status"] == "success":
+            texts.append(record["generated"])
+            count["captions_generated"] += 1
+        else:
+            count[f"captions_{record['status']}"] += 1
+    return captions, count
+
+
+def find_phrases(
+    images: Sequence[dict[str, Any]], captions: Sequence[Sequence[str]], params: SegmentTextParams
+) -> list[list[CaptionPhrases]]:
+    """The captions of each image with their phrases and concepts."""
+    parse = functools.partial(parse_references, model=params.spacy_model)
+    return collect_phrases(
+        captions,
+        [row["concepts"] for row in images],
+        references=parse,
+        expressions=params.referring,
+        stop=read_default_stop() if params.drop_stop_nouns else (),
+    )
+
+
+def read_views(inputs: Inputs, shard: str) -> Iterator[View]:
+    """Yield the images of a shard with their features and regions, which are in the same order.
+
+    Raises:
+        UserError: if features or regions are of other images.
+    """
+    dense = read_array(inputs.features / "dense" / f"dense_{shard}.npy")
+    labels = read_array(inputs.regions / "labels" / f"labels_{shard}.npy")
+    row = -1
+    for row, (uid, image) in enumerate(read_images(inputs.pairs, shard)):
+        if row < min(len(dense), len(labels)):
+            yield View(uid, image, dense[row], labels[row])
+    if not row + 1 == len(dense) == len(labels):
+        raise UserError(
+            f"shard {shard}: {row + 1} images, {len(dense)} rows of features, {len(labels)} of "
+            "regions; run `dvc repro` to make them anew"
+        )
+
+
+def sample_cells(features: Path, count: int, rows: Mapping[str, int], *, seed: int) -> np.ndarray:
+    """Draw dense features evenly over the images of all shards.
+
+    Args:
+        features: folder of the index stage.
+        count: most cells to draw.
+        rows: shard -> number of its images.
+        seed: of the draw.
+
+    Returns:
+        [at most count, F].
+    """
+    maps = ShardedArray.of_folder(features / "dense", rows)
+    rng = np.random.default_rng(seed)
+    images = np.linspace(
+        0, len(maps), min(len(maps), -(-count // CELLS_PER_IMAGE)), endpoint=False
+    ).astype(int)
+    cells = maps[images].reshape(len(images), -1, maps.shape[-1])
+    drawn = np.stack([rng.permutation(cells.shape[1])[:CELLS_PER_IMAGE] for _ in images])
+    return np.take_along_axis(cells, drawn[..., None], axis=1).reshape(-1, maps.shape[-1])[:count]

@@ -1,0 +1,1 @@
+"""Image files in folders: their paths, their bytes, and the captions beside them."""

@@ -1,0 +1,1 @@
+"""Tables of images and captions, in every common file format, as rows of a listing."""

@@ -1,0 +1,82 @@
+"""Cells of a table -> the name of an image, and its captions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from captionseg.records import LONGEST_CAPTION, one_line
+from captionseg.sources.caption_text import clean
+from captionseg.sources.reasons import Refusal
+
+INNER = ("raw", "caption", "text")
+"""Of a caption that is an object: the key of its text, as the sentences of Karpathy's splits."""
+
+
+def read_name(cell: Any) -> str:
+    """What a cell calls the picture.
+
+    Raises:
+        Refusal: where it is empty, or no text.
+    """
+    if isinstance(cell, dict):  # of Hugging Face: {bytes, path}
+        cell = cell.get("path")
+    if cell is None or cell == "":
+        raise Refusal("no_picture", "the row names no picture")
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        cell = str(cell)
+    if not isinstance(cell, str):
+        raise Refusal("no_picture", f"the name of the picture is no text: {one_line(cell, 60)}")
+    if not cell.strip():
+        raise Refusal("no_picture", "the row names no picture")
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        raise Refusal("no_picture", "the name of the picture is not UTF-8") from None
+    return cell.strip()
+
+
+def read_cell(cell: Any) -> tuple[list[str], Refusal | None]:
+    """The captions of a cell, clean and each once, and what is to be said of those that are
+    refused."""
+    if isinstance(cell, str) and cell.lstrip().startswith('["'):
+        with contextlib.suppress(ValueError):  # words in brackets
+            cell = json.loads(cell)
+    captions = cell if isinstance(cell, list) else [cell]
+    texts: list[str] = []
+    refused: list[Refusal] = []
+    for caption in captions:
+        try:
+            texts.append(read_caption(caption))
+        except Refusal as refusal:
+            refused.append(refusal)
+    suffix = f" ({len(refused)} of {len(captions)} captions)" if len(captions) > 1 else ""
+    first = Refusal(refused[0].reason, f"{refused[0]}{suffix}") if refused else None
+    return list(dict.fromkeys(texts)), first
+
+
+def read_caption(value: Any) -> str:
+    """One caption, clean.
+
+    Raises:
+        Refusal: where it is empty, too long, or no text of UTF-8.
+    """
+    if isinstance(value, dict):
+        value = next((value[key] for key in INNER if key in value), None)
+    if value is None or value != value:  # NaN
+        raise Refusal("no_caption", "caption is missing")
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise Refusal("bad_caption", f"caption is no text but {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Refusal("bad_caption", "caption is not UTF-8") from None
+    text = clean(value)
+    if not text:
+        raise Refusal("no_caption", "caption is empty")
+    if len(text) > LONGEST_CAPTION:
+        raise Refusal("bad_caption", f"caption is longer than {LONGEST_CAPTION:,} characters")
+    return text
