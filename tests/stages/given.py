@@ -26,25 +26,30 @@ RECIPES = ("nouns-mil", "cocu-mil")
 
 
 @functools.cache
-def draw_shapes() -> list[Sample]:
-    """Drawn shapes that every layout has; their masks stay here."""
-    return Shapes(train=COUNT, tune=0, test=0, size=64).samples("train", range(COUNT), seed=0)
+def draw_shapes(number: int) -> Sample:
+    """A picture of shapes and its caption; its mask stays here."""
+    return Shapes(train=200, tune=0, test=0, size=64).samples("train", [number], seed=0)[0]
 
 
 def draw(number: int) -> bytes:
-    """A picture of shapes, or the one that is broken."""
-    jpeg = draw_shapes()[number].jpeg
+    """The bytes of a picture of shapes."""
+    jpeg = draw_shapes(number).jpeg
     assert jpeg is not None
-    return jpeg if number != BROKEN else layouts.draw(number)
+    return jpeg
+
+
+def draw_or_break(number: int) -> bytes:
+    """The same, but one of a layout's is broken."""
+    return layouts.draw(number) if number == BROKEN else draw(number)
 
 
 def say(number: int, nth: int) -> str:
     """What the first caption of a picture says; the others name one thing each."""
-    sample = draw_shapes()[number]
+    sample = draw_shapes(number)
     return f"a {sample.concepts[nth % len(sample.concepts)]}" if nth else sample.caption
 
 
-DRAWN: dict[str, Any] = {"draw": draw, "say": say}
+DRAWN: dict[str, Any] = {"draw": draw_or_break, "say": say}
 
 LAYOUTS: dict[str, tuple[str, str, Callable[[Path], Path]]] = {
     "coco": ("coco_captions", "annotations", lambda root: write_coco(root, COUNT, **DRAWN)),
@@ -102,7 +107,7 @@ def run_stages(names: Iterable[str] = run.STAGES) -> dict[str, dict[str, float]]
     return found
 
 
-def read_rows(folder: str, pattern: str = "*.parquet") -> list[dict[str, Any]]:
+def read_rows(folder: str | Path, pattern: str = "*.parquet") -> list[dict[str, Any]]:
     """The rows of all tables below a folder, in the order of their files."""
     files = sorted(Path(folder).rglob(pattern))
     return [row for file in files for row in pq.read_table(file).to_pylist()]

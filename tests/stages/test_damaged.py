@@ -1,0 +1,173 @@
+"""Damaged data through all stages: every bad row is counted with its reason, and all that is made
+of the others has the bytes that it has without them.
+
+Shards of the output are by rows of the source, so bytes are compared where a split is one shard:
+with several, a bad row in the midst moves the rows behind it to other shards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.run import STAGES
+from tests.captionseg.sources.layouts import write_tar
+from tests.soak.checkout import differences, digests
+from tests.stages.given import draw, read_rows, run_stages, say, set_params
+
+File = tuple[str, bytes]
+HOSTILE = b"<p>a photo of<br/>\r\n a <b>blue</b>\0 ring &amp;\n\n a\x1b black\x00 star</p>"
+CLEAN = b"a photo of a blue ring & a black star"
+CUT = 100  # bytes of a picture that a tar ends in
+
+
+def sample(number: int, text: bytes | None = None, key: str = "") -> list[File]:
+    """A picture and its caption, as files of a tar."""
+    key, text = key or f"{number:04d}", say(number, 0).encode() if text is None else text
+    return [(f"{key}.jpg", draw(number)), (f"{key}.txt", text)]
+
+
+def samples(numbers: Iterable[int]) -> list[File]:
+    """Several of them."""
+    return [file for number in numbers for file in sample(number)]
+
+
+def write_clean(root: Path) -> Path:
+    """The good samples alone."""
+    root.mkdir()
+    write_tar(root / "0.tar", samples(n for n in range(100) if n != 50))
+    write_tar(root / "1.tar", [*sample(100, CLEAN), *samples(range(101, 105))])
+    write_tar(root / "2.tar", samples(range(105, 110)))
+    return root
+
+
+def write_damaged(root: Path) -> Path:
+    """The same, and bad ones among them; what each comes to is in OUTCOMES."""
+    root.mkdir()
+    corrupt = [("0050.jpg", draw(50)[:300]), ("0050.txt", b"a corrupt picture")]
+    write_tar(root / "0.tar", [*samples(range(50)), *corrupt, *samples(range(51, 100))])
+    write_tar(
+        root / "1.tar",
+        [
+            ("../up.jpg", draw(1)),
+            ("../up.txt", b"a picture outside"),
+            *sample(100, HOSTILE),
+            *sample(101),
+            *sample(101, b"another caption of the same key"),
+            ("/etc/abs.jpg", draw(2)),
+            ("mute.jpg", draw(3)),
+            *samples([102, 103]),
+            ("in/../../up.jpg", draw(4)),
+            ("blind.txt", b"no picture at all"),
+            *sample(104),
+        ],
+    )
+    path = write_tar(root / "2.tar", samples(range(105, 115)))
+    with tarfile.open(path) as tar:
+        at = tar.getmember("0110.jpg").offset_data
+    path.write_bytes(path.read_bytes()[: at + CUT])
+    return root
+
+
+OUTCOMES = {
+    "0.tar:0050": "not_decodable",
+    "1.tar:../up.jpg": "unsafe_path",
+    "1.tar:../up.txt": "unsafe_path",
+    "1.tar:/etc/abs.jpg": "unsafe_path",
+    "1.tar:in/../../up.jpg": "unsafe_path",
+    "1.tar:0101.jpg": "duplicate_key",
+    "1.tar:0101.txt": "duplicate_key",
+    "1.tar:mute": "no_caption",
+    "1.tar:blind": "no_picture",
+    "2.tar": "damaged_archive",
+}
+GOOD = 109
+
+
+CHANGED = (
+    {f"data/pairs/{name}" for name in ("00000.tar", "00002.tar")}
+    | {  # a good sample behind a bad one has another key
+        "data/index/ids.parquet",
+        "data/index/metadata/metadata_00000.parquet",
+        "data/index/metadata/metadata_00002.parquet",
+    }
+    | {  # bad rows are rows of these
+        f"data/pairs/{shard}{end}"
+        for shard in ("00000", "00001", "00002")
+        for end in (".parquet", "_stats.json")
+    }
+    | {  # and are counted here
+        f"reports/{name}" for name in ("data.html", "index.html", "metrics.json", "validation.json")
+    }
+)
+"""All files of a run that bad rows change."""
+
+
+@pytest.fixture
+def run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """run_on(name, source, fields, stages): stages in a folder of that name, where they leave the
+    working directory."""
+    monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
+
+    def run_on(name: str, source: str, fields: dict[str, str], *stages: str) -> Path:
+        root = tmp_path / name
+        root.mkdir()
+        monkeypatch.chdir(root)
+        given = {**fields, "tune": 0.2, "test": 0.2}
+        set_params({"source": source, "shard_size": 500, "min_success": 0.5, source: given})
+        run_stages(stages or STAGES)
+        return root
+
+    return run_on
+
+
+def test_shards_through_all_stages(run_on, tmp_path: Path) -> None:
+    clean = run_on("clean", "shards", {"path": str(write_clean(tmp_path / "0"))})
+    damaged = run_on("damaged", "shards", {"path": str(write_damaged(tmp_path / "1"))})
+    assert set(differences(digests(clean), digests(damaged))) == CHANGED
+    bad = compare_rows(clean, damaged)
+    assert {row["source_row"]: row["reason"] for row in bad} == OUTCOMES
+    for name in ("ids.parquet", "metadata/metadata_00000.parquet"):
+        check_same(read_rows(clean / "data/index", name), read_rows(damaged / "data/index", name))
+    numbers = [json.loads((root / "reports/metrics.json").read_text()) for root in (clean, damaged)]
+    shares = [found["data"].pop("download_success") for found in numbers]
+    assert shares == [1, round(GOOD / (GOOD + len(OUTCOMES)), 4)]
+    assert numbers[0] == numbers[1]
+    check_pages(clean, damaged)
+
+
+def check_pages(clean: Path, damaged: Path) -> None:
+    """The data page counts bad rows by reason; the page of the run says how many there are."""
+    page = (damaged / "reports/data.html").read_text().replace("<wbr>", "")
+    counted = {name: int(n) for name, n in re.findall(r"<b>(\w+)</b>.*?<td>(\d+)</td>", page)}
+    assert counted == Counter(OUTCOMES.values())
+    assert f"all {GOOD + len(OUTCOMES)} source rows" in page
+    before, after = (
+        (root / "reports/index.html").read_text().splitlines() for root in (clean, damaged)
+    )
+    lines = [b for a, b in zip(before, after, strict=True) if a != b]
+    assert "Source rows that gave no picture: 10." in lines[0]
+    assert "<td>pairs</td><td>119</td>" in lines[1]  # of validation
+    assert len(lines) == 2
+
+
+def compare_rows(clean: Path, damaged: Path) -> list[dict[str, Any]]:
+    """The bad rows of a run; its good ones are those of the clean run, but for their keys."""
+    before, after = (read_rows(root / "data/pairs") for root in (clean, damaged))
+    check_same(before, [row for row in after if row["status"] == "success"])
+    return [row for row in after if row["status"] != "success"]
+
+
+def check_same(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """Rows differ in nothing but the number of a sample in its shard."""
+    for rows in (before, after):
+        for row in rows:
+            assert row.pop("key", None) or row.pop("image_path", None)
+    assert before == after
