@@ -23,6 +23,7 @@ from tests.soak.checkout import differences, digests
 from tests.stages.given import draw, read_rows, run_stages, say, set_params
 
 File = tuple[str, bytes]
+FIRST = ("download", "index")
 HOSTILE = b"<p>a photo of<br/>\r\n a <b>blue</b>\0 ring &amp;\n\n a\x1b black\x00 star</p>"
 CLEAN = b"a photo of a blue ring & a black star"
 CUT = 100  # bytes of a picture that a tar ends in
@@ -159,15 +160,118 @@ def check_pages(clean: Path, damaged: Path) -> None:
 
 
 def compare_rows(clean: Path, damaged: Path) -> list[dict[str, Any]]:
-    """The bad rows of a run; its good ones are those of the clean run, but for their keys."""
+    """The bad rows of a run; its good ones are those of the clean run, but for their numbers."""
     before, after = (read_rows(root / "data/pairs") for root in (clean, damaged))
     check_same(before, [row for row in after if row["status"] == "success"])
     return [row for row in after if row["status"] != "success"]
 
 
 def check_same(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
-    """Rows differ in nothing but the number of a sample in its shard."""
-    for rows in (before, after):
-        for row in rows:
-            assert row.pop("key", None) or row.pop("image_path", None)
-    assert before == after
+    """Rows differ in nothing but the number of a sample in its shard, and that of its line."""
+    moved = {"key", "image_path", "source_row"}
+    kept = [
+        [{k: v for k, v in row.items() if k not in moved} for row in rows]
+        for rows in (before, after)
+    ]
+    assert kept[0] == kept[1]
+
+
+def write_kaggle(root: Path, *, damaged: bool) -> Path:
+    """Kaggle's layout of 20 pictures with two captions each, with bad rows or without."""
+    (root / "Images").mkdir(parents=True)
+    lines = [b"image,caption"]
+    for number in range(20):
+        (root / "Images" / f"{number}.jpg").write_bytes(draw(number))
+        text = say(number, 0).encode() if number != 5 else HOSTILE if damaged else CLEAN
+        lines.append(b'%d.jpg,"%s"' % (number, text))
+        if number == 9:
+            text = b"a quote that is not closed"
+            lines[-1] = b'9.jpg,"%s' % text if damaged else b'9.jpg,"""%s"' % text
+        lines.append(b"%d.jpg,%s" % (number, say(number, 1).encode()))
+    if damaged:
+        (root.parent / "secret.jpg").write_bytes(draw(30))
+        for name in ("mute", "latin", "cells"):
+            (root / "Images" / f"{name}.jpg").write_bytes(draw(31))
+        (root / "Images/corrupt.jpg").write_bytes(draw(32)[:300])
+        lines[7:7] = [
+            b"corrupt.jpg,a corrupt picture",
+            b"../../secret.jpg,a picture outside",
+            b"gone.jpg,a picture that is not there",
+            b"mute.jpg,",
+            b"latin.jpg,caf\xe9",
+            b"cells.jpg,a comma, and another",
+            b"2.jpg," + say(2, 0).encode(),  # is there already
+        ]
+    (root / "captions.txt").write_bytes(b"\n".join(lines) + b"\n")
+    return root
+
+
+def write_coco(root: Path, *, damaged: bool) -> Path:
+    """COCO's layout of 20 pictures with two captions each, with bad entries or without."""
+    (root / "mini").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    images, annotations = [], []
+    for number in range(20):
+        (root / "mini" / f"{number:012d}.jpg").write_bytes(draw(number))
+        images.append({"id": number, "file_name": f"{number:012d}.jpg"})
+        text = (HOSTILE if damaged else CLEAN).decode() if number == 5 else say(number, 0)
+        annotations += [{"image_id": number, "caption": c} for c in (text, say(number, 1))]
+    if damaged:
+        (root / "secret.jpg").write_bytes(draw(30))
+        (root / "mini/corrupt.jpg").write_bytes(draw(32)[:300])
+        (root / "mini/mute.jpg").write_bytes(draw(31))
+        images[7:7] = [
+            {"id": 100, "file_name": "corrupt.jpg"},
+            {"id": 101, "file_name": "../secret.jpg"},
+            {"id": 102, "file_name": "gone.jpg"},
+            {"id": 103, "file_name": "mute.jpg"},
+            {"id": 3, "file_name": "mute.jpg"},
+            {"id": 104},
+        ]
+        annotations[9:9] = [
+            *({"id": n, "image_id": 100 + n, "caption": "a bad picture"} for n in (0, 1, 2)),
+            {"id": 7, "image_id": 999, "caption": "a caption of nothing"},
+            {"id": 8, "image_id": 6, "caption": 6},
+        ]
+    content = {"images": images, "annotations": annotations}
+    path = root / "annotations/captions_mini.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+WRITERS = {"table": ("path", write_kaggle), "coco_captions": ("annotations", write_coco)}
+BAD = {
+    "table": {
+        "captions.txt:8": "not_decodable",
+        "captions.txt:9": "unsafe_path",
+        "captions.txt:10": "no_picture",
+        "captions.txt:11": "no_caption",
+        "captions.txt:12": "bad_caption",
+        "captions.txt:13": "unreadable_file",
+    },
+    "coco_captions": {
+        "captions_mini.json:100": "not_decodable",
+        "captions_mini.json:101": "unsafe_path",
+        "captions_mini.json:annotation 1": "no_picture",  # its image was refused
+        "captions_mini.json:102": "no_picture",
+        "captions_mini.json:103": "no_caption",
+        "captions_mini.json:3": "duplicate_key",
+        "captions_mini.json:104": "no_picture",
+        "captions_mini.json:annotation 7": "no_picture",
+        "captions_mini.json:6": "bad_caption",
+    },
+}
+
+
+@pytest.mark.parametrize("source", WRITERS)
+def test_tables(source: str, run_on, tmp_path: Path) -> None:
+    """A repeated row is one with the first; a quote that is not closed is a letter."""
+    field, write = WRITERS[source]
+    roots = [
+        run_on(name, source, {field: str(write(tmp_path / f"of_{name}", damaged=bad))}, *FIRST)
+        for name, bad in (("clean", False), ("damaged", True))
+    ]
+    for name in differences(*map(digests, roots)):
+        assert re.match(r"data/(pairs/|index/ids\.parquet|index/metadata/)", name)
+    bad = compare_rows(*roots)
+    assert {row["source_row"]: row["reason"] for row in bad} == BAD[source]
