@@ -52,4 +52,6 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         benchmark=name,
         folders={"models": model.parent, "areas": areas, "pairs": pairs},
     )
+    if not result["scores"]:
+        return {}
     return {**result["scores"], "images_per_second": evaluation.images_per_second}

@@ -10,6 +10,7 @@ number where its image is not in the file.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import posixpath
@@ -85,7 +86,8 @@ class CocoCaptions(ListedSource):
         folders += [join(parent, "images"), join(own_folder, "images")]
         names = []
         for _, item in self.read_items("images"):
-            names.append(str(item.get("file_name")))
+            with contextlib.suppress(Refusal):  # or a hostile name would choose the folder
+                names.append(tidy_path(str(item.get("file_name")), "", beside))
             if len(names) == PEEKED:
                 break
         if (folder := find_folder(names, folders)) is None:

@@ -76,5 +76,7 @@ def test_without_masks_there_is_no_score_to_show(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: nothing)
     paths = {name: tmp_path / name for name in (*INPUTS, "model", "scores", "metrics", "areas")}
-    evaluate.main(Params(tmp_path / "params.yaml"), recipe="a-mil", **paths, tracker=Listener())
+    params = Params(tmp_path / "params.yaml")
+    measured = evaluate.main(params, recipe="a-mil", **paths, tracker=Listener())
+    assert measured == {}
     assert json.loads(paths["metrics"].read_text()) == {"a-mil": {}}

@@ -1,115 +1,110 @@
-"""Data as people keep them through the stages: download and index of every layout, and the whole
-DAG of one; in this process, by the commands of dvc.yaml.
+"""Data as people keep them through all stages, layout by layout: without masks the reports show
+only what was measured.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
+import re
+from collections import Counter
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
-import yaml
 
-from stages import run
-from tests.captionseg.sources.conftest import encoded, noise
-from tests.captionseg.sources.layouts import write_coco, write_img2dataset, write_kaggle
+from tests.soak.checkout import differences, digests
+from tests.stages.given import (
+    COUNT,
+    LAYOUTS,
+    RECIPES,
+    choose_source,
+    read_rows,
+    run_stages,
+    set_params,
+)
 
-ROOT = Path(__file__).parents[2]
-COUNT = 16
-LAYOUTS = {
-    "coco": ("coco_captions", "annotations", lambda root: write_coco(root, COUNT)),
-    "kaggle": ("table", "path", lambda root: write_kaggle(root, COUNT)),
-    **{
-        f"img2dataset-{form}": (
-            "shards",
-            "path",
-            lambda root, form=form: write_img2dataset(root, COUNT, form),
-        )
-        for form in ("webdataset", "files", "parquet")
-    },
+GOOD = COUNT - 2  # one is broken, and one is gone
+NUMBERS = {
+    "data": {"digest", "download_success", "masks", "pairs", "scored", "source"},
+    "segments": {"full_image_share", "per_image", "texts_per_segment"},
+    "recipes": set(RECIPES),
+    "curation": {"nouns", "cocu"},
+    "gate": {"passed"},
 }
-"""Layout -> source, its field, and what writes it."""
-WORDS = ("dog", "ball", "tree", "house", "river", "boat")
+"""All sections of metrics.json that a run without masks has, and what is in them."""
 
 
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, list[str]]:
-    """Stage -> the words of its command in dvc.yaml; run from an empty folder."""
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize(
+    "layouts",
+    [["coco"], ["kaggle"], [name for name in LAYOUTS if name.startswith("img2dataset")]],
+    ids=lambda names: names[0],
+)
+def test_the_whole_dag(layouts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """img2dataset's three forms lead to the same bytes, but for the names of rows."""
     monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    found = {}
-    for name, stage in stages.items():
-        words = shlex.split(stage.get("do", stage)["cmd"].replace("${run}", ""))
-        found[words[0]] = words[1:]
-        assert words[0] == name
-    return found
+    found = []
+    for layout in layouts:
+        root = tmp_path / layout
+        root.mkdir()
+        monkeypatch.chdir(root)
+        set_params(choose_source(layout, root / "given"))
+        metrics = run_stages()
+        assert metrics["download"] == {"pairs": GOOD, "download_success": GOOD / COUNT}
+        assert metrics["evaluate"] == {}
+        check_rows(layout)
+        check_numbers(layout)
+        check_pages(layout)
+        found.append(digests(root))
+    for others in found[1:]:
+        different = differences(found[0], others)
+        assert all(re.match(r"data/pairs/\d+(\.parquet|_stats\.json)$", name) for name in different)
 
 
-def write_params(source: str, fields: dict[str, object], **sections: object) -> None:
-    """params.yaml of the repository, with small values."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | sections
-    params["download"] = {"source": source, "shard_size": 10, "min_success": 0.5, source: fields}
-    params["runtime"] = {"workers": 1}
-    params["index"] |= {"neighbours": 4, "dense_width": 16, "dense_sample": 10}
-    params["index"]["alignment"] = {"folds": 2, "epochs": 1}
-    Path("params.yaml").write_text(yaml.safe_dump(params))
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_download_and_index(layout: str, commands, tmp_path: Path) -> None:
-    source, field, write = LAYOUTS[layout]
-    write_params(source, {field: str(write(tmp_path / "given")), "tune": 0.2, "test": 0.2})
-    metrics = run.run("download", commands["download"])
-    good = COUNT - 2  # one is broken, and one is gone
-    assert metrics == {"pairs": good, "download_success": good / COUNT}
-    run.run("index", commands["index"])
-    pairs = [
-        row for p in Path("data/pairs").glob("*.parquet") for row in pq.read_table(p).to_pylist()
-    ]
-    assert len(pairs) == COUNT
-    assert all(row["source_row"] for row in pairs)
-    ids = [
-        row
-        for p in Path("data/index").rglob("ids*.parquet")
-        for row in pq.read_table(p).to_pylist()
-    ]
+def check_rows(layout: str) -> None:
+    """Every row of the source is there, and what failed with its reason."""
+    pairs = read_rows("data/pairs")
+    gone = "not_found" if "img2dataset" in layout else "no_picture"
+    assert Counter(row["reason"] for row in pairs) == {None: GOOD, gone: 1, "not_decodable": 1}
+    assert len({row["source_row"] for row in pairs}) == COUNT
+    ids = read_rows("data/index", "ids*.parquet")
     assert {row["uid"] for row in ids} == {row["uid"] for row in pairs if not row["reason"]}
-    assert (Path("data/pairs/licences.csv").exists()) == (layout == "coco")
+    assert Path("data/pairs/licences.csv").exists() == (layout == "coco")
 
 
-def test_the_whole_dag_of_a_table(commands, tmp_path: Path) -> None:
-    """Kaggle's layout, five captions an image, of which four are held out."""
-    folder = tmp_path / "flickr/Images"
-    folder.mkdir(parents=True)
-    lines = ["image,caption"]
-    for number in range(60):
-        (folder / f"{number}.jpg").write_bytes(encoded(noise(number, 64, 48), "JPEG"))
-        for said in range(5):
-            first, second = WORDS[number % 6], WORDS[(number // 6 + said) % 6]
-            lines.append(f'{number}.jpg,"A {first} beside a {second} ."')
-    (tmp_path / "flickr/captions.txt").write_text("\n".join(lines))
-    write_params(
-        "table",
-        {"path": str(tmp_path / "flickr"), "tune": 0.2, "test": 0.2},
-        curate={
-            "rules": ["nouns", "cocu"],
-            "vocabulary": {"minimum": 3},
-            "cocu": {"neighbours": 4},
-        },
-        segment_text={"curation": "cocu"},
-        pretrain={"seeds": [0], "epochs": 1, "batch": 16},
-        recipes={"cocu-mil": {"curation": "cocu", "archive": "cocu"}},
-        about={"cocu-mil": "of the test"},
-        gate={},
-        validate={"min_with_concepts": 0.1},
-    )
-    for kept in ("experiments", "benchmarks"):  # as they are in the repository
-        Path("reports", kept).mkdir(parents=True)
-    for stage, words in commands.items():
-        run.run(stage, [word.replace("@recipe", "cocu-mil") for word in words])
+def check_numbers(layout: str) -> None:
+    """metrics.json has no number that needs a mask, or a caption that the layout has not."""
     metrics = json.loads(Path("reports/metrics.json").read_text())
-    assert metrics["data"]["download_success"] == 1
-    assert Path("reports/index.html").is_file()
+    assert {section: set(found) for section, found in metrics.items()} == NUMBERS
+    assert metrics["data"]["masks"] == {"train": 0, "tune": 0, "test": 0}
+    assert metrics["data"]["source"] == LAYOUTS[layout][0]
+    assert all(set(found) == {"train"} for found in metrics["recipes"].values())
+    several = {"held_out"} if layout in ("coco", "kaggle") else set()
+    expected = {"concepts_per_image", "kept"} | several
+    assert all(set(found) == expected for found in metrics["curation"].values())
+    for table in ("plots/curation", "plots/miou", "comparison/differences", "comparison/scores"):
+        assert len(Path(f"reports/{table}.csv").read_text().splitlines()) == 1, table
+
+
+def check_pages(layout: str) -> None:
+    """The pages count what came, and have no section of what was not measured."""
+    pages = {
+        name: Path(f"reports/{name}.html").read_text() for name in ("index", "data", "comparison")
+    }
+    for name, page in pages.items():
+        assert not re.search(r"\b(nan|None|undefined)\b", page), name
+    assert "nothing was scored" in pages["index"]
+    sections = set(re.findall(r'<section id="(\w+)"', pages["index"]))
+    assert not sections & {"scenes", "heat", "classes"}
+    shown = {path.name.split("_")[0] for path in Path("reports/pictures").iterdir()}
+    assert {name.removesuffix(".png") for name in shown} == {
+        "curves",
+        "data",
+        "example",
+        "segments",
+        "sheet",
+    }
+    rows = dict(re.findall(r"<b>(\w+)</b>.*?<td>(\d+)</td>", pages["data"].replace("<wbr>", "")))
+    assert rows == {
+        "not_found" if "img2dataset" in layout else "no_picture": "1",
+        "not_decodable": "1",
+    }
+    assert ("held-out captions" in pages["data"]) == (layout in ("coco", "kaggle"))

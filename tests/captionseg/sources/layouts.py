@@ -1,7 +1,7 @@
 """Data as people keep them, in small: every layout that a source reads, written from the same
 pictures.
 
-Pictures are noise of 40 x 30 pixels, number by number; picture 3 is no picture at all.
+By default pictures are noise of 40 x 30 pixels, number by number. Picture 3 is no picture at all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ BROKEN = 3
 GONE = 5
 """A picture that a table names and that is not there, or that img2dataset could not get."""
 
+Draw = Callable[[int], bytes]
+"""Number of a picture -> its bytes."""
+Say = Callable[[int, int], str]
+"""Number of a picture, number of its caption -> the caption."""
+
 
 def draw(number: int) -> bytes:
     """The bytes of a picture."""
@@ -32,15 +37,27 @@ def draw(number: int) -> bytes:
     return encoded(noise(number), "JPEG", quality=90)
 
 
-def write_kaggle(root: Path, count: int, captions: int = 5) -> Path:
+def say(number: int, nth: int) -> str:
+    """A caption like no other."""
+    return f"picture {number}, said {nth}"
+
+
+def say_once(number: int, nth: int) -> str:
+    """The same caption however often it is asked for."""
+    return f"picture {number}"
+
+
+def write_kaggle(
+    root: Path, count: int, captions: int = 5, *, draw: Draw = draw, say: Say = say
+) -> Path:
     """`Images/` and `captions.txt`, a row per caption; the last caption stands apart."""
     (root / "Images").mkdir(parents=True)
     rows = []
     for number in range(count):
         if number != GONE:
             (root / "Images" / f"{number}.jpg").write_bytes(draw(number))
-        rows += [(f"{number}.jpg", f"picture {number}, said {n}") for n in range(captions - 1)]
-    rows += [(f"{n}.jpg", f"picture {n}, said {captions - 1}") for n in range(count)]
+        rows += [(f"{number}.jpg", say(number, n)) for n in range(captions - 1)]
+    rows += [(f"{n}.jpg", say(n, captions - 1)) for n in range(count)]
     with (root / "captions.txt").open("w", newline="") as stream:
         csv.writer(stream).writerows([("image", "caption"), *rows])
     return root
@@ -68,7 +85,9 @@ def write_image_folder(root: Path, count: int, kind: str) -> Path:
     return root
 
 
-def write_coco(root: Path, count: int, captions: int = 5) -> Path:
+def write_coco(
+    root: Path, count: int, captions: int = 5, *, draw: Draw = draw, say: Say = say
+) -> Path:
     """`annotations/captions_mini.json` and `mini/`, as COCO's archives have them."""
     (root / "mini").mkdir(parents=True)
     (root / "annotations").mkdir()
@@ -80,7 +99,7 @@ def write_coco(root: Path, count: int, captions: int = 5) -> Path:
         url = f"http://images.example/{name}"
         images.append({"id": 100 + number, "file_name": name, "license": 4, "coco_url": url})
         for n in range(captions):
-            text = f"picture {number}, said {n}"
+            text = say(number, n)
             entry = {"id": len(annotations), "image_id": 100 + number, "caption": text}
             annotations.append(entry)
     content = {
@@ -93,12 +112,12 @@ def write_coco(root: Path, count: int, captions: int = 5) -> Path:
     return root / "annotations" / "captions_mini.json"
 
 
-def describe(number: int, shard: int) -> dict[str, Any]:
+def describe(number: int, shard: int, caption: str) -> dict[str, Any]:
     """The row of img2dataset's table of a picture."""
     gone = number == GONE
     return {
         "url": f"http://images.example/{number}.jpg",
-        "caption": f"picture {number}",
+        "caption": caption,
         "key": f"{shard:05d}{number:04d}",
         "status": "failed_to_download" if gone else "success",
         "error_message": "HTTP Error 404: Not Found" if gone else None,
@@ -110,12 +129,20 @@ def describe(number: int, shard: int) -> dict[str, Any]:
     }
 
 
-def write_img2dataset(root: Path, count: int, form: str, shard_size: int = 8) -> Path:
+def write_img2dataset(
+    root: Path,
+    count: int,
+    form: str,
+    shard_size: int = 8,
+    *,
+    draw: Draw = draw,
+    say: Say = say_once,
+) -> Path:
     """What img2dataset writes in the form webdataset, files or parquet."""
     root.mkdir(parents=True)
     for shard in range(-(-count // shard_size)):
         numbers = range(shard * shard_size, min(count, (shard + 1) * shard_size))
-        rows = [describe(number, shard) for number in numbers]
+        rows = [describe(number, shard, say(number, 0)) for number in numbers]
         good = [(row, draw(n)) for row, n in zip(rows, numbers) if row["status"] == "success"]
         stem = root / f"{shard:05d}"
         if form == "parquet":

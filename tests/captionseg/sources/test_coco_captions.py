@@ -9,7 +9,7 @@ import pytest
 from captionseg.records import UserError
 from captionseg.sources.coco_captions import CocoCaptions
 from tests.captionseg.sources.layouts import BROKEN, GONE, draw, write_coco
-from tests.captionseg.sources.taking import take
+from tests.captionseg.sources.taking import outcomes, take
 
 
 def alone(path: Path, **fields: str) -> CocoCaptions:
@@ -64,6 +64,24 @@ def test_where_images_are_found(folder: str, tmp_path: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     (place / "here.jpg").write_bytes(draw(1))
     assert [sample.reason for sample in take(alone(path))] == [None]
+
+
+def test_a_hostile_name_does_not_choose_the_folder(tmp_path: Path) -> None:
+    """`../up.jpg` is a file from annotations/, where the images are not."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "x").mkdir()
+    path = write(
+        tmp_path / "annotations",
+        images=[{"id": n, "file_name": name} for n, name in enumerate(("../up.jpg", "here.jpg"))],
+        annotations=[{"image_id": n, "caption": "a"} for n in range(2)],
+    )
+    for place in ("up.jpg", "x/here.jpg"):
+        (tmp_path / place).write_bytes(draw(1))
+    assert outcomes(alone(path)) == {
+        "captions_x.json:0": "unsafe_path",
+        "captions_x.json:annotation None": "no_picture",
+        "captions_x.json:1": None,
+    }
 
 
 def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
