@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from captionseg.curation import held_out
 from captionseg.gate.thresholds import parse
 from captionseg.modeling.models import MODELS
 from captionseg.params import Params
@@ -34,21 +35,6 @@ CURATION_MEASURES = (
     "recall_unnamed",
     "sampled_recall",
     "sampled_precision",
-)
-HELD_OUT_MEASURES = (
-    "pictures",
-    *(
-        f"{name}{end}"
-        for name in (
-            "precision_at_1",
-            "precision_at_4",
-            "recall_at_4",
-            "average_precision",
-            "sampled_precision",
-            "sampled_recall",
-        )
-        for end in ("", "_low", "_high")
-    ),
 )
 DIFFERENCE = ("miou", "low", "high", "better")
 NEAR = 0.9  # similarity from which a name counts as a typo of another
@@ -196,7 +182,7 @@ def list_numbers(params: Params) -> set[Keys]:
     paths |= {
         ("curation", rule, "held_out", measure)
         for rule in params.curate.rules
-        for measure in HELD_OUT_MEASURES
+        for measure in held_out.MEASURES
     }
     paths |= {
         ("segments", *more, measure) for more in ((), ("captions",)) for measure in SEGMENT_MEASURES

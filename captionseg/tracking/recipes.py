@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from captionseg.nested import flatten
 from captionseg.tracking import models
 from captionseg.tracking.registry import Entry
 from captionseg.tracking.reproduction import KEY, PARENT, WITHIN
-from captionseg.tracking.values import clean, flatten
+from captionseg.tracking.values import clean
 
 if TYPE_CHECKING:
     from captionseg.tracking.store import Store

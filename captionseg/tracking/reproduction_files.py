@@ -23,10 +23,10 @@ from typing import Any
 
 import yaml
 
+from captionseg.nested import flatten
 from captionseg.tracking.inputs import LOADER
 from captionseg.tracking.labels import read_labels
 from captionseg.tracking.recipes import RecipeReport, hash_state
-from captionseg.tracking.values import flatten
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
 FILES = {
