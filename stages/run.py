@@ -180,7 +180,7 @@ def check_once(name: str, *, root: Path = Path()) -> None:
     state = json.dumps([params.raw, code], sort_keys=True, default=str)
     key = hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
     if not mark.is_file() or mark.read_text() != key:
-        from captionseg.checks import check  # takes seconds: it imports all models
+        from captionseg.checks.check import check  # takes seconds: it imports all models
 
         check(params, done=STAGES[: STAGES.index(name)])
         mark.parent.mkdir(exist_ok=True)

@@ -161,6 +161,10 @@ TESTED_ELSEWHERE = {
     "captionseg/sources/reasons.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/repeats.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/sources.py": "tests/captionseg/sources/test_source.py",
+    **{
+        f"captionseg/checks/{name}.py": "tests/captionseg/checks/test_check.py"
+        for name in ("files", "numbers", "sections")
+    },
     "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
     "captionseg/neighbours.py": "tests/captionseg/test_indexing.py",
     "captionseg/index_params.py": "tests/captionseg/encoders/test_encoders.py",
