@@ -30,12 +30,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
+from flows.git_commands import WorkspaceError, clean_environment
 from flows.plan import PlanError, Stage, read
 from flows.process import TooLate, run
 from flows.publish import publish, publish_failure
 from flows.report_backup import preserve_reports, recover
 from flows.runs import RUN
-from flows.workspace import Job, WorkspaceError, clean_environment, workspace
+from flows.workspace import Job, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 20  # lines of a stage's log in its failure message
