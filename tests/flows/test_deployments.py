@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flows.plan import read
-from flows.services import POOLS
+from flows.launching import POOLS
 
 ROOT = Path(__file__).parents[2]
 FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text())

@@ -34,9 +34,11 @@ class Run:
     def dvc(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.guard.python("-m", "dvc", *words, cwd=self.root)
 
-    def shell(self, command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as typed into a shell whose .venv is active."""
-        return self.guard.run("bash", "-c", command, cwd=cwd, env={"PYTHONPATH": str(self.root)})
+        return self.guard.run(
+            "bash", "-c", command, cwd=self.root, env={"PYTHONPATH": str(self.root)}
+        )
 
 
 @pytest.fixture(scope="session")
