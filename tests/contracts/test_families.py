@@ -220,6 +220,15 @@ TESTED_ELSEWHERE = {
     },
     "captionseg/inference/loaded.py": "tests/captionseg/inference/test_labelling.py",
     "captionseg/modeling/readout/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
+    "captionseg/reporting/comparison/plot_files.py": (
+        "tests/captionseg/reporting/comparison/test_compare.py"
+    ),
+    "captionseg/reporting/comparison/results.py": (
+        "tests/captionseg/reporting/comparison/test_inputs.py"
+    ),
+    "captionseg/reporting/comparison/score_tables.py": (
+        "tests/captionseg/reporting/comparison/test_sections.py"
+    ),
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",

@@ -11,7 +11,6 @@ import numpy as np
 
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
-from captionseg.reporting.comparison.inputs import OWN
 from captionseg.reporting.comparison.papers import (
     AVERAGE,
     COMMANDS,
@@ -22,7 +21,8 @@ from captionseg.reporting.comparison.papers import (
     Column,
     PaperTable,
 )
-from captionseg.reporting.comparison.sections import format_gain
+from captionseg.reporting.comparison.results import OWN
+from captionseg.reporting.comparison.score_tables import format_gain
 from captionseg.reporting.rendering import DASH, format_number
 
 NOT_RUN = "not run"
