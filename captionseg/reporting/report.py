@@ -18,6 +18,7 @@ from captionseg.reporting.charts import (
     draw_curves,
     draw_recipes,
 )
+from captionseg.reporting.curation_pictures import show_curation
 from captionseg.reporting.data_page import page as data_page
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
@@ -86,7 +87,7 @@ def write_report(
     shown = {
         "charts": draw_charts(run, params, out.pictures, looks),
         "data": pictures.show_data(run, params, out.pictures, seed=seed),
-        "examples": pictures.show_curation(run, params, out.pictures, seed=seed),
+        "examples": show_curation(run, params, out.pictures, seed=seed),
         "segments": pictures.show_segments(run, params, out.pictures, seed=seed),
         "scenes": predictions.compare(run, params, scored.main_protocol, out.pictures, seed=seed),
         "heat": heat.compare(
