@@ -87,19 +87,7 @@ def run_stage(
         logger.info(line)
         lines.append(line)
 
-    # PATH makes `python` in dvc.yaml this interpreter. DVC runs commands with SHELL, which may not
-    # be POSIX, or may forbid logins. tqdm would write ten lines of log per second.
-    environ = {
-        **clean_environment(),
-        "SHELL": "/bin/sh",
-        "PYTHONUTF8": "1",
-        "PATH": os.pathsep.join(
-            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-        ),
-        "CAPTIONSEG_FLOW_RUN": flow_run_id,
-        "PYTHONUNBUFFERED": "1",
-        "TQDM_MININTERVAL": "10",
-    }
+    environ = build_environment(flow_run_id)
     options = ["--force", "--single-item"] if force else []
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *options, name]
     try:
@@ -119,6 +107,23 @@ def run_stage(
         ),
         "unchanged",
     )
+
+
+def build_environment(flow_run_id: str) -> dict[str, str]:
+    """Return the environment of DVC and the stages that it runs."""
+    # PATH makes `python` in dvc.yaml this interpreter. DVC runs commands with SHELL, which may not
+    # be POSIX, or may forbid logins. tqdm would write ten lines of log per second.
+    return {
+        **clean_environment(),
+        "SHELL": "/bin/sh",
+        "PYTHONUTF8": "1",
+        "PATH": os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        ),
+        "CAPTIONSEG_FLOW_RUN": flow_run_id,
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_MININTERVAL": "10",
+    }
 
 
 def find_reason(lines: list[str]) -> str:
@@ -171,14 +176,20 @@ def reproduce(
         get_run_logger().info(
             "%d stages: %s", len(stages), ", ".join(stage.name for stage in stages)
         )
-        forced = {
-            stage.name
-            for stage in stages
-            if force and (not targets or {stage.name, stage.name.split("@")[0]} & set(targets))
-        }
-        rows = run_all(stages, folder, key, forced)
+        rows = run_all(stages, folder, key, select(stages, targets) if force else set())
         publish(folder, stages, key)
     return rows
+
+
+def select(stages: Sequence[Stage], targets: Sequence[str]) -> set[str]:
+    """Return the names of the stages that are targets, not only dependencies of them; without
+    targets, of all.
+    """
+    return {
+        stage.name
+        for stage in stages
+        if not targets or {stage.name, stage.name.split("@")[0]} & set(targets)
+    }
 
 
 @contextlib.contextmanager
