@@ -249,23 +249,17 @@ def build(
             f"{pairs_folder}: no pairs in the training split; nothing to align, search or curate"
         )
     warn_of_shared_pictures(pairs_folder, pairs)
-    shards = list(dict.fromkeys(pairs["shard"].to_pylist()))
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
-    encoder = with_reduction(frozen, pairs_folder, shards[0], params, features / "encoder")
+    first = pairs["shard"][0].as_py()
+    encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
     # numpy's products; those of torch come out the same anyway
     with threadpool_limits(1, user_api="blas"):
         space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
     embedding = replace_embeddings(*given, embedding) if given else embedding
-    chosen = getattr(params, params.encoder)
-    space.save(
-        features / "encoder",
-        encoder=params.encoder,
-        params=dataclasses.asdict(chosen),
-        precision=params.precision,
-    )
+    save_space(space, params, features / "encoder")
     write_index(pairs, embedding, text, fold, index)
     measures = write_searches(pairs, embedding, text, params=params, features=features, index=index)
     if reason := find_incomplete(rows_of_all(pairs, features, index)):
@@ -276,3 +270,14 @@ def build(
         **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
         **measures,
     }
+
+
+def save_space(space: TextSpace, params: IndexParams, folder: Path) -> None:
+    """Save the space of images and captions, with the fields of the encoder that it needs."""
+    chosen = getattr(params, params.encoder)
+    space.save(
+        folder,
+        encoder=params.encoder,
+        params=dataclasses.asdict(chosen),
+        precision=params.precision,
+    )

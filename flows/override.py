@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 # The start of a list, mapping, quoted text or function. A folder may be named [a].
 NOT_TEXT = re.compile(r"\s*(?!\[[^\[\],]*\]/)(?:[\[{'\"]|\w+\()")
@@ -46,47 +47,15 @@ def quote_literal(override: str) -> str:
 
 def main(argv: list[str]) -> int:
     """Entry point: 0, or 1 after one line on stderr."""
-    from dvc.config import Config
-    from dvc.config_schema import RelPath
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.utils.cli_parse import to_path_overrides
-    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
     from hydra.errors import HydraException
 
     root, overrides = Path(argv[0]), [quote_literal(override) for override in argv[1:]]
     try:
-        with Repo(str(root)) as repo:
-            cache = repo.cache.local_cache_dir
-            remotes = {
-                name: {key: value for key, value in remote.items() if isinstance(value, RelPath)}
-                for name, remote in repo.config["remote"].items()
-            }
-        local = root / ".dvc" / "config.local"  # remotes and their keys
-        if local.exists():
-            shutil.copy(local, Path(".dvc", "config.local"))
-        with Config(str(Path(".dvc").resolve())).edit("local") as settings:
-            # Links, so that a copy needs no disk space. Linked files are read-only, but stages
-            # never write into existing files.
-            section = settings.setdefault("cache", {})  # pyright: ignore[reportAttributeAccessIssue]
-            # Relative to this copy, so that it can move with the repository. The paths of remotes
-            # are relative to the repository and must be adapted too.
-            near = RelPath(cache) if Path(cache).is_relative_to(root.resolve()) else cache
-            section |= {"dir": near, "type": ["reflink", "hardlink", "copy"]}
-            for name, places in remotes.items():
-                settings.setdefault("remote", {}).setdefault(name, {}).update(places)  # pyright: ignore[reportAttributeAccessIssue]
-        paths = to_path_overrides(overrides)
-        if len(get_hydra_sweeps(paths)) != 1:
-            print(
-                "a parameter has several values, which are several runs; start one run per value"
-                f"{advise_quotes(overrides)}",
-                file=sys.stderr,
-            )
-            return 1
-        for path, values in paths.items():
-            apply_overrides(path, values)
-        if faults := check_params():
-            print(faults, file=sys.stderr)
+        configure(root)
+        if fault := apply(overrides) or check_params():
+            print(fault, file=sys.stderr)
             return 1
         with Repo() as repo:
             repo.checkout(force=True, allow_missing=True)
@@ -97,6 +66,50 @@ def main(argv: list[str]) -> int:
         print(reason + advise_quotes(overrides), file=sys.stderr)
         return 1
     return 0
+
+
+def configure(root: Path) -> None:
+    """Let this copy use the cache and the remotes of the repository `root`."""
+    from dvc.config import Config
+    from dvc.config_schema import RelPath
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        cache = repo.cache.local_cache_dir
+        remotes = {
+            name: {key: value for key, value in remote.items() if isinstance(value, RelPath)}
+            for name, remote in repo.config["remote"].items()
+        }
+    local = root / ".dvc" / "config.local"  # remotes and their keys
+    if local.exists():
+        shutil.copy(local, Path(".dvc", "config.local"))
+    # Relative to this copy, so that it can move with the repository. The paths of remotes are
+    # relative to the repository and must be adapted too.
+    near = RelPath(cache) if Path(cache).is_relative_to(root.resolve()) else cache
+    with Config(str(Path(".dvc").resolve())).edit("local") as edited:
+        settings: Any = edited
+        # Links, so that a copy needs no disk space. Linked files are read-only, but stages never
+        # write into existing files.
+        section = settings.setdefault("cache", {})
+        section |= {"dir": near, "type": ["reflink", "hardlink", "copy"]}
+        for name, places in remotes.items():
+            settings.setdefault("remote", {}).setdefault(name, {}).update(places)
+
+
+def apply(overrides: list[str]) -> str:
+    """Apply overrides to params.yaml; return what is wrong with them, or nothing."""
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+
+    paths = to_path_overrides(overrides)
+    if len(get_hydra_sweeps(paths)) != 1:
+        return (
+            "a parameter has several values, which are several runs; start one run per value"
+            f"{advise_quotes(overrides)}"
+        )
+    for path, values in paths.items():
+        apply_overrides(path, values)
+    return ""
 
 
 def advise_quotes(overrides: list[str]) -> str:

@@ -59,7 +59,7 @@ def read(root: Path, targets: Sequence[str] = ()) -> list[Stage]:
             unknown.
     """
     # imported here, because this file is also run as a program, which cannot import the package
-    from flows.workspace import clean_environment
+    from flows.git_commands import clean_environment
 
     # -P keeps this folder off the path, where plan.py and reproduce.py would be top-level modules.
     command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).resolve()), *targets]

@@ -11,7 +11,7 @@ import os
 import sys
 
 import flows  # noqa: F401  telemetry off, before Prefect is imported
-from flows.services import POOLS, count_gpus
+from flows.launching import POOLS, count_gpus
 
 
 def main() -> int:

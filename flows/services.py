@@ -14,71 +14,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shlex
-import shutil
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import httpx
 import psutil
 
 from flows import daemons, runs
 from flows.daemons import Daemon
-from flows.places import FOLDER, ROOT, Places, build_environment, read_identity
+from flows.launching import POOLS, ServiceError, name_workers, say, start_servers, start_workers
+from flows.locks import hold_lock
+from flows.places import FOLDER, ROOT, Places, read_identity
 from flows.ports import LOOPBACK, describe_holder, is_free, list_listening
-from flows.workspace import hold_lock
-
-POOLS = ("cpu", "gpu")
-PATIENCE = 180.0  # seconds to wait for a service to answer
-
-
-class ServiceError(Exception):
-    """A service does not start; one line, or the last lines of its log."""
-
-
-def count_gpus() -> int:
-    """Count the GPUs of this machine with nvidia-smi."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
-    return (
-        len([line for line in done.stdout.splitlines() if line.startswith("GPU ")])
-        if done.returncode == 0
-        else 0
-    )
-
-
-def build_mlflow_command(places: Places, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the command of the MLflow server. Artifacts are files on this machine, unless
-    MLFLOW_ARTIFACTS_DESTINATION is set.
-
-    Runs on this machine write them directly, like `dvc repro` without a server; runs on other
-    machines send them to the server.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--workers",
-        "1",
-        "--host",
-        places.host,
-        "--port",
-        str(places.mlflow_port),
-    ]
-    if "MLFLOW_BACKEND_STORE_URI" not in environ:
-        command += ["--backend-store-uri", f"sqlite:///{ROOT / 'mlflow.db'}"]
-    if "MLFLOW_ARTIFACTS_DESTINATION" not in environ:
-        option = (
-            "--default-artifact-root" if places.host == Places.host else "--artifacts-destination"
-        )
-        command += [option, (ROOT / "mlruns").as_uri()]
-    return command
 
 
 def start(places: Places, pools: Sequence[str] = POOLS) -> None:
@@ -144,110 +92,6 @@ def heal(server: str) -> None:
         )
 
 
-def start_servers(places: Places, running: Mapping[str, Daemon]) -> None:
-    """Start both servers at once and wait until both answer."""
-    env = build_environment(places)
-    prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", places.host, "--port"]
-    servers = {
-        "prefect": ([*prefect, str(places.prefect_port)], places.prefect, "/api/health"),
-        "mlflow": (build_mlflow_command(places), places.mlflow, "/health"),
-    }
-    made = {
-        name: running.get(name)
-        or daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env=env, url=url)
-        for name, (command, url, _) in servers.items()
-    }
-    for name, daemon in made.items():
-        wait(daemon, daemon.url + servers[name][2])
-
-
-def start_workers(places: Places, pools: Sequence[str], running: Mapping[str, Daemon]) -> None:
-    """Create work pools and deployments, and start the missing workers."""
-    env = build_environment(places)
-    deploy(env)
-    for pool in pools:
-        for name, (command, more) in list_workers(pool).items():
-            if name not in running:
-                daemon = daemons.launch(name, command, folder=FOLDER, cwd=ROOT, env={**env, **more})
-                say(f"{name:<14} log {daemon.log}")
-
-
-def list_workers(pool: str) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Return name -> command and environment of a pool's workers on this machine; for `gpu` one per
-    GPU, which sees only its GPU.
-
-    Without a GPU one worker still serves `gpu`: its stages run on the CPU instead of waiting
-    forever.
-    """
-    host, count = socket.gethostname(), count_gpus() if pool == "gpu" else 0
-    suffix = read_identity(FOLDER)
-
-    def command(name: str, *options: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            pool,
-            "--type",
-            "process",
-            "--name",
-            f"{host} {name} {suffix}",
-            *options,
-        ]
-
-    if not count:
-        return {f"worker-{pool}": (command(f"worker-{pool}"), {})}
-    return {
-        f"worker-{pool}-{i}": (
-            command(f"worker-{pool}-{i}", "--limit", "1"),
-            {"CUDA_VISIBLE_DEVICES": str(i)},
-        )
-        for i in range(count)
-    }
-
-
-def deploy(env: Mapping[str, str]) -> None:
-    """Create or update the work pools and the deployments of prefect.yaml.
-
-    Raises:
-        ServiceError: a command fails.
-    """
-    for command in (
-        [sys.executable, "-m", "flows.pools"],
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-    ):
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-        if done.returncode:
-            output = (done.stdout + done.stderr).strip().splitlines()[-10:]
-            raise ServiceError("\n".join([f"`{' '.join(command[2:])}` failed:", *output]))
-    say("deployments of prefect.yaml are up to date")
-
-
-def wait(daemon: Daemon, health: str) -> None:
-    """Wait until a service answers.
-
-    Raises:
-        ServiceError: it ended, or does not answer in time.
-    """
-    begun = time.monotonic()
-    while time.monotonic() - begun < PATIENCE:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(health, timeout=5, trust_env=False).status_code == 200:
-                say(f"{daemon.name:<14} {daemon.url}   log {daemon.log}")
-                return
-        if not daemon.alive:
-            raise ServiceError(
-                f"{daemon.name} ended, see {daemon.log}\n{daemons.read_tail(daemon)}"
-            )
-        if sys.stderr.isatty():
-            print(f"{daemon.name:<14} {time.monotonic() - begun:.0f} s", end="\r", file=sys.stderr)
-        time.sleep(0.2)
-    raise ServiceError(f"{daemon.name} did not answer within {PATIENCE:.0f} s, see {daemon.log}")
-
-
 def end() -> int:
     """End all services and their runs; return the number of processes.
 
@@ -274,11 +118,6 @@ def lock_services(what: str) -> Iterator[None]:
     """Allow only one start or stop of this checkout at a time; others wait and print for whom."""
     with hold_lock(FOLDER / "services.lock", what, say, what=str(FOLDER)):
         yield
-
-
-def say(line: str) -> None:
-    """Print a line of progress."""
-    print(line, flush=True)
 
 
 def status() -> int:
@@ -342,6 +181,25 @@ def print_variables() -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 1 after one line on stderr."""
+    arguments = parse_arguments(argv)
+    if arguments.command in ("status", "env"):
+        return status() if arguments.command == "status" else print_variables()
+    try:
+        with lock_services(arguments.command):
+            if arguments.command == "start":
+                return begin(arguments)
+            say(f"ended {end()} processes")
+            if left := daemons.list_running(FOLDER):
+                names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())
+                raise ServiceError(f"not ended, because another user started them: {names}")
+            return 0
+    except (ServiceError, OSError) as error:  # another user's file, a full disk
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command and its options."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.services",
         description="Manage the Prefect and MLflow servers and workers of this checkout.",
@@ -365,26 +223,7 @@ def main(argv: list[str] | None = None) -> int:
         choices=POOLS,
         help="work pools to start workers for; may be empty (default: all)",
     )
-    arguments = parser.parse_args(argv)
-    if arguments.command in ("status", "env"):
-        return status() if arguments.command == "status" else print_variables()
-    try:
-        with lock_services(arguments.command):
-            if arguments.command == "start":
-                return begin(arguments)
-            say(f"ended {end()} processes")
-            if left := daemons.list_running(FOLDER):
-                names = ", ".join(f"{one.name} (pid {one.pid})" for one in left.values())
-                raise ServiceError(f"not ended, because another user started them: {names}")
-            return 0
-    except (ServiceError, OSError) as error:  # another user's file, a full disk
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def name_workers(pools: Sequence[str]) -> list[str]:
-    """Return the names of the workers of these pools."""
-    return [name for pool in pools for name in list_workers(pool)]
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -22,56 +22,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.git_commands import DIFF, WorkspaceError, clean_environment, find_prefix, run_git
+from flows.locks import hold_lock
+
 KEEP_DAYS = 3.0  # how long the copy of a failed run is kept for a retry
 LOCK = Path(".dvc", "tmp", "workspace.lock")
 COPIES = Path(".dvc", "tmp", "exps")
-
-
-# Overrides the user's configuration of diffs, so that `git apply` understands them.
-DIFF = (
-    "diff",
-    "--binary",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-color",
-    "--no-relative",
-    "--submodule=short",
-    "--unified=3",
-    "--inter-hunk-context=0",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-)
-# No hooks and no background tasks, because the copy is deleted soon.
-PLAIN = [
-    word
-    for setting in (
-        "core.hooksPath=/dev/null",
-        "core.fsmonitor=false",
-        "gc.auto=0",
-        "maintenance.auto=false",
-        "protocol.file.allow=always",
-        "commit.gpgSign=false",
-        "core.quotePath=false",
-    )
-    for word in ("-c", setting)
-]
-# Set in hooks; they would make git use another repository.
-LEADS = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_DIFF_OPTS",
-)
-
-
-class WorkspaceError(Exception):
-    """The workspace cannot be made, for example without a commit; one line."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +81,7 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
     copy = root / COPIES / f"flow-{job.key}"
     inside = copy / find_prefix(root)
     with hold_lock(copy.with_suffix(".lock"), job.name, say):
-        if (mark := copy / ".git" / "prepared").exists():
-            mark.touch()
-            say(f"continuing in {copy}")
-        else:
-            make(root, copy, job.overrides)
-            say(
-                f"working in {copy}, a copy of {root} with its uncommitted changes and with "
-                f"{' '.join(job.overrides)}"
-            )
+        prepare(root, copy, job.overrides, say)
         yield inside
         if others := discard(inside):
             names = ", ".join(others)
@@ -147,45 +95,17 @@ def workspace(root: Path, job: Job, say: Callable[[str], None]) -> Iterator[Path
     copy.with_suffix(".lock").unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def hold_lock(
-    path: Path, who: str, say: Callable[[str], None], patience: float = 1.0, *, what: str = ""
-) -> Iterator[None]:
-    """Hold a lock, which is released if its owner dies; wait for it, and print who has it.
-
-    Args:
-        path: file of the lock; a file next to it names the holder.
-        who: description of this process for others.
-        say: called once per holder that is waited for.
-        patience: seconds between checks of the holder.
-        what: what is locked; by default the repository.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock, note, announced = FileLock(path), path.with_suffix(".holder"), ""
-    while True:
-        try:
-            lock.acquire(timeout=patience if announced else 0, poll_interval=0.2)
-            break
-        except Timeout:
-            holder = _read(note)
-            if holder != announced:
-                say(f"waiting: {what or path.parents[2]} is in use by {holder}")
-                announced = holder
-    try:
-        note.write_text(
-            json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
+def prepare(root: Path, copy: Path, overrides: Sequence[str], say: Callable[[str], None]) -> None:
+    """Make the copy, or take over the one that a failed run left for its retry."""
+    if (mark := copy / ".git" / "prepared").exists():
+        mark.touch()
+        say(f"continuing in {copy}")
+    else:
+        make(root, copy, overrides)
+        say(
+            f"working in {copy}, a copy of {root} with its uncommitted changes and with "
+            f"{' '.join(overrides)}"
         )
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
-
-
-def _read(note: Path) -> str:
-    try:
-        return json.loads(note.read_text())
-    except (OSError, ValueError):
-        return "another run"
 
 
 def make(root: Path, copy: Path, overrides: Sequence[str]) -> None:
@@ -290,53 +210,3 @@ def sweep(root: Path, days: float = KEEP_DAYS) -> None:
             if time.time() - (mark if mark.exists() else copy).stat().st_mtime > 86400 * days:
                 shutil.rmtree(copy, ignore_errors=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def run_git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
-    """Run a git command and return its output.
-
-    Raises:
-        WorkspaceError: it failed; with its error message.
-    """
-    try:
-        done = subprocess.run(
-            ["git", *PLAIN, *words],
-            cwd=folder,
-            capture_output=True,
-            input=stdin,
-            env=clean_environment(),
-        )
-    except OSError as error:
-        raise WorkspaceError(f"git {words[0]} in {folder}: {error.strerror}") from None
-    if done.returncode:
-        reason = (
-            " ".join(done.stderr.decode(errors="replace").split())[-400:]
-            or f"exit code {done.returncode}"
-        )
-        raise WorkspaceError(f"git {words[0]} in {folder}: {reason}")
-    return done.stdout
-
-
-def find_prefix(root: Path) -> Path:
-    """Return the path of `root` within its git repository, which may contain more than this
-    project.
-
-    Raises:
-        WorkspaceError: it is in no repository.
-    """
-    try:
-        return Path(
-            run_git(root, "rev-parse", "--show-prefix")
-            .decode(errors="surrogateescape")
-            .rstrip("\n")
-        )
-    except WorkspaceError as error:
-        raise WorkspaceError(
-            f"{error}; a run with overrides needs git to copy the checkout: run `git init && git "
-            "add -A && git commit -m start`, or change params.yaml and run without overrides"
-        ) from None
-
-
-def clean_environment() -> dict[str, str]:
-    """Return our environment without variables that make git use another repository."""
-    return {**{k: v for k, v in os.environ.items() if k not in LEADS}, "DVC_NO_ANALYTICS": "1"}

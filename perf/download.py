@@ -191,7 +191,7 @@ def encode(data: bytes) -> bytes:
     return stream.getvalue()
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m perf.download", description=str(__doc__).splitlines()[0]
     )
@@ -205,7 +205,11 @@ def main() -> None:
     parser.add_argument(
         "--img2dataset", type=Path, help="the command, in an environment of its own"
     )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
     reference = "img2dataset" if options.img2dataset else "bare loop"
     sides: dict[str, Callable[[Path, Path, argparse.Namespace], int]] = {
         "captionseg": run_ours,

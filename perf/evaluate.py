@@ -63,7 +63,7 @@ def time_picture(
     return time.perf_counter() - start, found
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m perf.evaluate", description=str(__doc__).splitlines()[0]
     )
@@ -73,7 +73,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     runtime = detect(arguments.device)
     net = build_model(runtime.device)
     crop, side = net.config.reads.picture, arguments.side

@@ -71,7 +71,7 @@ def time_step(loss: Callable[[], Tensor], model: nn.Module, runtime: Runtime) ->
     return time.perf_counter() - start
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m perf.train_step", description=str(__doc__).splitlines()[0]
     )
@@ -79,7 +79,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     logging.set_verbosity_error()
     runtime = detect(arguments.device, arguments.precision)
     torch.manual_seed(0)

@@ -6,13 +6,11 @@ alone, its held-out captions and data/truth; writes data/supervision and reports
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import Known, curate
 from captionseg.datasets.pair_tables import list_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
+from captionseg.nested import flatten
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
@@ -49,12 +47,3 @@ def main(
     )
     write_json(result, measures)
     return flatten(result)
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of nested mappings, by the names on the way to them, with dots between."""
-    flat: dict[str, float] = {}
-    for name, value in values.items():
-        inner = flatten(value) if isinstance(value, Mapping) else {"": value}
-        flat |= {f"{name}.{key}" if key else name: number for key, number in inner.items()}
-    return flat

@@ -20,7 +20,6 @@ folder, and moves outputs.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import inspect
@@ -50,7 +49,9 @@ from captionseg.tracking.labels import list_labels
 from captionseg.tracking.lines import Handler
 from captionseg.tracking.tracker import NullTracker, Tracker
 from captionseg.tracking.tracker import start as start_tracker
-from stages.kinds import In, Out, Persistent, Renewed
+from stages.arguments import check_inputs, insert_recipe, parse
+from stages.kinds import In, Persistent, Renewed
+from stages.work_folder import MOVED, plan_places, select_params
 
 STAGES = (
     "download",
@@ -65,7 +66,6 @@ STAGES = (
     "report",
     "compare",
 )
-MOVED = (Out, Renewed)
 SEVERAL = ("pretrain",)
 AFRESH = ("curate", "validate", "evaluate", "report", "compare")
 """Stages that do not resume, so their work folder must be empty when they start."""
@@ -110,24 +110,6 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
             tracker.metrics(metrics)
         shutil.rmtree(work, ignore_errors=True)
     return metrics
-
-
-def plan_places(
-    name: str, params: Params, stage: typing.Any, arguments: dict, kinds: dict, *, root: Path
-) -> tuple[Path, dict[str, Path]]:
-    """Return the work folder of a run, and the paths of its outputs inside, by argument.
-
-    Raises:
-        UserError: if two outputs would have the same path.
-    """
-    work = root / ".work" / name / hash_work(params, stage.PARAMS, arguments, kinds)
-    parts = {key: work / arguments[key].name for key, kind in kinds.items() if kind in MOVED}
-    if len(set(parts.values())) < len(parts):
-        raise UserError(
-            f"{name}: outputs must have different names, found "
-            f"{', '.join(p.name for p in parts.values())}"
-        )
-    return work, parts
 
 
 def call(
@@ -180,94 +162,11 @@ def check_once(name: str, *, root: Path = Path()) -> None:
     state = json.dumps([params.raw, code], sort_keys=True, default=str)
     key = hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
     if not mark.is_file() or mark.read_text() != key:
-        from captionseg.checks import check  # takes seconds: it imports all models
+        from captionseg.checks.check import check  # takes seconds: it imports all models
 
         check(params, done=STAGES[: STAGES.index(name)])
         mark.parent.mkdir(exist_ok=True)
         mark.write_text(key)
-
-
-def insert_recipe(argv: list[str], environ: typing.Mapping[str, str] = os.environ) -> list[str]:
-    """Replace `@recipe` in the words of a command by the recipe's name.
-
-    The name comes from --recipe, or from DVC's name of the stage (pretrain@NAME): a shell runs the
-    commands of dvc.yaml, so they must not contain anything from params.yaml.
-
-    Raises:
-        UserError: if neither names a recipe.
-    """
-    if not any("@recipe" in word for word in argv):
-        return argv
-    recipe = argv[argv.index("--recipe") + 1] if "--recipe" in argv[:-1] else "@recipe"
-    name = environ.get("DVC_STAGE", "").partition("@")[2] if recipe == "@recipe" else recipe
-    if not name:
-        raise UserError(
-            "--recipe @recipe needs a stage name with a recipe in DVC_STAGE; outside of DVC use "
-            "--recipe NAME"
-        )
-    return [word.replace("@recipe", name) for word in argv]
-
-
-def parse(main: typing.Callable[..., object], name: str, argv: list[str]) -> tuple[dict, dict]:
-    """Parse the command line by the keyword arguments of a stage's main; return values and
-    kinds.
-    """
-    hints = typing.get_type_hints(main)
-    kinds = {
-        k: hints[k]
-        for k, p in inspect.signature(main).parameters.items()
-        if p.kind is p.KEYWORD_ONLY and k not in ("tracker", "earlier")
-    }
-    parser = argparse.ArgumentParser(
-        prog=f"python -m stages.run {name}", description=inspect.getdoc(main)
-    )
-    for key, kind in kinds.items():
-        parser.add_argument(
-            "--" + key.replace("_", "-"), required=True, type=str if kind is str else Path
-        )
-    arguments = vars(parser.parse_args(argv))
-    check_inputs(name, arguments, kinds)
-    return arguments, kinds
-
-
-def check_inputs(name: str, arguments: dict, kinds: dict) -> None:
-    """Refuse missing inputs."""
-    for key, kind in kinds.items():
-        if kind is In and not arguments[key].exists():
-            raise UserError(
-                f"{name}: input {arguments[key]} does not exist; run `dvc repro` to create it"
-            )
-
-
-def select_params(params: Params, names: tuple[str, ...], words: dict) -> dict[str, object]:
-    """Return the values of a stage's PARAMS: sections or dotted names, in which {word} is replaced
-    by an argument.
-    """
-    values = {}
-    for name in names:
-        parts, value = [part.format(**words) for part in name.split(".")], params.raw
-        for part in parts:
-            value = value.get(part) if isinstance(value, dict) else None
-        values[".".join(parts)] = value
-    return values
-
-
-def hash_work(params: Params, names: tuple[str, ...], arguments: dict, kinds: dict) -> str:
-    """Hash everything that determines a stage's outputs: params, state of the inputs, and code."""
-    state = [json.dumps(select_params(params, names, arguments), sort_keys=True)]
-    state += [f"{k}={v}" for k, v in sorted(arguments.items())]
-    roots = [arguments[k] for k, kind in kinds.items() if kind is In]
-    roots += [Path(__file__).parent, Path(__file__).parents[1] / "captionseg"]
-    for top in roots:
-        files = (
-            [top]
-            if top.is_file()
-            else sorted(p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc")
-        )
-        # relative paths, so that a checkout can be moved
-        for status, path in ((p.stat(), p.relative_to(top)) for p in files):
-            state.append(f"{top.name}/{path}:{status.st_size}:{status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
 
 def main(argv: list[str] | None = None) -> int:

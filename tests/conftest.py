@@ -49,7 +49,11 @@ jaxtyping.install_import_hook(
 # Files of one line look at one costly thing, so one process has them all.
 COSTLY = (
     ("tests/flows/test_servers.py",),
-    ("tests/stages/test_dag.py", "tests/stages/test_offline.py"),
+    (
+        "tests/stages/test_commands_of_documents.py",
+        "tests/stages/test_dag.py",
+        "tests/stages/test_offline.py",
+    ),
     ("tests/captionseg/training/test_two_processes.py",),
     ("tests/captionseg/test_clip_path.py",),
     (

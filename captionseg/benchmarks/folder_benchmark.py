@@ -10,7 +10,8 @@ import numpy as np
 
 from captionseg.benchmarks import own_folder
 from captionseg.benchmarks.benchmark import Sample, spread
-from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, list_files, read_mask
+from captionseg.benchmarks.layout import BACKGROUND, Item, Layout, list_files
+from captionseg.benchmarks.mask_files import RAW, read_mask
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import preparation

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Check every section of params.yaml and every rule of its gate; report each mistake and how to
     fix it.
     """
-    from captionseg.checks import check
+    from captionseg.checks.check import check
     from captionseg.params import Params
 
     params = Params(arguments.params)

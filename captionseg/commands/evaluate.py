@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from captionseg.commands.options import add_device, add_labelling
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
 MODEL = MODELS / "cocu_calibrated-mil"
@@ -30,16 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="folder with its unpacked archives; for your own data, the checkout "
         "(default: current folder)",
     )
-    what = one.add_mutually_exclusive_group()
-    what.add_argument(
-        "--recipe",
-        metavar="NAME",
-        help="score all trained seeds of models/NAME and write "
-        "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json (not with --limit)",
-    )
-    what.add_argument(
-        "--model", type=Path, default=MODEL, help="folder of one model (default: %(default)s)"
-    )
+    add_model(one)
     add_protocol(one)
     one.add_argument(
         "--bootstrap",
@@ -58,10 +53,22 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="with --recipe: write FOLDER/RECIPE.parquet, the areas of every picture, seed and "
         "class, for `captionseg difference --areas FOLDER`",
     )
-    one.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device(one)
     one.set_defaults(run=run)
+
+
+def add_model(one: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which models are scored."""
+    what = one.add_mutually_exclusive_group()
+    what.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="score all trained seeds of models/NAME and write "
+        "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json (not with --limit)",
+    )
+    what.add_argument(
+        "--model", type=Path, default=MODEL, help="folder of one model (default: %(default)s)"
+    )
 
 
 def add_protocol(one: argparse.ArgumentParser) -> None:
@@ -85,6 +92,11 @@ def add_protocol(one: argparse.ArgumentParser) -> None:
         metavar="N",
         help="score only N pictures, evenly spaced (default: all)",
     )
+    add_pixels(one)
+
+
+def add_pixels(one: argparse.ArgumentParser) -> None:
+    """Add the arguments that set how single pixels are labelled, and which count."""
     one.add_argument(
         "--background",
         metavar="SCORE",
@@ -98,8 +110,7 @@ def add_protocol(one: argparse.ArgumentParser) -> None:
         help="sliding windows in pixels, for models that use them (default: the protocol's, or as "
         "published for this benchmark)",
     )
-    one.add_argument("--refine", choices=["none", "pamr", "segments"], help="as in `segment`")
-    one.add_argument("--masks", choices=["regions", "hierarchy"], help="as in `segment`")
+    add_labelling(one)
     one.add_argument(
         "--ignore",
         metavar="VALUES",
@@ -116,10 +127,8 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import result_path, scoring_options
     from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-    from captionseg.benchmarks.held_out import HeldOut
     from captionseg.benchmarks.published.catalogue import find_benchmark, open_benchmark
-    from captionseg.benchmarks.recipe import seeds_of
-    from captionseg.inference.model_encoder import check_encoder, encoder_of
+    from captionseg.inference.model_encoder import encoder_of
     from captionseg.records import UserError
     from captionseg.storage.writing import write_json
 
@@ -134,20 +143,14 @@ def run(arguments: argparse.Namespace) -> None:
     remarks = getattr(benchmark, "remarks", ())
     for line in remarks:
         print(f"note: {line}", file=sys.stderr)
-    if arguments.recipe:
-        home, what = MODELS / arguments.recipe, {"recipe": arguments.recipe}
-        folders = seeds_of(home)
-    else:
-        home, what = arguments.model, {"model": arguments.model.resolve().name}
-        folders = {"": home}
-    if isinstance(benchmark, HeldOut):
-        check_encoder(home, benchmark.folders.prepared.encoder)
+    home, folders = find_models(arguments, benchmark)
     scores, speed, measured = score_saved_models.evaluate(
         folders, encoder_of(home), benchmark, options
     )
     seeds = scores.pop("seeds") if arguments.recipe else {}
+    name = home.resolve().name
     result = {
-        **what,
+        **({"recipe": arguments.recipe} if arguments.recipe else {"model": name}),
         "benchmark": arguments.benchmark,
         "title": spec.title,
         **scores,
@@ -156,10 +159,8 @@ def run(arguments: argparse.Namespace) -> None:
         "pictures": {"scored": len(benchmark), "of": total},
         **({"remarks": list(remarks)} if remarks else {}),
     }
-    print(
-        f"{spec.title}, {len(benchmark.names)} classes, by {home.resolve().name}"
-        + (f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else "")
-    )
+    of_seeds = f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else ""
+    print(f"{spec.title}, {len(benchmark.names)} classes, by {name}{of_seeds}")
     print(*score_saved_models.format_result(result, speed), sep="\n")
     if out:
         write_json(result, out)
@@ -168,6 +169,25 @@ def run(arguments: argparse.Namespace) -> None:
         path = arguments.areas / f"{arguments.recipe}.parquet"
         score_saved_models.write_areas(benchmark, measured, path)
         print(path)
+
+
+def find_models(
+    arguments: argparse.Namespace, benchmark: object
+) -> tuple[Path, Mapping[Any, Path]]:
+    """Return the folder of the recipe or model, and those of its seeds; seed "" is a model alone.
+
+    Raises:
+        UserError: a recipe is not trained, or its encoder is not that of the run's own pictures.
+    """
+    from captionseg.benchmarks.held_out import HeldOut
+    from captionseg.benchmarks.recipe import seeds_of
+    from captionseg.inference.model_encoder import check_encoder
+
+    home = MODELS / arguments.recipe if arguments.recipe else arguments.model
+    folders = seeds_of(home) if arguments.recipe else {"": home}
+    if isinstance(benchmark, HeldOut):
+        check_encoder(home, benchmark.folders.prepared.encoder)
+    return home, folders
 
 
 def read_own_name(root: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captionseg.commands.options import add_device
 from captionseg.terminal import number
 
 MODEL = Path("models/cocu-use")
@@ -24,6 +25,19 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="COSINE",
         help="drop segments with a lower score (default: keep all)",
     )
+    add_folders(one)
+    one.add_argument(
+        "--out",
+        type=Path,
+        default=Path("query.png"),
+        help="contact sheet to write; an existing file is overwritten (default: %(default)s)",
+    )
+    add_device(one)
+    one.set_defaults(run=run)
+
+
+def add_folders(one: argparse.ArgumentParser) -> None:
+    """Add the folders of the model, the segments and their index."""
     one.add_argument(
         "--model",
         type=Path,
@@ -43,16 +57,6 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="folder of the embedding index, built if missing or stale "
         "(default: segment_index/MODEL next to the segments)",
     )
-    one.add_argument(
-        "--out",
-        type=Path,
-        default=Path("query.png"),
-        help="contact sheet to write; an existing file is overwritten (default: %(default)s)",
-    )
-    one.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    one.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from captionseg.commands.options import add_device, add_labelling
 from captionseg.terminal import number
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MODEL = Path("models/cocu_calibrated-mil")
 
@@ -42,21 +48,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="pixels where no label reaches this score stay unlabelled, 255 in the mask (models "
         "with groups; default: as saved with the model)",
     )
-    one.add_argument(
-        "--refine",
-        choices=["none", "pamr", "segments"],
-        help="refine masks along the picture's edges (PAMR) or by its class-agnostic segments "
-        "(default: as saved with the model)",
-    )
-    one.add_argument(
-        "--masks",
-        choices=["regions", "hierarchy"],
-        help="what models that read segments label: regions, or masks that overlap "
-        "(default: as saved with the model)",
-    )
-    one.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_labelling(one)
+    add_device(one)
     one.set_defaults(run=run)
 
 
@@ -72,13 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.inference.windows import Protocol
     from captionseg.records import UserError
     from captionseg.remarks import warn_once
-    from captionseg.reporting.overlay import (
-        IGNORED,
-        add_legend,
-        draw_overlay,
-        make_palette,
-        write_picture,
-    )
     from captionseg.segmenters.mask_makers import MasksParams
     from captionseg.text.labels import read_labels
 
@@ -99,19 +85,53 @@ def run(arguments: argparse.Namespace) -> None:
         warn_once(line)
     # background is -1, which becomes 255: these pixels are not tinted
     mask = predictor.segment(picture, labels).astype(np.uint8)
-    if arguments.mask:
-        write_picture(mask, arguments.mask)
-    shares = np.bincount(mask.ravel(), minlength=IGNORED + 1) / mask.size
-    colours, share, left = make_palette(len(labels)), shares[: len(labels)], shares[IGNORED]
-    texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
-    write_picture(add_legend(draw_overlay(picture, mask, colours), texts, colours), out)
-    rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
-    if left or arguments.background is not None:
-        rows.append(("(background)", left))
+    rows = write_pictures(picture, mask, labels, out=out, mask_file=arguments.mask)
+    if rows[-1][1] == 0 and arguments.background is None:
+        rows.pop()
     width = max(len(label) for label, _ in rows)
     for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
     print(out)
+
+
+def write_pictures(
+    picture: np.ndarray,
+    mask: np.ndarray,
+    labels: Sequence[str],
+    *,
+    out: Path,
+    mask_file: Path | None,
+) -> list[tuple[str, float]]:
+    """Write the overlay and, if asked for, the mask.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        mask: [H, W] uint8, the number of each pixel's label, 255 without one.
+        labels: names of the labels.
+        out: file of the overlay.
+        mask_file: file of the mask; None writes none.
+
+    Returns:
+        each label with its share of the picture, largest first; last, pixels without a label.
+    """
+    import numpy as np
+
+    from captionseg.reporting.overlay import (
+        IGNORED,
+        add_legend,
+        draw_overlay,
+        make_palette,
+        write_picture,
+    )
+
+    if mask_file:
+        write_picture(mask, mask_file)
+    shares = np.bincount(mask.ravel(), minlength=IGNORED + 1) / mask.size
+    colours, share = make_palette(len(labels)), shares[: len(labels)]
+    texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
+    write_picture(add_legend(draw_overlay(picture, mask, colours), texts, colours), out)
+    rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
+    return [*rows, ("(background)", shares[IGNORED])]
 
 
 def check_outputs(picture: Path, out: Path, mask: Path | None) -> None:

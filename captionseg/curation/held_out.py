@@ -19,6 +19,13 @@ from captionseg.supervision.sampling import draw
 from captionseg.text.vocabulary import Vocabulary
 
 TOP = 4
+RANKED = ("precision_at_1", f"precision_at_{TOP}", f"recall_at_{TOP}", "average_precision")
+DRAWN = ("sampled_precision", "sampled_recall")
+MEASURES = (
+    "pictures",
+    *(f"{name}{end}" for name in RANKED + DRAWN for end in ("", "_low", "_high")),
+)
+"""Names of everything that `measure_held_out` returns."""
 RESAMPLES, LEVEL, CHUNK = 1000, 0.95, 4096
 
 
@@ -115,12 +122,8 @@ def rank_added(
     top = {k: (hit & (rank <= k)).sum(1) for k in (1, TOP)}
     average = np.where(hit, hits / np.maximum(rank, 1), 0.0).sum(1)
     shown = np.maximum(missing, 1)
-    return {
-        "precision_at_1": (has * top[1], has),
-        f"precision_at_{TOP}": (has * top[TOP] / TOP, has),
-        f"recall_at_{TOP}": (has * top[TOP] / shown, has),
-        "average_precision": (has * average / shown, has),
-    }
+    sums = (has * top[1], has * top[TOP] / TOP, has * top[TOP] / shown, has * average / shown)
+    return {name: (values, has) for name, values in zip(RANKED, sums, strict=True)}
 
 
 def count_drawn(
@@ -146,10 +149,8 @@ def count_drawn(
         row, place = np.nonzero(valid)
         drawn[row, columns[row, place]] = True
     named_count = named.astype(np.int32).sum(1).astype(np.float64)
-    return {
-        "sampled_precision": (correct, count),
-        "sampled_recall": ((drawn & is_named).sum(1).astype(np.float64), named_count),
-    }
+    drawn_named = (drawn & is_named).sum(1).astype(np.float64)
+    return dict(zip(DRAWN, ((correct, count), (drawn_named, named_count)), strict=True))
 
 
 def look_up(matrix: csr_array, concept: np.ndarray) -> np.ndarray:

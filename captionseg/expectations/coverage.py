@@ -35,11 +35,7 @@ from captionseg.storage.reading import read_array, read_json, read_table
 pc: Any = compute  # its functions are made when it is imported
 
 ARRAYS = {"features": ("pooled", "descriptor", "dense"), "regions": ("labels", "pooled", "count")}
-
-
 BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # files of the index
-
-
 NEAR = ("neighbours", "caption_neighbours")
 
 
@@ -71,46 +67,43 @@ def build_suites(
         pairs: successful rows of the pairs, with a column `shard`.
         ids: ids of the index.
     """
+    equal = expect.ExpectColumnPairValuesToBeEqual
+    of_splits = [equal(column_A="pairs", column_B="tar"), equal(column_A="pairs", column_B="index")]
+    of_rules = [
+        *expect_true("there"),
+        equal(column_A="kept", column_B="kept_measured"),
+        equal(column_A="concepts", column_B="concepts_measured"),
+    ]
+    of_parts = [*expect_true("there"), equal(column_A="rows", column_B="expected")]
+    parts = tabulate_parts(folders, params, pairs, ids)
+    splits = tabulate_splits(folders.pairs, pairs, ids)
+    rules = tabulate_rules(folders, params)
+    uid_rows, columns = tabulate_pairs(folders, params, pairs, ids)
+    return [
+        Suite("rows by shard", parts, of_parts, key="part"),
+        Suite("splits by shard", splits, of_splits, key="shard"),
+        Suite("rules of curation", rules, of_rules, key="rule"),
+        Suite("pairs in all tables", uid_rows, expect_true(*columns)),
+    ]
+
+
+def tabulate_parts(
+    folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
+) -> pd.DataFrame:
+    """Tabulate the files of all stages with their actual and expected numbers of rows."""
     kept = read_kept(folders.supervision / params.curation)
     checked = [
-        *check_pairs(folders, pairs, len(ids)),
+        *check_pairs(folders, pairs),
+        *check_index(folders, pairs, len(ids)),
         *check_rules(folders, params, pairs),
         *check_segments(folders, kept, pairs),
     ]
-    parts = pd.DataFrame(
+    return pd.DataFrame(
         [
             {"part": p.description, "there": p.exists, "rows": p.rows, "expected": p.expected}
             for p in checked
         ]
     )
-    equal = expect.ExpectColumnPairValuesToBeEqual
-    rules = tabulate_rules(folders, params)
-    uid_rows, columns = tabulate_pairs(folders, params, pairs, ids)
-    return [
-        Suite(
-            "rows by shard",
-            parts,
-            [*expect_true("there"), equal(column_A="rows", column_B="expected")],
-            key="part",
-        ),
-        Suite(
-            "splits by shard",
-            tabulate_splits(folders.pairs, pairs, ids),
-            [equal(column_A="pairs", column_B="tar"), equal(column_A="pairs", column_B="index")],
-            key="shard",
-        ),
-        Suite(
-            "rules of curation",
-            rules,
-            [
-                *expect_true("there"),
-                equal(column_A="kept", column_B="kept_measured"),
-                equal(column_A="concepts", column_B="concepts_measured"),
-            ],
-            key="rule",
-        ),
-        Suite("pairs in all tables", uid_rows, expect_true(*columns)),
-    ]
 
 
 def count_rows(table: pa.Table) -> dict[str, int]:
@@ -145,37 +138,13 @@ def list_strays(folder: Path, suffix: str, names: Sequence[str]) -> Iterator[Par
             yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
-def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
-    """Check that pairs, index, features and regions have a row per successful pair, and that the
-    truth has all shards.
+def check_pairs(folders: Folders, pairs: pa.Table) -> Iterator[Part]:
+    """Check that pairs, features and regions have a row per successful pair, and that the truth has
+    all shards.
     """
     shards = count_rows(pairs)
-    stats = {
-        path.name.removesuffix("_stats.json"): path
-        for path in folders.pairs.glob("[0-9]*_stats.json")
-    }
-    names = sorted(
-        {
-            *stats,
-            *(
-                path.stem
-                for folder in (folders.pairs, folders.truth)
-                for path in folder.glob("[0-9]*.*")
-                if path.suffix in (".parquet", ".tar")
-            ),
-        }
-    )
-    for shard in names:
-        stats_of_shard = read_json(stats[shard]) if shard in stats else {}
-        yield check_file(folders.pairs, f"{shard}.parquet", int(stats_of_shard.get("count", -1)))
-        yield Part(
-            f"pairs/{shard}_stats.json, successes",
-            int(stats_of_shard.get("successes", -1)),
-            shards.get(shard, 0),
-            shard in stats,
-        )
-        for file in (folders.pairs / f"{shard}.tar", folders.truth / f"{shard}.parquet"):
-            yield Part(f"{file.parent.name}/{file.name}", 0, 0, file.is_file())
+    for shard in list_shards(folders):
+        yield from check_shard(folders, shard, shards.get(shard, 0))
     for folder, kinds in (
         (folders.features, ARRAYS["features"]),
         (folders.regions, ARRAYS["regions"]),
@@ -184,18 +153,57 @@ def check_pairs(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Par
             expected = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
             yield from (check_file(folder / kind, name, rows) for name, rows in expected.items())
             yield from list_strays(folder / kind, ".npy", list(expected))
+
+
+def list_shards(folders: Folders) -> list[str]:
+    """Return the names of all shards of which there is a file."""
+    files = [
+        path
+        for folder in (folders.pairs, folders.truth)
+        for path in folder.glob("[0-9]*.*")
+        if path.suffix in (".parquet", ".tar")
+    ]
+    stats = folders.pairs.glob("[0-9]*_stats.json")
+    return sorted(
+        {*(path.stem for path in files), *(p.name.removesuffix("_stats.json") for p in stats)}
+    )
+
+
+def check_shard(folders: Folders, shard: str, successes: int) -> Iterator[Part]:
+    """Check the files of one shard of pairs.
+
+    Args:
+        folders: paths of all tables.
+        shard: its name.
+        successes: number of its successful rows.
+    """
+    file = folders.pairs / f"{shard}_stats.json"
+    stats = read_json(file) if file.is_file() else {}
+    yield check_file(folders.pairs, f"{shard}.parquet", int(stats.get("count", -1)))
+    yield Part(
+        f"pairs/{file.name}, successes", int(stats.get("successes", -1)), successes, file.is_file()
+    )
+    for path in (folders.pairs / f"{shard}.tar", folders.truth / f"{shard}.parquet"):
+        yield Part(f"{path.parent.name}/{path.name}", 0, 0, path.is_file())
+
+
+def check_index(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
+    """Check that the index has a row per successful pair.
+
+    Args:
+        folders: paths of all tables.
+        pairs: successful rows of the pairs.
+        indexed: number of ids of the index.
+    """
+    numbers = number_shards(count_rows(pairs))
     for kind, suffix in BY_NUMBER.items():
-        expected = {
-            f"{kind}_{number}{suffix}": rows for number, rows in number_shards(shards).items()
-        }
+        expected = {f"{kind}_{number}{suffix}": rows for number, rows in numbers.items()}
         yield from (check_file(folders.index / kind, name, rows) for name, rows in expected.items())
         yield from list_strays(folders.index / kind, suffix, list(expected))
     yield Part("index/ids.parquet", indexed, len(pairs))
     yield from (check_file(folders.index, f"{name}.parquet", len(pairs)) for name in NEAR)
-    yield from (
-        Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
-        for name in ("image", "text")
-    )
+    for name in ("image", "text"):
+        yield Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
 
 
 def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> Iterator[Part]:

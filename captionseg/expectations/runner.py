@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,7 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     """
     shutil.rmtree(docs, ignore_errors=True)
     context: Any = new_context()
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
-    context.add_data_docs_site(
-        "validation",
-        {
-            "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            "site_section_builders": {"expectations": VIEW, "validations": VIEW},
-            "store_backend": store,
-        },
-    )
+    add_docs(context, docs)
     source = context.data_sources.add_pandas("captionseg")
     tables = {suite.name: check(suite, context, source, examples) for suite in suites}
     context.build_data_docs(site_names=["validation"])
@@ -62,6 +52,21 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
         },
         "tables": tables,
     }
+
+
+def add_docs(context: Any, docs: Path) -> None:
+    """Let a context build its Data Docs in a folder."""
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
+    context.add_data_docs_site(
+        "validation",
+        {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "site_section_builders": {"expectations": VIEW, "validations": VIEW},
+            "store_backend": store,
+        },
+    )
 
 
 def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
@@ -85,27 +90,35 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
         run_id=gx.RunIdentifier(run_name="validate", run_time=RUN),
     )
     (validation,) = result.run_results.values()
+    entries, exceptions = read_outcomes(validation.results, suite.key, examples)
+    return {
+        "rows": len(suite.frame),
+        "success": not exceptions and all(e["success"] for e in entries),
+        "expectations": entries,
+        "exceptions": exceptions,
+    }
+
+
+def read_outcomes(
+    outcomes: Iterable[Any], key: str, examples: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the results of expectations, and those that could not be computed.
+
+    Args:
+        outcomes: as Great Expectations returns them.
+        key: column that identifies a row.
+        examples: number of failing rows to list per expectation.
+    """
     entries, exceptions = [], []
-    for outcome in validation.results:
+    for outcome in outcomes:
         config = outcome.expectation_config
         entry = {"expectation": config.type, "column": read_column(config.kwargs)}
         if message := read_exception(outcome.exception_info):
             exceptions.append({**entry, "message": message})
         else:
-            entries.append(
-                {
-                    **entry,
-                    "success": bool(outcome.success),
-                    **read_observed(outcome, suite.key, examples),
-                }
-            )
-    success = not exceptions and all(e["success"] for e in entries)
-    return {
-        "rows": len(suite.frame),
-        "success": success,
-        "expectations": entries,
-        "exceptions": exceptions,
-    }
+            observed = read_observed(outcome, key, examples)
+            entries.append({**entry, "success": bool(outcome.success), **observed})
+    return entries, exceptions
 
 
 def read_column(kwargs: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,26 +93,45 @@ def build_all_suites(
     if not wrong:
         out += coverage.build_suites(folders, coverage_params, successful, ids)
     out += pairs.build_suites(rows, params)
+    readable = [rule for rule in rules if f"supervision {rule}" not in wrong]
+    out += build_rule_suites(folders, params, readable, successful)
+    if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
+        out += build_segment_suites(folders, params, coverage_params, successful)
+    return out
+
+
+def build_rule_suites(
+    folders: Folders, params: ValidateParams, rules: Sequence[str], successful: pa.Table
+) -> Iterator[Suite]:
+    """Build the suites of the supervision of each rule.
+
+    Args:
+        folders: paths of all tables.
+        params: the limits.
+        rules: names of rules whose tables can be read.
+        successful: rows of the pairs.
+    """
     train = successful.filter(pc.equal(successful["split"], "train"))
     home = dict(zip(train["uid"].to_pylist(), train["shard"].to_pylist(), strict=True))
-    words = read_table(folders.supervision / "vocabulary" / "concepts.parquet", columns=["text"])[
-        "text"
-    ].to_pylist()
+    file = folders.supervision / "vocabulary" / "concepts.parquet"
+    words = set(read_table(file, columns=["text"])["text"].to_pylist())
     marked = read_marked(folders.supervision)
     for rule in rules:
-        if f"supervision {rule}" not in wrong:
-            table = read_with_shards(folders.supervision / rule)
-            out += supervision.build_suites(rule, table, home, set(words), params, marked=marked)
-    if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
-        kept = coverage.read_kept(folders.supervision / coverage_params.curation)
-        of_split = successful.filter(pc.equal(successful["split"], coverage_params.split))
-        known = of_split.filter(
-            pc.invert(pc.is_in(of_split["uid"], pa.array(sorted(marked), pa.string())))
-        )
-        out += segments.build_suites(
-            read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
-        )
-    return out
+        table = read_with_shards(folders.supervision / rule)
+        yield from supervision.build_suites(rule, table, home, words, params, marked=marked)
+
+
+def build_segment_suites(
+    folders: Folders, params: ValidateParams, coverage_params: CoverageParams, successful: pa.Table
+) -> list[Suite]:
+    """Build the suites of the segments of the split that has them, without marked pairs."""
+    kept = coverage.read_kept(folders.supervision / coverage_params.curation)
+    marked = pa.array(sorted(read_marked(folders.supervision)), pa.string())
+    of_split = successful.filter(pc.equal(successful["split"], coverage_params.split))
+    known = of_split.filter(pc.invert(pc.is_in(of_split["uid"], marked)))
+    return segments.build_suites(
+        read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
+    )
 
 
 def read_with_shards(folder: Path) -> pa.Table:

@@ -17,14 +17,13 @@ from typing import Any
 from captionseg.gate.data import RunData
 from captionseg.gate.table import Finding, Outcome, Section, format_number
 from captionseg.gate.thresholds import PRECISION
+from captionseg.nested import Keys, list_leaves
 from captionseg.records import DROPPED, UserError
 
 SHOWN = 5  # largest gains and losses
 CHANGED = 30  # parameters
 
 HEAD = ("number", "value", "base", "change", "margin", "interval of the base")
-
-Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -189,20 +188,9 @@ def is_dropped(keys: Keys, params: Mapping[str, Any]) -> bool:
 
 def flatten_numbers(values: Mapping[str, Any]) -> Iterator[tuple[Keys, float]]:
     """Yield the path and value of every leaf that is a number."""
-    for keys, value in flatten(values):
+    for keys, value in list_leaves(values):
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield keys, float(value)
-
-
-def flatten(values: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Yield the path and value of every leaf of nested mappings; a nested empty mapping is
-    a leaf.
-    """
-    if isinstance(values, Mapping) and (values or not keys):
-        for key, value in values.items():
-            yield from flatten(value, (*keys, str(key)))
-    else:
-        yield keys, values
 
 
 def tabulate(changes: Sequence[Change], about: str) -> Section:
@@ -258,7 +246,7 @@ def compare_parameters(now: Mapping[str, Any], base: Mapping[str, Any]) -> Secti
 
 def list_differences(old: Any, new: Any) -> list[tuple[str, str, str]]:
     """Return (dotted path, old value, new value) of leaves that differ; absent ones are a dash."""
-    before, after = dict(flatten(old)), dict(flatten(new))
+    before, after = dict(list_leaves(old)), dict(list_leaves(new))
     return [
         (".".join(keys), _format(before, keys), _format(after, keys))
         for keys in dict.fromkeys([*before, *after])

@@ -64,9 +64,10 @@ def choose_styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
         if find_baseline(recipes, name) and not is_control(recipe)
     ]
     for number, name in enumerate(own):
-        out[name] = Style(HUES[number % len(HUES)], "-", 1.0)
+        hue = HUES[number % len(HUES)]
+        out[name] = Style(hue, "-", 1.0)
         if control := find_control(recipes, name):
-            out[control] = Style(HUES[number % len(HUES)], (0, (4, 2)), 0.55)  # type: ignore[arg-type]
+            out[control] = Style(hue, (0, (4, 2)), 0.55)  # type: ignore[arg-type]
     for number, name in enumerate(name for name in recipes if name not in out):
         out[name] = Style(GREY, GREYS[number % len(GREYS)], 1.0)
     return {name: out[name] for name in recipes}
@@ -204,32 +205,7 @@ def draw_recipes(
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
         for place, (name, scored) in enumerate(scores.items()):
-            s, look = scored["scores"], looks[name]
-            axes.barh(
-                place,
-                s["miou"],
-                height=0.62,
-                color=mix_colours(look.colour, theme.paper, 0.55 * look.alpha + 0.1),
-            )
-            axes.plot(
-                [s["miou_low"], s["miou_high"]], [place, place], color=theme.ink, linewidth=1.4
-            )
-            axes.plot(
-                list(scored["seeds"].values()),
-                [place] * len(scored["seeds"]),
-                "o",
-                markersize=4.5,
-                color=look.colour,
-                markeredgecolor=theme.paper,
-                markeredgewidth=0.8,
-            )
-            axes.text(
-                max([s["miou_high"], *scored["seeds"].values()]) + 0.6,
-                place,
-                f"{s['miou']:.1f}",
-                va="center",
-                fontweight="bold",
-            )
+            _draw_bar(axes, place, scored, looks[name], theme)
         axes.set_yticks(range(len(scores)), list(scores))
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
@@ -239,6 +215,24 @@ def draw_recipes(
         )
 
     draw(path, (9.6, 0.9 + 0.42 * len(scores)), paint)
+
+
+def _draw_bar(axes: Axes, place: int, scored: Mapping[str, Any], look: Style, theme: Theme) -> None:
+    s, seeds = scored["scores"], list(scored["seeds"].values())
+    pale = mix_colours(look.colour, theme.paper, 0.55 * look.alpha + 0.1)
+    axes.barh(place, s["miou"], height=0.62, color=pale)
+    axes.plot([s["miou_low"], s["miou_high"]], [place, place], color=theme.ink, linewidth=1.4)
+    axes.plot(
+        seeds,
+        [place] * len(seeds),
+        "o",
+        markersize=4.5,
+        color=look.colour,
+        markeredgecolor=theme.paper,
+        markeredgewidth=0.8,
+    )
+    right = max([s["miou_high"], *seeds]) + 0.6
+    axes.text(right, place, f"{s['miou']:.1f}", va="center", fontweight="bold")
 
 
 def draw_classes(
@@ -262,29 +256,21 @@ def draw_classes(
         places = np.arange(len(rows))
         axes.hlines(places, first, second, color=looks[1].colour, alpha=0.45, linewidth=2.4)
         for values, name, look in zip((first, second), names, looks, strict=True):
-            axes.plot(
-                values,
-                places,
-                "o",
-                markersize=6,
-                color=look.colour,
-                label=name,
-                markeredgecolor=theme.paper,
-            )
+            dots: dict[str, Any] = {
+                "color": look.colour,
+                "markeredgecolor": theme.paper,
+                "markersize": 6,
+            }
+            axes.plot(values, places, "o", label=name, **dots)
         axes.set_yticks(
             places, [name if kind != "stuff" else f"{name} (stuff)" for name, kind, *_ in rows]
         )
         axes.invert_yaxis()
         axes.set_xlim(-1, max(1.0, first.max(), second.max()) * 1.12)
+        beside: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points"}
         for place, (a, b) in enumerate(zip(first, second, strict=True)):
-            axes.annotate(
-                format_signed(b - a, 0),
-                (max(a, b), place),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
+            change = format_signed(b - a, 0)
+            axes.annotate(change, (max(a, b), place), va="center", fontsize=8, **beside)
         axes.set_xlabel("IoU, %")
         figure.legend(loc="outside upper left", ncols=2)
 

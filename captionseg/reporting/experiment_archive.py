@@ -90,38 +90,42 @@ def archive_experiment(
         )
     check_up_to_date(space)
     metrics = _json(space.reports / "metrics.json")
-    for recipe in recipes:
-        if (
-            recipe not in metrics["recipes"]
-            or not (space.reports / "recipes" / f"{recipe}.json").exists()
-        ):
-            raise UserError(
-                f"recipe {recipe} has no score in {space.reports}, so the reports are older than "
-                "params.yaml; run `dvc exp run` first"
-            )
-    described = {
-        recipe: {
-            key: space.params["recipes"][recipe].get(key, other) for key, other in DESCRIBED.items()
-        }
-        | {"about": (space.params.get("about") or {}).get(recipe, "")}
-        for recipe in recipes
-    }
+    check_scored(space, metrics, recipes)
     kept = {
         "recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
         **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics},
     }
+    described = {recipe: describe_recipe(space.params, recipe) for recipe in recipes}
     with atomic_path(folder / name) as part:
         write_json({"name": name, "about": about, "recipes": described}, part / "experiment.json")
         write_json(kept, part / "metrics.json")
-        for recipe in recipes:
-            write_json(
-                _json(space.reports / "recipes" / f"{recipe}.json"),
-                part / "recipes" / f"{recipe}.json",
-            )
-        write_csv(
-            part / "curves.csv", *read_curves(space.reports / "plots" / "curves.csv", recipes)
-        )
+        for file in (Path("recipes", f"{recipe}.json") for recipe in recipes):
+            write_json(_json(space.reports / file), part / file)
+        curves = read_curves(space.reports / "plots" / "curves.csv", recipes)
+        write_csv(part / "curves.csv", *curves)
     return kept
+
+
+def describe_recipe(params: Mapping[str, Any], recipe: str) -> dict[str, Any]:
+    """Return the fields of a recipe that experiment.json keeps."""
+    fields = params["recipes"][recipe]
+    about = (params.get("about") or {}).get(recipe, "")
+    return {**{key: fields.get(key, other) for key, other in DESCRIBED.items()}, "about": about}
+
+
+def check_scored(space: Workspace, metrics: Mapping[str, Any], recipes: Sequence[str]) -> None:
+    """Check that the reports have a score of every recipe.
+
+    Raises:
+        UserError: naming the first without one.
+    """
+    for recipe in recipes:
+        file = space.reports / "recipes" / f"{recipe}.json"
+        if recipe not in metrics["recipes"] or not file.exists():
+            raise UserError(
+                f"recipe {recipe} has no score in {space.reports}, so the reports are older than "
+                "params.yaml; run `dvc exp run` first"
+            )
 
 
 def check_up_to_date(space: Workspace) -> None:

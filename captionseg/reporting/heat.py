@@ -61,15 +61,9 @@ def compare(
         rows, stops (colours of the scale, low to high) and top (end of the scale); empty if there
         is nothing to show, for example without a truth.
     """
-    left_out = {
-        uid: names for uid, names in find_unnamed_concepts(run, params.split).items() if names
-    }
-    chosen = draw(left_out, params.heat, seed=seed, stream=HEAT)
-    if pair is None or not chosen:
+    shown = choose_concepts(run, params, seed=seed) if pair else {}
+    if pair is None or not shown:
         return {}
-    shown = select_concepts(
-        run.masks(chosen), {uid: left_out[uid] for uid in chosen}, run.classes.names
-    )
     recipes, images = (pair[1], pair[0]), run.images(shown)
     frozen = functools.cache(
         lambda: load_encoder(run.folders.prepared.encoder, device=params.device)
@@ -80,34 +74,72 @@ def compare(
     }
     top, views, rows = find_scale_end(len(run.classes.names)), [], []
     for number, (uid, (concept, true)) in enumerate(shown.items(), start=1):
-        text, title = run.classes.names[concept], f"heat_{number}"
-        drawn = {
-            "": draw_outline(images[uid], true),
-            **{name: tint(images[uid], activations[name][uid] / top, true) for name in recipes},
-        }
-        files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in drawn}
-        small = {name: fit(picture, SHOWN) for name, picture in drawn.items()}
-        for name, picture in small.items():
-            write_picture(picture, folder / files[name])
-        maps = [
-            {"name": name, "file": files[name], **compute_means(activations[name][uid], true)}
-            for name in recipes
-        ]
-        views.append(
-            {"file": files[""], "caption": run.pairs[uid]["caption"], "concept": text, "maps": maps}
-        )
-        says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
-        rows.append([add_caption(picture, says[i]) for i, picture in enumerate(small.values())])
+        text, values = run.classes.names[concept], {n: activations[n][uid] for n in recipes}
+        view, row = draw_row(folder, f"heat_{number}", images[uid], text, true, values, top=top)
+        views.append({**view, "caption": run.pairs[uid]["caption"]})
+        rows.append(row)
     bar = [draw_scale_bar(rows[0][1].shape[1], top) for _ in recipes]
-    write_picture(
-        draw_sheet(["unnamed concept", *recipes], [*rows, [np.full_like(bar[0], 255), *bar]]),
-        folder / "heat.jpg",
-    )
+    sheet = [*rows, [np.full_like(bar[0], 255), *bar]]
+    write_picture(draw_sheet(["unnamed concept", *recipes], sheet), folder / "heat.jpg")
     return {"rows": views, "stops": format_hexes(map_colours(np.linspace(0.0, 1.0, 9))), "top": top}
+
+
+def draw_row(
+    folder: Path,
+    title: str,
+    image: np.ndarray,
+    text: str,
+    true: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    *,
+    top: float,
+) -> tuple[View, list[np.ndarray]]:
+    """Write one picture and its heat maps.
+
+    Args:
+        folder: output folder.
+        title: start of the names of files.
+        image: the picture.
+        text: the concept.
+        true: its mask [H, W].
+        values: recipe -> standardised scores [H, W].
+        top: end of the colour scale.
+
+    Returns:
+        the view, and the pictures with captions for the sheet.
+    """
+    pictures = {"": draw_outline(image, true)}
+    pictures |= {name: tint(image, scores / top, true) for name, scores in values.items()}
+    files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in pictures}
+    small = {name: fit(picture, SHOWN) for name, picture in pictures.items()}
+    for name, picture in small.items():
+        write_picture(picture, folder / files[name])
+    maps = [
+        {"name": name, "file": files[name], **compute_means(scores, true)}
+        for name, scores in values.items()
+    ]
+    says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
+    row = [add_caption(picture, says[i]) for i, picture in enumerate(small.values())]
+    return {"file": files[""], "concept": text, "maps": maps}, row
 
 
 # ------------------------------------------------------------------------------------------------
 # concepts and their scores
+
+
+def choose_concepts(
+    run: Artifacts, params: ReportParams, *, seed: int
+) -> dict[str, tuple[int, np.ndarray]]:
+    """Return some pictures at random, each with a concept that its caption leaves out: uid -> its
+    number and mask.
+    """
+    left_out = {
+        uid: names for uid, names in find_unnamed_concepts(run, params.split).items() if names
+    }
+    chosen = draw(left_out, params.heat, seed=seed, stream=HEAT)
+    return select_concepts(
+        run.masks(chosen), {uid: left_out[uid] for uid in chosen}, run.classes.names
+    )
 
 
 def find_unnamed_concepts(run: Artifacts, split: str) -> dict[str, set[str]]:

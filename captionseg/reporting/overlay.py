@@ -140,29 +140,40 @@ def draw_legend(
     Returns:
         uint8 [h, width, 3]; h is 0 without names.
     """
-    face, gap, line = load_font(size), size // 2, round(size * 1.6)
-    places, x, y = [], gap, gap
-    for name in names:
-        length = size + gap + round(face.getlength(name))
-        if x > gap and x + length + gap > width:
-            x, y = gap, y + line
-        places.append((x, y))
-        x += length + 2 * gap
-    strip = Image.new("RGB", (width, y + line if places else 0), PAPER)
+    face, gap = load_font(size), size // 2
+    lengths = [round(face.getlength(name)) for name in names]
+    places, height = place_labels(lengths, width, size)
+    strip = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(strip)
     for name, colour, (x, y), out in zip(
         names, colours.tolist(), places, struck or [False] * len(names), strict=True
     ):
+        start, middle = x + size + gap, y + size / 2
         draw.rounded_rectangle((x, y, x + size, y + size), radius=size // 4, fill=tuple(colour))
-        draw.text(
-            (x + size + gap, y + size / 2), name, fill=FAINT if out else INK, font=face, anchor="lm"
-        )
+        draw.text((start, middle), name, fill=FAINT if out else INK, font=face, anchor="lm")
         if out:
-            draw.line(
-                (x + size + gap, y + size / 2, x + size + gap + face.getlength(name), y + size / 2),
-                fill=WRONG,
-            )
+            draw.line((start, middle, start + face.getlength(name), middle), fill=WRONG)
     return np.asarray(strip)
+
+
+def place_labels(
+    lengths: Sequence[int], width: int, size: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Return the upper left corner of each label of a legend, and the legend's height.
+
+    Args:
+        lengths: of the names, in pixels.
+        width: of the legend.
+        size: font size, and side of the coloured square.
+    """
+    gap, line = size // 2, round(size * 1.6)
+    places, x, y = [], gap, gap
+    for length in (size + gap + length for length in lengths):
+        if x > gap and x + length + gap > width:
+            x, y = gap, y + line
+        places.append((x, y))
+        x += length + 2 * gap
+    return places, y + line if places else 0
 
 
 def add_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""The page's pictures of data, curation and segments, with their descriptions. They are drawn at
-random from the seed.
+"""The page's pictures of data and segments, with their descriptions. They are drawn at random from
+the seed.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,12 @@ from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import View
 from captionseg.segment_text.measure import build_namer
 from captionseg.segment_text.rle import decode
-from captionseg.storage.reading import read_json
 from captionseg.text.vocabulary import Vocabulary, find_plurals
 
 SHOWN, THUMBNAIL = 448, 112  # longest side of a picture on the page, in pixels
 
-DATA, EXAMPLES, SEGMENTS, SCENES, HEAT, SHEET = range(
-    6
-)  # each kind of picture has draws of its own
+# each kind of picture has draws of its own
+DATA, EXAMPLES, SEGMENTS, SCENES, HEAT, SHEET = range(6)
 
 
 def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[str]:
@@ -118,112 +116,6 @@ def measure_concept_gap(run: Artifacts) -> list[View]:
             }
         )
     return rows
-
-
-# ------------------------------------------------------------------------------------------------
-# curation
-
-
-def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) -> list[View]:
-    """Show training pictures with their captions, each rule's concepts and nearest neighbours."""
-    chosen = draw(
-        [uid for uid, row in run.pairs.items() if row["split"] == "train"],
-        params.examples,
-        seed=seed,
-        stream=EXAMPLES,
-    )
-    near = run.neighbours(chosen, params.neighbours)
-    images = run.images([*chosen, *itertools.chain.from_iterable(near.values())])
-    archives = {rule: run.concepts(rule, chosen) for rule in run.rules}
-    file = run.folders.supervision / "vocabulary" / "lemma.json"
-    lemma = read_json(file) if file.exists() else {}
-    views = []
-    for number, uid in enumerate(chosen, start=1):
-        stem, caption, true = (
-            f"example_{number}",
-            run.pairs[uid]["caption"],
-            run.known_classes.get(uid),
-        )
-        write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
-        own = {text for text, _ in archives.get("nouns", {}).get(uid, ())}
-        held_out = find_named(run.pairs[uid]["held_out_captions"] or (), archives, uid, lemma)
-        views.append(
-            {
-                "file": f"{stem}.jpg",
-                "caption": list(mark_concepts(caption, own, lemma)),
-                "rules": [
-                    {
-                        "rule": rule,
-                        "concepts": [
-                            judge_concept(*c, true, own, held_out) for c in rows.get(uid, ())
-                        ],
-                    }
-                    for rule, rows in archives.items()
-                ],
-                "shown": None if true is None else sorted(true),
-                "held_out": run.pairs[uid]["held_out_captions"] or [],
-                "neighbours": list(make_thumbnails(run, near.get(uid, []), images, folder, stem)),
-            }
-        )
-    return views
-
-
-def find_named(
-    captions: Sequence[str],
-    archives: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]],
-    uid: str,
-    lemma: dict[str, str],
-) -> set[str]:
-    """The concepts that some rule gave a picture and some caption names."""
-    words = {text for rows in archives.values() for text, _ in rows.get(uid, ())}
-    vocabulary = Vocabulary(tuple(sorted(words)), lemma)
-    return {
-        vocabulary.concepts[match.number]
-        for caption in captions
-        for match in vocabulary.read(caption)[1]
-    }
-
-
-def judge_concept(
-    text: str,
-    score: float,
-    true: Collection[str] | None,
-    own: Collection[str],
-    held_out: Collection[str] = (),
-) -> View:
-    """A concept with its score, is it right (None: not known), does the caption name it, and does a
-    held-out one?
-    """
-    return {
-        "confirmed": text in held_out and text not in own,
-        "text": text,
-        "score": score if np.isfinite(score) else None,
-        "right": None if true is None else text in true,
-        "own": text in own,
-    }
-
-
-def mark_concepts(
-    caption: str, own: Collection[str], lemma: dict[str, str]
-) -> Iterator[tuple[str, bool]]:
-    """Split a caption into pieces and tell whether each is a word of one of its own concepts."""
-    words, matches = Vocabulary(tuple(sorted(own)), lemma).read(caption)
-    inside = {number for match in matches for number in range(match.first, match.last + 1)}
-    end = 0
-    for number, word in enumerate(words):
-        yield from ((piece, False) for piece in (caption[end : word.start],) if piece)
-        yield caption[word.start : word.end], number in inside
-        end = word.end
-    yield from ((piece, False) for piece in (caption[end:],) if piece)
-
-
-def make_thumbnails(
-    run: Artifacts, uids: Sequence[str], images: dict[str, np.ndarray], folder: Path, stem: str
-) -> Iterator[View]:
-    """Write thumbnails of pictures."""
-    for number, uid in enumerate(uids, start=1):
-        write_picture(fit(images[uid], THUMBNAIL), folder / f"{stem}_near_{number}.jpg")
-        yield {"file": f"{stem}_near_{number}.jpg", "caption": run.pairs[uid]["caption"]}
 
 
 # ------------------------------------------------------------------------------------------------

@@ -58,22 +58,13 @@ def compare(
     if not chosen or not run.fits:
         return []
     images, masks = run.images(chosen), run.masks(chosen)
-    small = {uid: fit(image, SHOWN) for uid, image in images.items()}
-    frozen = functools.cache(
-        lambda: load_encoder(run.folders.prepared.encoder, device=params.device)
-    )
-    maps = {
-        "truth": masks,
-        **{
-            name: predict_labels(run, name, masks, frozen, protocol, params.device)
-            for name in run.fits
-        },
-    }
+    maps = {"truth": masks, **predict_all(run, masks, protocol, params.device)}
     colours = assign_colours(run)
     drawn = {
         name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
         for name, labels in maps.items()
     }
+    small = {uid: fit(image, SHOWN) for uid, image in images.items()}
     views = []
     for number, uid in enumerate(chosen, start=1):
         write_picture(small[uid], folder / f"scene_{number}.jpg")
@@ -81,20 +72,23 @@ def compare(
             write_picture(pictures[uid], folder / f"scene_{number}_{name}.jpg")
         views.append(describe_scene(run, number, uid, maps, masks, colours))
     shown = ["truth", *(name for name in run.fits if not is_control(run.recipes[name]))]
-    rows = [
-        [
-            small[uid],
-            *(
-                show_labels(
-                    drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours
-                )
-                for name in shown
-            ),
+    rows = []
+    for uid in chosen[:SHEET_ROWS]:
+        labelled = [
+            show_labels(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
+            for name in shown
         ]
-        for uid in chosen[:SHEET_ROWS]
-    ]
+        rows.append([small[uid], *labelled])
     write_picture(draw_sheet(["picture", *shown], rows), folder / "overlays.jpg")
     return views
+
+
+def predict_all(
+    run: Artifacts, masks: Mapping[str, np.ndarray], protocol: Protocol, device: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Predict recipe -> uid -> labels [H, W] for the pictures of `masks`; see `predict_labels`."""
+    frozen = functools.cache(lambda: load_encoder(run.folders.prepared.encoder, device=device))
+    return {name: predict_labels(run, name, masks, frozen, protocol, device) for name in run.fits}
 
 
 def describe_scene(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.benchmarks.params import EvaluateParams
+from captionseg.inference.windows import Protocol
 from captionseg.recipes import Recipe
 from captionseg.reporting import heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
@@ -18,6 +19,7 @@ from captionseg.reporting.charts import (
     draw_curves,
     draw_recipes,
 )
+from captionseg.reporting.curation_pictures import show_curation
 from captionseg.reporting.data_page import page as data_page
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
@@ -83,27 +85,41 @@ def write_report(
     write_json(numbers, out.metrics)
     write_plots(run, out.plots)
     looks = choose_styles(recipes)
-    shown = {
-        "charts": draw_charts(run, params, out.pictures, looks),
-        "data": pictures.show_data(run, params, out.pictures, seed=seed),
-        "examples": pictures.show_curation(run, params, out.pictures, seed=seed),
-        "segments": pictures.show_segments(run, params, out.pictures, seed=seed),
-        "scenes": predictions.compare(run, params, scored.main_protocol, out.pictures, seed=seed),
-        "heat": heat.compare(
-            run, page.find_champion(run), params, scored.main_protocol, out.pictures, seed=seed
-        ),
-    }
-    context = page.build_context(
+    shown = draw_all(run, params, scored.main_protocol, out.pictures, looks, seed=seed)
+    of_run = page.build_context(
         run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
     )
     of_data = data_page.build_context(run, params, out.pictures, source=source, seed=seed)
-    for path, template, shows in (
-        (out.page, "report.html", context),
-        (out.data, "data.html", of_data),
-    ):
-        with atomic_path(path) as part:
-            part.write_text(render(template, shows), encoding="utf-8")
+    write_page(out.page, "report.html", of_run)
+    write_page(out.data, "data.html", of_data)
     return numbers
+
+
+def write_page(path: Path, template: str, context: Mapping[str, Any]) -> None:
+    """Write a page from its template."""
+    with atomic_path(path) as part:
+        part.write_text(render(template, context), encoding="utf-8")
+
+
+def draw_all(
+    run: Artifacts,
+    params: ReportParams,
+    protocol: Protocol,
+    folder: Path,
+    looks: Mapping[str, Style],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Draw all pictures of the page of the run; return what the page says of them, by part."""
+    champion = page.find_champion(run)
+    return {
+        "charts": draw_charts(run, params, folder, looks),
+        "data": pictures.show_data(run, params, folder, seed=seed),
+        "examples": show_curation(run, params, folder, seed=seed),
+        "segments": pictures.show_segments(run, params, folder, seed=seed),
+        "scenes": predictions.compare(run, params, protocol, folder, seed=seed),
+        "heat": heat.compare(run, champion, params, protocol, folder, seed=seed),
+    }
 
 
 def draw_charts(

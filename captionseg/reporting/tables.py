@@ -70,22 +70,12 @@ def write_metrics(
         bootstrap: number of bootstrap samples for intervals of differences.
         seed: seed of the bootstrap.
     """
-    summary = summarize(run.folders.segments)
-    of_captions: dict[str, dict[str, float]] = {}
-    if run.known_classes:
-        kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
-        quality = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
-        summary |= quality["all"]
-        of_captions["captions"] = {
-            name: x for name, x in quality["captions"].items() if name in SEGMENT_MEASURES
-        }
     out = round_numbers(
         {
             "data": describe_data(run, source, split),
             **({"index": run.recall} if run.recall else {}),
             "curation": run.curation,
-            "segments": {name: summary[name] for name in SEGMENT_MEASURES if name in summary}
-            | of_captions,
+            "segments": measure_segments(run, measured),
             "recipes": {
                 name: _recipe(run, name, bootstrap, seed)
                 for name in run.recipes
@@ -95,6 +85,24 @@ def write_metrics(
     )
     verdicts = judge(gate, out)
     return {**out, "gate": {"passed": int(all(v.passed or v.skipped for v in verdicts))}}, verdicts
+
+
+def measure_segments(run: Artifacts, measured: int | None) -> dict[str, Any]:
+    """Return the numbers of segments; `captions` has those of phrases of captions alone.
+
+    Args:
+        run: the artifacts.
+        measured: number of pictures whose segments are compared with the truth, None for all.
+    """
+    summary, of_captions = summarize(run.folders.segments), {}
+    if run.known_classes:
+        kinds = {"all": ("phrase", "concept"), "captions": ("phrase",)}
+        quality = measures(run.segments, run.truth, run.classes.names, kinds, images=measured)
+        summary |= quality["all"]
+        of_captions["captions"] = {
+            name: x for name, x in quality["captions"].items() if name in SEGMENT_MEASURES
+        }
+    return {name: summary[name] for name in SEGMENT_MEASURES if name in summary} | of_captions
 
 
 def describe_data(run: Artifacts, source: str, split: str) -> dict[str, Any]:

@@ -16,17 +16,17 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from captionseg.nested import flatten
 from captionseg.tracking.inputs import LOADER
 from captionseg.tracking.labels import read_labels
 from captionseg.tracking.recipes import RecipeReport, hash_state
-from captionseg.tracking.values import flatten
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
 FILES = {
@@ -79,16 +79,6 @@ def read(root: Path) -> ReproductionFiles | None:
     ).hexdigest() != recorded.get(of_report["metrics"]):
         return None
     params = _yaml(root / "params.yaml")
-    names = {
-        REPORT: of_report,
-        COMPARE: parse_options(lock[COMPARE]["cmd"]) if COMPARE in lock else {},
-    }
-    files = [
-        root / names[stage][key]
-        for stage, keys in FILES.items()
-        for key in keys
-        if key in names[stage]
-    ]
     labels = {name: read_labels(params, name) for name in params.get("recipes") or {}}
     folders = {key: str(root / of_report[key]) for key in ("models", "areas", "pairs", "pictures")}
     benchmark = next(iter(labels.values()), {}).get("benchmark", "")
@@ -97,9 +87,15 @@ def read(root: Path) -> ReproductionFiles | None:
         name: (recorded.get(f"{of_report['models']}/{name}") or "").removesuffix(".dir")
         for name in labels
     }
-    return ReproductionFiles(
-        report, tuple(path for path in files if path.exists()), flatten(params), models
-    )
+    return ReproductionFiles(report, tuple(find_files(root, lock)), flatten(params), models)
+
+
+def find_files(root: Path, lock: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the files of FILES that stages of dvc.lock wrote and that exist."""
+    for stage, keys in FILES.items():
+        options = parse_options(lock[stage]["cmd"]) if stage in lock else {}
+        paths = [root / options[key] for key in keys if key in options]
+        yield from (path for path in paths if path.exists())
 
 
 def parse_options(command: str) -> dict[str, str]:

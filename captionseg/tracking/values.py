@@ -1,4 +1,4 @@
-"""Params, metrics and their names in MLflow's format."""
+"""Numbers and their names in MLflow's format."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from captionseg.nested import flatten
+
 KEY_LENGTH = 250  # MLflow's limit for names
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten {"a": {"b": 1}} to {"a.b": 1}, the names that `dvc params` and `dvc metrics` show."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def flatten_numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import yaml
 from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides
 
-from captionseg.checks import check
+from captionseg.checks.check import check
 from captionseg.experiments import list_overrides, read_experiment
 from captionseg.params import Params
 from captionseg.records import UserError

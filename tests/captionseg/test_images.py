@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from captionseg import images
-from captionseg.benchmarks.layout import read_mask
+from captionseg.benchmarks.mask_files import read_mask
 from captionseg.inference.predictor import read_image
 from captionseg.records import UserError
 from captionseg.sources.encoding import encode_picture
@@ -219,10 +219,11 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(REFUSED["EPS"][0])
     (tmp_path / "x.png").write_bytes(REFUSED["EPS"][0])
     code = (
-        "import sys; from captionseg.benchmarks.layout import read_mask; from captionseg import "
-        "images\nfrom captionseg.datasets.shard_images import decode\nfrom "
-        "captionseg.datasets.truth_masks import decode_mask\nfrom captionseg.records import "
-        "UserError; from pathlib import Path\ndata = "
+        "import sys; from captionseg.benchmarks.mask_files import read_mask\n"
+        "from captionseg import images\n"
+        "from captionseg.datasets.shard_images import decode\n"
+        "from captionseg.datasets.truth_masks import decode_mask\nfrom "
+        "captionseg.records import UserError; from pathlib import Path\ndata = "
         "Path('x.jpg').read_bytes()\nfor call in (lambda: images.read_pixels(data), lambda: "
         "decode(data, Path('t.tar'), '1'),\n             lambda: decode_mask(data), lambda: "
         "read_mask(Path('x.png'))):\n    try: call()\n    except (images.Unreadable, UserError): "

@@ -43,7 +43,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from captionseg.checks import check
+from captionseg.checks.check import check
 from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams

@@ -1,4 +1,7 @@
-"""Commands and YAML blocks in documents are valid. No command is run."""
+"""Commands and YAML blocks in documents are valid.
+
+No command is run here; tests/stages/test_commands_of_documents.py runs those of README.md.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ import contextlib
 import io
 import itertools
 import re
-import shlex
 import tomllib
-from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -19,48 +20,13 @@ from captionseg.params import Params
 from captionseg.records import UserError
 from tests.contracts import param_names
 from tests.contracts.documents import ROOT, Document, stages_of_dvc
+from tests.contracts.shell_commands import Command, commands
 from tests.contracts.test_docs import DOCUMENTS
 
-SHELL = {"", "bash", "sh", "console"}  # languages of blocks that hold commands
 README = {"make", "captionseg", "dvc", "pip", "."}
 """Programs that README may use; any other needs a check."""
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-
-
-class Command:
-    """One command of a document.
-
-    Args:
-        text: as written.
-        line: of the document.
-        whole: whether it is complete; a mention in text may leave arguments out.
-    """
-
-    def __init__(self, text: str, line: int, *, whole: bool) -> None:
-        self.text, self.line = text, line
-        words = shlex.split(re.sub(r"\[(--[^\]]*)\]", r"\1", text), comments=True)
-        while words and re.fullmatch(r"\w+=\S*", words[0]):  # variables before the program
-            words = words[1:]
-        self.words = words
-        self.whole = whole and "..." not in words
-
-    @property
-    def program(self) -> str:
-        return self.words[0] if self.words else ""
-
-
-def commands(document: Document) -> Iterator[Command]:
-    """Commands in code blocks, and in backticks if they start with a known program."""
-    for fence in document.fences:
-        if fence.language in SHELL:
-            for line in re.sub(r"\\\n\s*", " ", fence.text).splitlines():
-                for part in re.split(r"&&|\|\||;| & ", re.sub(r"\s+#.*|^#.*", "", line)):
-                    if part.strip():
-                        yield Command(part.strip().rstrip("&"), fence.line, whole=True)
-    for line, text in document.spans:
-        if re.match(r"(make|captionseg|dvc|python -m|pip|prefect|eval) ", text):
-            yield Command(text, line, whole=document.path == "README.md")
 
 
 def fault(command: Command) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.launching import POOLS
 from flows.plan import read
-from flows.services import POOLS
 
 ROOT = Path(__file__).parents[2]
 FILE = yaml.safe_load((ROOT / "prefect.yaml").read_text())

@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from flows.git_commands import WorkspaceError
 from flows.override import quote_literal
-from flows.workspace import COPIES, Job, WorkspaceError, workspace
+from flows.workspace import COPIES, Job, workspace
 from tests.flows.conftest import sh
 
 TEXTS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import daemons, ports, without_proxy
+from flows import daemons, launching, places, ports, without_proxy
 from flows import services as module
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +42,8 @@ def test_servers_that_run_stay_where_they_are():
 
 def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
     here, team = (
-        module.build_mlflow_command(module.Places(), {}),
-        module.build_mlflow_command(module.Places("10.0.0.5"), {}),
+        launching.build_mlflow_command(module.Places(), {}),
+        launching.build_mlflow_command(module.Places("10.0.0.5"), {}),
     )
     assert here[-4:] == [
         "--backend-store-uri",
@@ -57,7 +57,7 @@ def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket",
     }
     assert not {"--backend-store-uri", "--default-artifact-root"} & {
-        *module.build_mlflow_command(module.Places(), elsewhere)
+        *launching.build_mlflow_command(module.Places(), elsewhere)
     }
 
 
@@ -65,12 +65,12 @@ def test_files_of_runs_go_where_the_server_is_told(monkeypatch):
     ("count", "names"), [(0, ["worker-gpu"]), (2, ["worker-gpu-0", "worker-gpu-1"])]
 )
 def test_each_gpu_has_a_worker_that_sees_no_other(monkeypatch, count, names):
-    monkeypatch.setattr(module, "count_gpus", lambda: count)
-    found = module.list_workers("gpu")
+    monkeypatch.setattr(launching, "count_gpus", lambda: count)
+    found = launching.list_workers("gpu")
     assert [*found] == names
     seen = [environ.get("CUDA_VISIBLE_DEVICES") for _, environ in found.values()]
     assert seen == ([None] if not count else ["0", "1"])
-    assert [*module.list_workers("cpu")] == ["worker-cpu"]
+    assert [*launching.list_workers("cpu")] == ["worker-cpu"]
 
 
 def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
@@ -86,7 +86,7 @@ def test_a_users_own_settings_lead_nowhere_else_and_those_of_servers_stay():
         "HTTP_PROXY": "http://proxy:3128",
         "PREFECT_HOME": "/home/me/.prefect",
     }
-    found = module.build_environment(module.Places("10.0.0.5", 4201), theirs)
+    found = places.build_environment(module.Places("10.0.0.5", 4201), theirs)
     assert found["PREFECT_API_URL"] == "http://10.0.0.5:4201/api"
     assert found["MLFLOW_TRACKING_URI"] == "http://10.0.0.5:5000"
     assert (

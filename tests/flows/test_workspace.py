@@ -10,13 +10,14 @@ import time
 
 from filelock import FileLock
 
-from flows.workspace import COPIES, LOCK, Job, hold_lock, sweep, workspace
+from flows.locks import hold_lock
+from flows.workspace import COPIES, LOCK, Job, sweep, workspace
 from tests.flows.conftest import sh
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from flows.workspace import hold_lock
+from flows.locks import hold_lock
 with hold_lock(Path(sys.argv[1]), "nightly", print):
     print("mine", flush=True)
     time.sleep(60)

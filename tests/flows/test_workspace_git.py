@@ -8,8 +8,9 @@ import sys
 import pytest
 import yaml
 
+from flows.git_commands import WorkspaceError, run_git
 from flows.plan import PlanError, read
-from flows.workspace import COPIES, Job, WorkspaceError, run_git, workspace
+from flows.workspace import COPIES, Job, workspace
 from tests.flows.conftest import DAG, sh
 
 SETTINGS = """

@@ -75,8 +75,14 @@ class Guard:
         self, *words: str, cwd: Path, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run Python to its end."""
+        return self.run(sys.executable, *words, cwd=cwd, env=env)
+
+    def run(
+        self, *words: str, cwd: Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end. It is guarded if sitecustomize.py is on its PYTHONPATH."""
         return subprocess.run(
-            [*namespace(), sys.executable, *words],
+            [*namespace(), *words],
             cwd=cwd,
             env=self.environment() | (env or {}),
             text=True,

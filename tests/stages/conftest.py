@@ -34,6 +34,12 @@ class Run:
     def dvc(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.guard.python("-m", "dvc", *words, cwd=self.root)
 
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as typed into a shell whose .venv is active."""
+        return self.guard.run(
+            "bash", "-c", command, cwd=self.root, env={"PYTHONPATH": str(self.root)}
+        )
+
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -64,7 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     params["validate"] = {"min_with_concepts": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run(
-        "git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t",
+        "git init -q -b main && git add -A && git -c user.name=t -c user.email=t@t commit -qm t",
         shell=True,
         cwd=folder,
         check=True,

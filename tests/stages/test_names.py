@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from captionseg.records import UserError
-from stages.run import insert_recipe
+from stages.arguments import insert_recipe
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("validate", "pretrain", "evaluate")

@@ -235,7 +235,7 @@ def test_a_misspelt_parameter_is_one_line(root, stage, capsys):
 
 def test_params_are_checked_whole_before_the_first_stage_of_dvc_and_once(root, monkeypatch):
     checked = []
-    monkeypatch.setattr("captionseg.checks.check", lambda params, **how: checked.append(how))
+    monkeypatch.setattr("captionseg.checks.check.check", lambda params, **how: checked.append(how))
     module.check_once("index")  # by hand, in a folder that has not all sections
     assert not checked
     monkeypatch.setenv("DVC_STAGE", "index")

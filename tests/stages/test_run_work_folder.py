@@ -9,6 +9,7 @@ import pytest
 
 from captionseg.params import Params
 from stages import run as module
+from stages import work_folder
 from stages.kinds import In, Out, Persistent, Renewed
 from tests.stages.conftest import PARAMS_YAML
 
@@ -88,16 +89,16 @@ def test_what_is_kept_is_written_in_place_and_never_emptied(root, stage):
 
 def test_what_is_kept_is_no_part_of_the_work_folders_name(root):
     kinds, values = {"kept": Persistent}, {"kept": Path("kept")}
-    before = module.hash_work(Params(root / "params.yaml"), ("seed",), values, kinds)
+    before = work_folder.hash_work(Params(root / "params.yaml"), ("seed",), values, kinds)
     (root / "kept").mkdir()
     (root / "kept" / "0").touch()
-    assert module.hash_work(Params(root / "params.yaml"), ("seed",), values, kinds) == before
+    assert work_folder.hash_work(Params(root / "params.yaml"), ("seed",), values, kinds) == before
 
 
 def key(root: Path, **arguments) -> str:
     kinds = {"pairs": In, "word": str, "out": Out}
     values = {"pairs": Path("pairs"), "word": "x", "out": Path("out")} | arguments
-    return module.hash_work(Params(root / "params.yaml"), ("seed", "index"), values, kinds)
+    return work_folder.hash_work(Params(root / "params.yaml"), ("seed", "index"), values, kinds)
 
 
 def test_the_work_folder_is_of_params_inputs_and_words(root):
@@ -122,7 +123,7 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
 
     def key(text: str, recipe: str = "a") -> str:
         (root / "params.yaml").write_text("seed: 0\n" + text)
-        return module.hash_work(
+        return work_folder.hash_work(
             Params(root / "params.yaml"),
             ("recipes.{recipe}", "runtime.precision"),
             {"recipe": recipe},
@@ -135,7 +136,7 @@ def test_the_work_folder_is_of_the_params_that_a_stage_names_alone(root):
     assert key(recipes.replace("y", "z") + "runtime: {precision: fp32}") == first
     assert key(recipes.replace("x", "z") + "runtime: {precision: fp32}") != first
     assert key(recipes + "runtime: {precision: bf16}") != first
-    assert module.select_params(
+    assert work_folder.select_params(
         Params(root / "params.yaml"), ("seed", "recipes.{recipe}"), {"recipe": "b"}
     ) == {"seed": 0, "recipes.b": {"curation": "y"}}
 
@@ -157,7 +158,7 @@ def test_the_work_folder_is_of_the_code_too(root, monkeypatch):
     library = root / "repository" / "stages"
     library.mkdir(parents=True)
     (library.parent / "captionseg").mkdir()
-    monkeypatch.setattr(module, "__file__", str(library / "run.py"))
+    monkeypatch.setattr(work_folder, "__file__", str(library / "run.py"))
     (library.parent / "captionseg" / "x.py").touch()
     second = key(root)
     (library.parent / "captionseg" / "x.py").write_text("changed")

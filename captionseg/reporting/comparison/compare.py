@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captionseg.gate.data import DECIMALS
 from captionseg.recipes import Recipe
 from captionseg.reporting.charts import choose_styles, draw_curves, draw_recipes
 from captionseg.reporting.comparison import paper_tables, sections
@@ -25,9 +24,12 @@ from captionseg.reporting.comparison.document import (
 )
 from captionseg.reporting.comparison.document import render_html as as_html
 from captionseg.reporting.comparison.document import render_markdown as as_markdown
-from captionseg.reporting.comparison.inputs import OWN, Folders, Result, read
+from captionseg.reporting.comparison.inputs import Folders, read
 from captionseg.reporting.comparison.papers import TABLES
-from captionseg.storage.writing import atomic_path, write_csv
+from captionseg.reporting.comparison.plot_files import write_plots
+from captionseg.reporting.comparison.results import OWN, Result
+from captionseg.reporting.comparison.score_tables import build_scores
+from captionseg.storage.writing import atomic_path
 
 AGAIN = """\
 make repro                              # the default run: training, reports/index.html, this page
@@ -126,7 +128,7 @@ def build_document(
         "Recipes, benchmarks and the tables of the papers",
         lede,
         (
-            Section("scores", "Our recipes", [how, *chart, *sections.build_scores(data), more]),
+            Section("scores", "Our recipes", [how, *chart, *build_scores(data), more]),
             Section("papers", "Comparison with the papers", [Text((warning,)), *tables]),
             Section("classes", "Best and worst classes", sections.build_classes(data)),
             Section("convergence", "Convergence", list(curves)),
@@ -214,7 +216,7 @@ def build_pictures(folder: Path, out: Outputs) -> list[Block]:
 
 
 # ------------------------------------------------------------------------------------------------
-# dvc plots
+# CoCu's ablation
 
 
 def build_ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
@@ -225,70 +227,3 @@ def build_ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
         for recipe, row in zip(table.recipes, table.rows, strict=True)
     )
     return [(row, result) for row, result in rows if result and "miou" in result.scores]
-
-
-def write_plots(
-    data: Comparison,
-    folder: Path,
-    home: Iterable[Result],
-    steps: Iterable[tuple[Mapping[str, str], Result]],
-) -> None:
-    """Write scores.csv, differences.csv and ablation.csv for `dvc plots`."""
-    own = [r for r in data.results if "miou" in r.scores]
-    keys = ("miou", "miou_low", "miou_high", "miou_std", "pixel_accuracy", "boundary_f")
-    names = (
-        "name",
-        "run",
-        "recipe",
-        "benchmark",
-        "protocol",
-        "miou",
-        "low",
-        "high",
-        "sd",
-        *keys[4:],
-    )
-    write_csv(
-        folder / "scores.csv",
-        names,
-        [
-            (
-                data.label(r),
-                r.run or "default",
-                r.recipe,
-                r.benchmark,
-                r.protocol,
-                *(r.scores.get(k, "") for k in keys),
-            )
-            for r in own
-        ],
-    )
-    write_csv(
-        folder / "differences.csv",
-        ("recipe", "difference", "low", "high"),
-        [
-            (data.name(r), *_ends(r.baseline.value, r.baseline.low, r.baseline.high))
-            for r in home
-            if r.baseline
-        ],
-    )
-    write_csv(
-        folder / "ablation.csv",
-        ("recipe", "miou", "low", "high", "theirs"),
-        [
-            (
-                f"{row['model']}: {r.recipe}",
-                *_ends(*(r.scores.get(k) for k in keys[:3])),
-                row["average"],
-            )
-            for row, r in steps
-        ],
-    )
-
-
-def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:
-    """Return a value and the ends of its interval; an unknown end is the value itself."""
-    return tuple(
-        round(v, DECIMALS)
-        for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high)))
-    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from captionseg.reporting.comparison.inputs import DEFAULT, OWN, Result, Run
+from captionseg.reporting.comparison.results import DEFAULT, OWN, Result, Run
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,9 @@ from captionseg.gate.data import RunData
 from captionseg.recipes import Recipe
 from captionseg.records import UserError, one_line
 from captionseg.reporting.baselines import find_baseline, find_control
-from captionseg.reporting.charts import format_signed
-from captionseg.reporting.rendering import format_number
+from captionseg.reporting.comparison.results import DEFAULT, OWN, Curves, Difference, Result, Run
 from captionseg.sources.sources import SOURCES
 from captionseg.typed import build
-
-DEFAULT, OWN = "", "own"
-"""Name of the default run; name of the protocol saved with a model."""
-
-Curves = dict[str, dict[int, list[tuple[int, str, float]]]]
 
 
 @dataclass(frozen=True)
@@ -34,105 +28,6 @@ class Folders:
     pictures: Path
     experiments: Path
     benchmarks: Path
-
-
-@dataclass(frozen=True)
-class Difference:
-    """mIoU of a recipe minus another's, in points.
-
-    Attributes:
-        to: the other recipe.
-        value: the difference.
-        low, high: 95 % interval of a bootstrap over the test pictures that both were scored on.
-        better: share of bootstrap samples in which it is above 0.
-    """
-
-    to: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    better: float | None = None
-
-    @property
-    def more(self) -> str:
-        """The interval and the share, if known, as text."""
-        if self.low is None or self.high is None:
-            return f"over {self.to}"
-        share = (
-            "" if self.better is None else f", better in {100 * self.better:.0f}\N{NO-BREAK SPACE}%"
-        )
-        ends = f"{format_signed(self.low)} to {format_signed(self.high)}".replace(
-            " ", "\N{NO-BREAK SPACE}"
-        )
-        return f"{ends} over {self.to}{share}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of one recipe on one benchmark by one protocol.
-
-    Attributes:
-        run: DEFAULT or the name of an experiment.
-        recipe: its name.
-        benchmark: its name.
-        protocol: OWN or the name of a paper's protocol.
-        scores: numbers by name.
-        per_class: IoU by class.
-        seeds: mIoU by seed.
-        labelling: the labelling options that the evaluation recorded.
-        pictures: number of scored pictures, if known.
-        title: title of the benchmark.
-        baseline, control: gain over them.
-    """
-
-    run: str
-    recipe: str
-    benchmark: str
-    protocol: str
-    scores: Mapping[str, float]
-    per_class: Mapping[str, float] = field(default_factory=dict)
-    seeds: Mapping[str, float] = field(default_factory=dict)
-    labelling: Mapping[str, Any] = field(default_factory=dict)
-    pictures: int | None = None
-    title: str = ""
-    baseline: Difference | None = None
-    control: Difference | None = None
-
-    def interval(self, score: str = "miou") -> str:
-        """Return the interval of a score as text; empty if unknown."""
-        low, high = self.scores.get(f"{score}_low"), self.scores.get(f"{score}_high")
-        return (
-            ""
-            if low is None or high is None
-            else f"{format_number(low)} \N{EN DASH} {format_number(high)}"
-        )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of the pipeline: the default one, or a kept experiment.
-
-    Attributes:
-        name: DEFAULT, or the experiment's name.
-        about: purpose of the experiment.
-        recipes: recipes of params.yaml or experiment.json.
-        results: results by benchmark and protocol.
-        curves: training curves of its recipes.
-        home: benchmark of its own pictures; empty if none was scored.
-        pairs: number of captioned pictures, if metrics.json has it.
-        data: the data that it was measured on.
-        trained: recipes in metrics.json, scored or not.
-    """
-
-    name: str
-    about: str
-    recipes: Mapping[str, Recipe]
-    results: list[Result]
-    curves: Curves
-    home: str = ""
-    pairs: int | None = None
-    data: RunData = field(default_factory=RunData)
-    trained: tuple[str, ...] = ()
 
 
 def read(folders: Folders, recipes: Mapping[str, Recipe]) -> list[Run]:
@@ -230,25 +125,10 @@ def _run(
         *(r for r in recipes if r in of_recipes),
         *(r for r in of_recipes if r not in recipes),
     ]:
-        file = scores / f"{recipe}.json"
-        more = read_json(file) if file.exists() else {}
-        also = read_mapping(more.get("also", {}), file, "also")
-        for key, values in read_mapping(of_recipes[recipe], metrics, f"recipes.{recipe}").items():
-            if key != "train":
-                benchmark, _, protocol = key.partition("@")
-                written = read_mapping(values, metrics, f"recipes.{recipe}.{key}")
-                details = (
-                    read_mapping(also.get(protocol, {}), file, f"also.{protocol}")
-                    if protocol
-                    else more
-                )
-                results.append(
-                    _result((name, recipe, benchmark, protocol or OWN), written, details, file)
-                )
+        written = read_mapping(of_recipes[recipe], metrics, f"recipes.{recipe}")
+        results += _results_of_recipe(name, recipe, written, metrics, scores / f"{recipe}.json")
     results = [_add_differences(result, results, recipes, of_recipes) for result in results]
-    pairs = read_mapping(numbers.get("data", {}), metrics, "data").get("pairs")
     home = next((result.benchmark for result in results), "")
-    data = RunData.of(numbers, home if home in SOURCES else "")
     return Run(
         name,
         about,
@@ -256,10 +136,36 @@ def _run(
         results,
         read_curves(curves) if curves.exists() else {},
         home,
-        pairs,
-        data,
-        tuple(of_recipes),
+        pairs=read_mapping(numbers.get("data", {}), metrics, "data").get("pairs"),
+        data=RunData.of(numbers, home if home in SOURCES else ""),
+        trained=tuple(of_recipes),
     )
+
+
+def _results_of_recipe(
+    run: str, recipe: str, written: Mapping[str, Any], metrics: Path, file: Path
+) -> Iterator[Result]:
+    """Yield the results of a recipe on each benchmark, by each protocol.
+
+    Args:
+        run: name of the run.
+        recipe: its name.
+        written: BENCHMARK[@PROTOCOL] -> numbers, from `metrics`.
+        metrics: metrics.json of the run.
+        file: what the evaluation of the recipe wrote; may be missing.
+    """
+    details = read_json(file) if file.exists() else {}
+    also = read_mapping(details.get("also", {}), file, "also")
+    for key, values in written.items():
+        if key != "train":
+            benchmark, _, protocol = key.partition("@")
+            numbers = read_mapping(values, metrics, f"recipes.{recipe}.{key}")
+            more = (
+                read_mapping(also.get(protocol, {}), file, f"also.{protocol}")
+                if protocol
+                else details
+            )
+            yield _result((run, recipe, benchmark, protocol or OWN), numbers, more, file)
 
 
 def _result(

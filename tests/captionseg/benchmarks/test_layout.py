@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from captionseg.benchmarks.layout import read_mask
+from captionseg.benchmarks.mask_files import read_mask
 from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.records import UserError
 from tests.captionseg.benchmarks.trees import mask, picture, write_tree

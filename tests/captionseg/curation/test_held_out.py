@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from captionseg.curation.held_out import (
+    MEASURES,
     align_vocabulary,
     match_held_out,
     measure_held_out,
@@ -56,6 +57,7 @@ def test_by_hand(matrices) -> None:
     """Missing in pictures 0, 2 and 3. Added there: grass ✓ sand ✗ water ✓; sand ✗; sand ✓."""
     own, held_out, measured = matrices
     values = measure_held_out(supervise(ADDED), own, held_out, measured, sampled=6, seed=0)
+    assert set(values) == {*MEASURES}
     assert values["pictures"] == 4
     assert values["precision_at_1"] == pytest.approx((1 + 0 + 1) / 3)
     assert values["precision_at_4"] == pytest.approx((2 / 4 + 0 + 1 / 4) / 3)

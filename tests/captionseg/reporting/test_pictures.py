@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 
 from captionseg.reporting.artifacts import Artifacts
+from captionseg.reporting.curation_pictures import judge_concept, mark_concepts, show_curation
 from captionseg.reporting.overlay import IGNORED
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.pictures import (
     describe_texts,
     draw,
-    judge_concept,
-    mark_concepts,
     measure_concept_gap,
     paint_segments,
-    show_curation,
     show_data,
     show_segments,
 )

@@ -19,7 +19,7 @@ from captionseg.tracking import tracker as module
 from captionseg.tracking.stage_run import StageRun
 from captionseg.tracking.store import PARENT, Store
 from captionseg.tracking.tracker import WriterTracker, start
-from captionseg.tracking.values import flatten, flatten_numbers
+from captionseg.tracking.values import flatten_numbers
 from captionseg.tracking.writer import CALLS
 
 REPOSITORY = Path(__file__).parents[3]
@@ -56,14 +56,6 @@ def executable(path, script):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
-
-
-def test_flatten_gives_the_names_that_dvc_shows():
-    assert flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {
-        "a.b.c": 1,
-        "a.d": [2],
-        "e": None,
-    }
 
 
 def test_numbers_are_what_can_be_drawn():

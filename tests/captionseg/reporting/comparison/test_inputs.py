@@ -6,7 +6,8 @@ import pytest
 
 from captionseg.records import UserError
 from captionseg.reporting.comparison.comparison import Comparison
-from captionseg.reporting.comparison.inputs import OWN, Difference, read, read_curves
+from captionseg.reporting.comparison.inputs import read, read_curves
+from captionseg.reporting.comparison.results import OWN, Difference
 
 
 def test_every_result_of_every_run_is_there_once(reports, recipes):

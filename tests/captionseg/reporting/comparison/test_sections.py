@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from captionseg.reporting.comparison import sections
+from captionseg.reporting.comparison import score_tables, sections
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Table
-from captionseg.reporting.comparison.inputs import Difference, read
+from captionseg.reporting.comparison.inputs import read
+from captionseg.reporting.comparison.results import Difference
 from captionseg.reporting.rendering import DASH
 
 
@@ -25,7 +26,7 @@ def texts(row):
 
 
 def test_each_run_has_a_table_and_both_protocols_stand_in_it(data):
-    found = tables(sections.build_scores(data))
+    found = tables(score_tables.build_scores(data))
     assert list(found) == [
         "The default run",
         "Experiment ablation: About ablation.",
@@ -63,7 +64,7 @@ def test_each_run_has_a_table_and_both_protocols_stand_in_it(data):
 
 
 def test_the_highest_of_a_benchmark_and_protocol_is_marked(data):
-    rows = tables(sections.build_scores(data))["The default run"].rows
+    rows = tables(score_tables.build_scores(data))["The default run"].rows
     assert [row.cells[3].text for row in rows if row.cells[3].kind == "best"] == [
         "23.5",
         "26.0",
@@ -72,15 +73,15 @@ def test_the_highest_of_a_benchmark_and_protocol_is_marked(data):
 
 
 def test_signs_of_gains():
-    assert sections.format_gain(None).text == DASH
+    assert score_tables.format_gain(None).text == DASH
     assert (
-        sections.format_gain(Difference("a", -1.26)).text,
-        sections.format_gain(Difference("a", -1.26)).kind,
+        score_tables.format_gain(Difference("a", -1.26)).text,
+        score_tables.format_gain(Difference("a", -1.26)).kind,
     ) == ("\N{MINUS SIGN}1.3", "down")
 
 
 def test_other_scores_have_a_table_of_their_own(data):
-    table = tables(sections.build_scores(data))[
+    table = tables(score_tables.build_scores(data))[
         "Classification, parts and masks: scores other than mIoU"
     ]
     assert list(table.head) == ["recipe", "benchmark", "protocol", "acc@1", "acc@5"]
@@ -152,4 +153,4 @@ def test_what_was_compared(data, least, recipes):
     ],
 )
 def test_a_protocol_in_a_few_words(protocol, words):
-    assert sections.describe_protocol(protocol) == words
+    assert score_tables.describe_protocol(protocol) == words

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from captionseg.checks import check, list_numbers
+from captionseg.checks.check import check
+from captionseg.checks.numbers import list_numbers
 from captionseg.gate import regression
 from captionseg.params import Params
 from captionseg.records import UserError
 from tests.captionseg.real_params import changed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def refused(tmp_path, changes: dict[str, Any]) -> str:

@@ -1,0 +1,90 @@
+"""Checks that the files and folders exist that params.yaml names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from captionseg.params import Params
+from captionseg.records import UserError
+from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.training.params import model_config
+from captionseg.typed import build
+
+
+def check_files(params: Params, done: Collection[str]) -> Iterator[str]:
+    """Check that the files and folders exist that the chosen members name."""
+    for section, where, path in (*list_paths(params), *list_weights(params)):
+        if section not in done and not path:
+            yield f"{where}: empty; give a path"
+        elif section not in done and not Path(path).expanduser().exists():
+            yield f"{where}: no such file or folder: {path!r}"
+
+
+def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
+    """Yield (section, dotted path, value) of every path that a chosen member reads before training
+    starts.
+    """
+    download, caption, curate, segments = (
+        params.download,
+        params.caption,
+        params.curate,
+        params.segment_text,
+    )
+    if download.source == "folder":
+        yield "download", "download.folder.root", download.folder.root
+    if caption.captioner in ("chat", "precomputed"):
+        field = "folder" if caption.captioner == "chat" else "file"
+        yield (
+            "caption",
+            f"caption.{caption.captioner}.{field}",
+            getattr(getattr(caption, caption.captioner), field),
+        )
+    if params.index.embeddings is not None:
+        yield "index", "index.embeddings", params.index.embeddings
+    if params.index.encoder == "open_clip" and "/" in params.index.open_clip.pretrained:
+        yield "index", "index.open_clip.pretrained", params.index.open_clip.pretrained
+    for field in ("stop", "file"):
+        if (path := getattr(curate.vocabulary, field)) is not None:
+            yield "curate", f"curate.vocabulary.{field}", path
+    if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
+        yield "curate", "curate.marks.boilerplate.file", boilerplate.file
+    for member in (segments.grounder, segments.segmenter):
+        if hasattr(chosen := getattr(segments, member), "checkpoint"):
+            yield "segment_text", f"segment_text.{member}.checkpoint", chosen.checkpoint
+
+
+def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
+    """Yield (section, dotted path, value) of the weights of models and mask makers."""
+    masks = {"evaluate": params.evaluate.masks}
+    for name, recipe in params.recipes.items():
+        if recipe.masks is not None:
+            with suppress(UserError):  # reported by check_recipes
+                masks[f"recipes.{name}"] = build(MasksParams, recipe.masks, "masks")
+    for where, one in masks.items():
+        if one is not None and one.maker == "sam_auto":
+            yield "evaluate", f"{where}.masks.sam_auto.checkpoint", one.sam_auto.checkpoint
+    for name, recipe in params.recipes.items():
+        try:
+            config = model_config(recipe, params.pretrain)
+        except UserError:
+            continue  # reported by check_recipes
+        yield from (
+            ("pretrain", f"recipes.{name}: {path}", value)
+            for path, value in find_weights(config, recipe.model)
+        )
+
+
+def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the path and value of every field `weights` that names a file, in a config and in the
+    configs nested in it.
+    """
+    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
+        value, path = getattr(config, field.name), f"{where}.{field.name}"
+        if field.name == "weights" and value not in ("", "packaged"):
+            yield path, value
+        for inner in value if isinstance(value, tuple | list) else [value]:
+            yield from find_weights(inner, path)

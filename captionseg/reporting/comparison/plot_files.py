@@ -1,0 +1,76 @@
+"""The numbers of the comparison as CSV files for dvc plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from captionseg.gate.data import DECIMALS
+from captionseg.reporting.comparison.comparison import Comparison
+from captionseg.reporting.comparison.results import Result
+from captionseg.storage.writing import write_csv
+
+MIOU = ("miou", "miou_low", "miou_high")
+OTHERS = ("miou_std", "pixel_accuracy", "boundary_f")
+
+
+def write_plots(
+    data: Comparison,
+    folder: Path,
+    home: Iterable[Result],
+    steps: Iterable[tuple[Mapping[str, str], Result]],
+) -> None:
+    """Write scores.csv, differences.csv and ablation.csv.
+
+    Args:
+        data: all results.
+        folder: the output folder.
+        home: results on the runs' own pictures.
+        steps: rows of CoCu's ablation, with our result of each.
+    """
+    write_scores(data, folder / "scores.csv")
+    differences = [(data.name(r), r.baseline) for r in home if r.baseline]
+    write_csv(
+        folder / "differences.csv",
+        ("recipe", "difference", "low", "high"),
+        [(name, *_ends(gain.value, gain.low, gain.high)) for name, gain in differences],
+    )
+    write_csv(
+        folder / "ablation.csv",
+        ("recipe", "miou", "low", "high", "theirs"),
+        [
+            (
+                f"{row['model']}: {r.recipe}",
+                *_ends(*(r.scores.get(key) for key in MIOU)),
+                row["average"],
+            )
+            for row, r in steps
+        ],
+    )
+
+
+def write_scores(data: Comparison, file: Path) -> None:
+    """Write a row for each result that has a mIoU."""
+    names = ("name", "run", "recipe", "benchmark", "protocol")
+    scores = ("miou", "low", "high", "sd", "pixel_accuracy", "boundary_f")
+    rows = [
+        (
+            data.label(r),
+            r.run or "default",
+            r.recipe,
+            r.benchmark,
+            r.protocol,
+            *(r.scores.get(key, "") for key in (*MIOU, *OTHERS)),
+        )
+        for r in data.results
+        if "miou" in r.scores
+    ]
+    write_csv(file, (*names, *scores), rows)
+
+
+def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:
+    """Return a value and the ends of its interval; an unknown end is the value itself."""
+    return tuple(
+        round(v, DECIMALS)
+        for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high)))
+    )
