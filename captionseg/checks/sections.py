@@ -81,7 +81,7 @@ def check_neighbours(where: str, rule: Rule, params: Params) -> Iterator[str]:
 def check_split(params: Params) -> Iterator[str]:
     """Check that pictures are left to train on."""
     download, folder = params.download, params.download.folder
-    if getattr(download.chosen(), "train", 1) == 0:
+    if getattr(download.get_source(), "train", 1) == 0:
         yield (
             f"download.{download.source}.train: 0 leaves no pictures to train on; use at least 1"
         )

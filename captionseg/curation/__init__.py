@@ -1,1 +1,4 @@
-"""Curation: which concepts an image shows besides those that its caption names. One rule a file."""
+"""Curation: which concepts an image shows besides those that its caption names.
+
+One module per rule.
+"""

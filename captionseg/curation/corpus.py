@@ -1,6 +1,4 @@
-"""The index on disk -> the Corpus that rules read: the training split, its vocabulary and its
-neighbours.
-"""
+"""Reads the Corpus of rules from the index: the training pairs, their vocabulary and neighbours."""
 
 from __future__ import annotations
 
@@ -47,12 +45,11 @@ def load(
 
     Args:
         index: folder of the index stage.
-        features: the other folder of the index stage.
+        features: folder of the index stage with frozen features.
         vocabulary: makes the vocabulary from the captions.
         encode: texts -> embeddings in the space of the image embeddings.
         prompts: which template set turns a concept into t_m.
-        unread: [T] bool: captions of training pairs that name nothing, whatever they say; None
-            for no such caption.
+        unread: [T] bool, captions of training pairs to ignore; None ignores none.
 
     Raises:
         UserError: if there is no training pair.
@@ -106,7 +103,7 @@ def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:
 
 
 def list_shards(index: Path) -> list[tuple[str, Int[np.ndarray, " n"]]]:
-    """Per shard of the training split its name and its rows in the corpus of `load`."""
+    """Name of each shard with training pairs, and the rows of these in the corpus of `load`."""
     ids = read_ids(index)
     train = np.array(ids["split"].to_pylist()) == "train"
     shard = np.array(ids["shard"].to_pylist())[train]
@@ -114,7 +111,7 @@ def list_shards(index: Path) -> list[tuple[str, Int[np.ndarray, " n"]]]:
 
 
 def save(corpus: Corpus, folder: Path) -> None:
-    """Leave a corpus in files, for `open_saved` in other processes."""
+    """Write a corpus to files, for `open_saved` in other processes."""
     for name in ARRAYS:
         write_array(getattr(corpus, name), folder / f"{name}.npy")
     for name in SPARSE:
@@ -128,7 +125,7 @@ def save(corpus: Corpus, folder: Path) -> None:
 
 
 def open_saved(folder: Path) -> Corpus:
-    """The corpus that `save` left in a folder, its arrays memory-mapped."""
+    """Open a corpus that `save` wrote; its arrays are memory-mapped."""
     arrays = {
         name: read_array(folder / f"{name}.npy")
         for name in (*ARRAYS, *(f"named_{part}" for part in SPARSE))

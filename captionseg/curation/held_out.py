@@ -1,9 +1,9 @@
-"""How good an archive is, measured without masks: by captions of the picture that no rule saw.
+"""Quality of the archives, measured without masks: by captions of the image that no rule saw.
 
-Of a picture with several captions one makes the pair, and the others are held out. A concept that
-only these name is one that the caption left out: what curation should recover. It is a lower bound,
-for what no caption names may be in the picture all the same; so values compare rules on one data
-set, and are no precision of what is shown.
+Of an image with several captions one makes the pair, and the others are held out. A concept that
+only these name is one that curation should recover. The measures are lower bounds, since an image
+may show what no caption names. They compare rules on one data set; they are not the precision of
+what is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captionseg.supervision.columns import Supervision
 from captionseg.supervision.sampling import draw
 from captionseg.text.vocabulary import Vocabulary
 
-TOP = 4
+TOP = 4  # rank of precision and recall
 RANKED = ("precision_at_1", f"precision_at_{TOP}", f"recall_at_{TOP}", "average_precision")
 DRAWN = ("sampled_precision", "sampled_recall")
 MEASURES = (
@@ -26,13 +26,16 @@ MEASURES = (
     *(f"{name}{end}" for name in RANKED + DRAWN for end in ("", "_low", "_high")),
 )
 """Names of everything that `measure_held_out` returns."""
-RESAMPLES, LEVEL, CHUNK = 1000, 0.95, 4096
+RESAMPLES = 1000  # of the bootstrap
+LEVEL = 0.95  # of its intervals
+CHUNK = 4096  # images at once
 
 
 def match_held_out(
     vocabulary: Vocabulary, uid: np.ndarray, captions: Mapping[str, Sequence[str]]
 ) -> tuple[csr_array, np.ndarray]:
-    """[N, C] bool, which concepts the held-out captions of each pair name; [N] bool, has it any?
+    """Match held-out captions: [N, C] bool, which concepts those of each pair name; and [N] bool,
+    whether it has any.
 
     Args:
         vocabulary: of the captions that rules see.
@@ -60,7 +63,7 @@ def measure_held_out(
     seed: int,
     draws: int = 8,
 ) -> dict[str, float]:
-    """What held-out captions say of the supervision of one rule.
+    """Measure the supervision of one rule by held-out captions.
 
     `precision_at_1`, `precision_at_4`, `recall_at_4` and `average_precision` are means over the
     pictures whose held-out captions name a concept that their own caption does not. They look at
@@ -94,8 +97,9 @@ def measure_held_out(
 
 
 def align_vocabulary(supervision: Supervision, vocabulary: Sequence[str]) -> Supervision:
-    """The supervision with the numbers of another vocabulary; a concept that is not in it gets a
-    number behind the last, which no caption names.
+    """The supervision with concept numbers of another vocabulary.
+
+    A concept that is not in it gets the number after the last, which no caption names.
     """
     if list(supervision.vocabulary) == list(vocabulary):
         return supervision
@@ -135,7 +139,9 @@ def count_drawn(
     seed: int,
     draws: int,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """See `rank_added`, of what is drawn in training."""
+    """As `rank_added`, for the concepts that are drawn in training; arguments as in
+    `measure_held_out`.
+    """
     named = csr_array((own.astype(np.int32) + held_out.astype(np.int32)).astype(bool))
     correct, count = np.zeros(len(supervision)), np.zeros(len(supervision))
     drawn = np.zeros(supervision.concept.shape, bool)
@@ -163,8 +169,15 @@ def look_up(matrix: csr_array, concept: np.ndarray) -> np.ndarray:
 
 
 def resample(ratios: Mapping[str, tuple[np.ndarray, np.ndarray]], *, seed: int) -> dict[str, float]:
-    """Each measure with its interval: quantiles of a Poisson bootstrap over pictures, which needs
-    one pass over the rows.
+    """Each measure with its interval: quantiles of a Poisson bootstrap over images, which needs one
+    pass over the rows.
+
+    Args:
+        ratios: measure -> numerator and denominator per image, [N] each.
+        seed: of the bootstrap.
+
+    Returns:
+        each measure, and NAME_low and NAME_high.
     """
     columns = np.stack([values for pair in ratios.values() for values in pair], 1)  # [N, 2 K]
     rng = np.random.default_rng([seed, 77])

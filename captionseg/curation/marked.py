@@ -1,4 +1,4 @@
-"""The corpus that rules read, and which of its pairs are marked before any rule runs."""
+"""The corpus that rules read, and the marks of its pairs before any rule runs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from captionseg.text.vocabulary import Vocabulary, build
 
 @dataclass(frozen=True)
 class Inputs:
-    """What earlier stages left.
+    """Folders of earlier stages.
 
     Attributes:
         pairs: shards of pairs.
         index: folder of the index stage.
-        features: the other folder of the index stage.
+        features: folder of the index stage with frozen features.
     """
 
     pairs: Path
@@ -48,9 +48,9 @@ def load_marked(
 ) -> tuple[Corpus, Vocabulary, Rows, Marks]:
     """The corpus of the training pairs and its vocabulary; all pairs, and their marks.
 
-    A caption that a marker of captions marks names nothing: neither the vocabulary nor any rule
-    reads it, also as a neighbour's. Every other marked pair is read like the rest, since what its
-    caption says is true of its picture.
+    A caption that a marker of captions marks is ignored by the vocabulary and by every rule, also
+    as a neighbour's caption. Other marked pairs are read like the rest, since their captions
+    describe their images.
 
     Args:
         inputs: folders.
@@ -59,7 +59,7 @@ def load_marked(
         seed: of the markers.
 
     Raises:
-        UserError: if there is no training pair, or none is left.
+        UserError: if there is no training pair, or all are marked.
     """
     chosen = params.marks.list_markers()
     late = {name: marker for name, marker in chosen.items() if marker.reads == "concepts"}

@@ -1,4 +1,4 @@
-"""How good an archive is, against the concepts that are really there. For evaluation only."""
+"""Quality of the archives against the concepts that images really show. For evaluation only."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def measure(
 
 
 def sample_texts(supervision: Supervision, count: int, rng: np.random.Generator) -> list[set[str]]:
-    """Per row the concepts of one draw."""
+    """The concepts that one draw takes from each row."""
     columns = draw(supervision.weight, supervision.cluster, count, rng)
     drawn = take(supervision.concept, columns, -1)
     return [set(texts) for texts in spell(drawn, supervision.vocabulary)]

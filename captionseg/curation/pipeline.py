@@ -1,6 +1,4 @@
-"""Run rules over a corpus and write their supervisions. The only part of curation that knows
-shards.
-"""
+"""Runs rules over a corpus and writes their supervisions, shard by shard."""
 
 from __future__ import annotations
 
@@ -35,16 +33,17 @@ from captionseg.supervision import files
 from captionseg.supervision.columns import Supervision
 
 log = logging.getLogger(__name__)
-Measures = dict[str, Any]  # name -> value; `held_out` -> those by captions that no rule saw
+Measures = dict[str, Any]
+"""Name -> value; `held_out` -> measures by held-out captions."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of pictures beside their captions. Rules do not see it.
+    """Ground truth that the measures use and rules do not see.
 
     Attributes:
-        concepts: uid -> all classes in the picture, of those with a mask.
-        held_out: uid -> further captions of the picture.
+        concepts: uid -> all classes in the image, for images with a mask.
+        held_out: uid -> further captions of the image.
     """
 
     concepts: Mapping[str, set[str]] = field(default_factory=dict)
@@ -97,8 +96,8 @@ def curate(
         inputs: folders.
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
-        known: of the pictures, for the measures alone.
-        supervision: out; a folder RULE/NNNNN.parquet each, `vocabulary/` and `marks/`.
+        known: ground truth, for the measures alone.
+        supervision: folder to write RULE/NNNNN.parquet, `vocabulary/` and `marks/` to.
         seed: of the markers, the rules and the measured draws.
         runtime: what rules are spread over.
 
@@ -135,7 +134,7 @@ def curate(
 def supervise_all(
     task: Task, rules: Sequence[tuple[str, Rule]], runtime: RuntimeParams
 ) -> dict[str, Measures]:
-    """Write the supervisions of all rules; the measures of each, by name."""
+    """Write the supervisions of all rules; returns the measures by rule."""
     threads = count_threads()
     stays = stays_here(runtime, len(rules), threads=threads)
     with (
@@ -161,7 +160,7 @@ def supervise_all(
 def count_rows_of_all(
     index: Path, supervision: Path, rules: Sequence[str], concepts: int
 ) -> dict[Path, int]:
-    """Every table and array of the stage, with the rows that it is to have."""
+    """Every table and array of the stage, with the number of rows that it should have."""
     vocabulary_files = {
         supervision / "vocabulary" / name: concepts
         for name in ("concepts.parquet", "embedding.npy")
@@ -175,8 +174,11 @@ def count_rows_of_all(
 
 @contextlib.contextmanager
 def share_corpus(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
-    """The corpus in files beside the supervision, memory-mapped: all workers of a machine share one
-    copy.
+    """Write the corpus to memory-mapped files, so that all workers of a machine share one copy.
+
+    Args:
+        corpus: of the rules.
+        supervision: the files are in a hidden folder beside this one, and deleted afterwards.
     """
     folder = supervision.with_name(f".{supervision.name}.corpus")
     corpora.save(corpus, folder)
@@ -187,8 +189,14 @@ def share_corpus(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpu
 
 
 def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
-    """Write the supervision of one rule, by name; returns how many rows it keeps, in words, and its
-    measures.
+    """Write the supervision of one rule.
+
+    Args:
+        task: what all rules share.
+        rule: its name, and the rule.
+
+    Returns:
+        a line that says how many rows it keeps, and its measures.
     """
     (name, apply), corpus = rule, task.corpus()
     marks = task.marks
@@ -224,8 +232,10 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
 
 
 def check_rows(name: str, before: Supervision, result: Supervision) -> None:
-    """A rule that loses or reorders rows, or keeps what was dropped before it, is a mistake of its
-    author's.
+    """Check that a rule keeps all rows in order, and none that was dropped before it.
+
+    Raises:
+        RuntimeError: naming the rule.
     """
     if len(result) != len(before) or not np.array_equal(result.uid, before.uid):
         raise RuntimeError(
@@ -236,7 +246,9 @@ def check_rows(name: str, before: Supervision, result: Supervision) -> None:
 
 
 def write_vocabulary(corpus: Corpus, lemma: Mapping[str, str], folder: Path) -> None:
-    """concepts.parquet (text, how many captions name it), embedding.npy [C, D] and lemma.json."""
+    """Write concepts.parquet (text, number of captions that name it), embedding.npy [C, D] and
+    lemma.json.
+    """
     count = np.asarray(corpus.named.astype(np.int64).sum(axis=0)).ravel()
     write_table(
         pa.table({"text": list(corpus.vocabulary), "captions": count}), folder / "concepts.parquet"

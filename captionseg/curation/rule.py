@@ -1,4 +1,4 @@
-"""The one interface of every curation rule."""
+"""The interface of every curation rule."""
 
 from __future__ import annotations
 

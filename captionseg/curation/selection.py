@@ -1,6 +1,4 @@
-"""Which concepts of the vocabulary an image gets, and how likely each is to be drawn: what the
-rules share.
-"""
+"""Shared by rules: which concepts of the vocabulary an image gets, and their sampling weights."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Int32, Shaped
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision, join
 
-# smallest log weight, 1e-30: what an image has can be drawn, in single precision too
+# smallest log weight, 1e-30: every concept of an image can be drawn, in single precision too
 FAINTEST = -69.0
 
 

@@ -1,1 +1,1 @@
-"""Captioned images on disk: the shards that sources are written to, their ids, their pictures."""
+"""Pairs on disk: writing sources to shards, and reading their tables and images."""

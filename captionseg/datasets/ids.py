@@ -1,4 +1,4 @@
-"""Whose the rows of an index are: ids.parquet, read by everything that reads arrays by row."""
+"""ids.parquet of an index: the pair of each row of its arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_ids(index: Path) -> pa.Table:
     """The ids of an index, schema IDS, row i of the table those of row i of its arrays.
 
     Raises:
-        UserError: if rows or pairs are missing, there twice or out of order.
+        UserError: if rows or pairs are missing, repeated or out of order.
     """
     path = index / "ids.parquet"
     table = read_table(path, schema=IDS)
@@ -44,15 +44,13 @@ def read_ids(index: Path) -> pa.Table:
 
 
 def number_pictures(pairs: pa.Table) -> np.ndarray:
-    """[N] int64: which picture each pair shows, numbered by their first pairs; equal `sha256`,
-    equal number.
-    """
+    """Number the images of N pairs by `sha256`, in the order of their first pairs: [N] int64."""
     shown = pc.coalesce(pairs["sha256"], pairs["uid"]).combine_chunks()
     return shown.dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
 def count_shard_rows(ids: pa.Table) -> dict[str, int]:
-    """Shard -> how many rows of an index it has, in their order."""
+    """Shard -> number of its rows, in the order of an index."""
     names, counts = np.unique(ids["shard"].to_numpy(), return_counts=True)
     count = dict(zip(names.tolist(), counts.tolist(), strict=True))
     return {name: count[name] for name in ids["shard"].unique().to_pylist()}
@@ -69,8 +67,8 @@ def hash_ids(ids: pa.Table) -> str:
 
 
 def number_shards(rows: Mapping[str, int]) -> dict[str, int]:
-    """The same by number in place of name: 00000, 00001 and so on, as clip-retrieval names
-    embeddings and metadata.
+    """Replace the names of shards by 00000, 00001 and so on, as clip-retrieval names embeddings and
+    metadata.
     """
     return {f"{number:05d}": count for number, count in enumerate(rows.values())}
 

@@ -1,4 +1,4 @@
-"""Is a shard of pairs whole? Its tar, parquet, stats and truth are there, and of the same rows."""
+"""Checks that tar, parquet, stats and truth of a shard exist and are of the same rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from captionseg.records import PAIRS, one_line
 
 T = TypeVar("T")
 ENDS = (".jpg", ".txt", ".json")
-"""Of the members of a tar that a sample has."""
+"""Suffixes of the files of a sample in the tar."""
 
 
 class _Broken(Exception):
@@ -24,14 +24,14 @@ class _Broken(Exception):
 
 
 def find_flaw(pairs: Path, truth: Path, name: str, *, rows: int, stamp: str) -> str:
-    """What is wrong with a shard, in words; empty where it is whole.
+    """What is wrong with a shard, in words; empty if it is complete.
 
     Args:
         pairs: folder of shards.
-        truth: folder beside it.
+        truth: folder of their truth.
         name: NNNNN.
-        rows: of its source, that it is to have.
-        stamp: of its source, in its stats.
+        rows: number of source rows that it should have.
+        stamp: hash of the source and its settings, that its stats should have.
     """
     try:
         stats = _read(pairs / f"{name}_stats.json", lambda path: dict(json.loads(path.read_text())))

@@ -1,6 +1,4 @@
-"""The tables of img2dataset's shards and of their truth, read strictly: what is damaged is one
-line, never a null.
-"""
+"""Reads the tables of shards and of their truth strictly: damage is a UserError, never a null."""
 
 from __future__ import annotations
 
@@ -22,16 +20,16 @@ ENDS = (".tar", ".parquet", "_stats.json")
 
 
 def advise_download(shard: str) -> str:
-    """What to do about a shard that is damaged."""
+    """What to do about a damaged shard, for messages."""
     return f"delete {shard}_stats.json and download again"
 
 
 def list_shards(pairs: Path) -> list[str]:
-    """Names of the committed shards, in order.
+    """Names of the finished shards, in order.
 
     Raises:
         UserError: if there is none, one lacks a file or has it under another name, or a number is
-            left out.
+            missing.
     """
     suffixes: dict[str, set[str]] = {}
     for path in sorted(Path(pairs).glob("[!.]*")):
@@ -61,8 +59,8 @@ def read_shard(pairs: Path, shard: str) -> pa.Table:
     """All rows of a shard, failures too, schema PAIRS.
 
     Raises:
-        UserError: if columns are missing or of other types, or there are other rows than the
-            shard's stats say.
+        UserError: if columns are missing or of other types, or the numbers of rows differ from the
+            stats.
     """
     path = pairs / f"{shard}.parquet"
     table = read_table(path, schema=PAIRS, todo=advise_download(shard))
@@ -85,7 +83,7 @@ def read_pairs(pairs: Path) -> pa.Table:
     """The successful rows of all shards, PAIRS and a column `shard`, in shard order.
 
     Raises:
-        UserError: if a shard is damaged, see `read_shard`, or a pair is there twice.
+        UserError: if a shard is damaged, see `read_shard`, or a pair is repeated.
     """
     tables = []
     for name in list_shards(pairs):
@@ -116,7 +114,7 @@ def list_held_out(table: pa.Table) -> dict[str, list[str]]:
 
 
 def read_truth(truth: Path) -> pa.Table:
-    """All rows of a truth folder, schema TRUTH; empty where nothing is known."""
+    """All rows of a truth folder, schema TRUTH; empty if no ground truth is known."""
     if not any(Path(truth).glob("*.[Pp]*")):
         return TRUTH.empty_table()
     return read_tables(truth, schema=TRUTH).combine_chunks()
@@ -126,7 +124,7 @@ def read_classes(truth: Path) -> ClassTable:
     """The classes of a truth folder.
 
     Raises:
-        UserError: for a file that is damaged, or names no classes.
+        UserError: if the file is damaged, or names no classes.
     """
     path, todo = Path(truth) / "classes.json", "run `dvc repro download`"
     content = read_json(path, todo=todo)

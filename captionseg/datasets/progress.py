@@ -1,4 +1,4 @@
-"""How a download goes on: what each shard came to, and all of them in a line."""
+"""Progress of a download: the outcome of each shard, and one line for all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Progress:
-    """What became of a shard.
+    """Outcome of a shard.
 
     Attributes:
-        rows: of its source.
-        received: bytes that pictures had as they came.
-        reasons: reason, or "success", -> rows.
+        rows: number of source rows.
+        received: size of the original image files, in bytes.
+        reasons: reason, or "success" -> number of rows.
     """
 
     rows: int
@@ -25,7 +25,7 @@ class Progress:
 
 @dataclass
 class Meter:
-    """What became of all shards so far."""
+    """Outcome of all shards so far, in the units of Progress; `start` is in seconds."""
 
     start: float = field(default_factory=time.monotonic)
     rows: int = 0
@@ -33,7 +33,7 @@ class Meter:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, progress: Progress) -> None:
-        """One more shard."""
+        """Add a shard."""
         self.rows += progress.rows
         self.received += progress.received
         self.reasons.update(progress.reasons)

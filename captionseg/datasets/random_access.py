@@ -1,6 +1,4 @@
-"""Pictures of shards by row, in any order: the bytes of one member are read, nothing is unpacked to
-disk.
-"""
+"""Reads images of shards by row, in any order: only the bytes of one tar member at a time."""
 
 from __future__ import annotations
 
@@ -17,17 +15,16 @@ from captionseg.records import UserError
 
 
 class Pictures:
-    """uint8 [H, W, 3] of the rows of an index.
+    """The images of an index by row, uint8 [H, W, 3].
 
-    A shard's table and its tar's table of contents are read when the first of its pictures is asked
-    for: of each row 48 bytes are kept, where its picture lies and what digest it has. A picture of
-    another digest is not given out.
+    The tables of a shard are read with its first image. 48 bytes per row are kept: offset, size and
+    digest of its image. An image with another digest raises an error.
 
     Args:
         pairs: folder of shards.
         shards: [N] name of the shard of each row.
         keys: [N] name of its sample inside.
-        uids: [N] of its pair, to be compared with the shard's; None compares nothing.
+        uids: [N] of its pair, to compare with the shard's; None compares nothing.
     """
 
     def __init__(
@@ -57,10 +54,10 @@ class Pictures:
         return len(self.keys)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The picture of a row.
+        """The image of a row.
 
         Raises:
-            UserError: if it is not there, is another one, or does not decode.
+            UserError: if it is missing, has changed, or cannot be decoded.
         """
         path = self.path(row)
         if self.offset[row] < 0:
@@ -80,7 +77,7 @@ class Pictures:
         return self.pairs / f"{self.names[self.shard[row]]}.tar"
 
     def look_up(self, shard: int) -> None:
-        """Where the pictures of a shard lie, and their digests."""
+        """Read offsets, sizes and digests of the images of a shard."""
         rows = np.flatnonzero(self.shard == shard)
         path = self.path(int(rows[0]))
         table = read_shard(self.pairs, path.stem).select(["key", "uid", "sha256"]).to_pydict()

@@ -18,8 +18,7 @@ from captionseg.records import UserError, one_line
 def read_images(
     pairs: Path, shard: str, uids: Collection[str] | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """(uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order; nothing is unpacked
-    to disk.
+    """Yield (uid, uint8 [H, W, 3]) of the successful rows of a shard, in row order.
 
     Args:
         pairs: folder of shards.
@@ -46,8 +45,10 @@ def read_images(
 
 
 def check_digest(data: bytes, sha256: str | None, path: Path, key: str) -> None:
-    """Raises UserError for a picture of the tar at `path` that is not the one that its shard's
-    table has.
+    """Compare an image of the tar at `path` with the digest in the shard's table.
+
+    Raises:
+        UserError: if they differ.
     """
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(
@@ -58,10 +59,10 @@ def check_digest(data: bytes, sha256: str | None, path: Path, key: str) -> None:
 
 @contextlib.contextmanager
 def open_shard(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], tarfile.TarInfo]]]:
-    """The tar of a shard, and key of a sample -> its picture there.
+    """Open the tar of a shard; returns it, and a function from the key of a sample to its image.
 
     Raises:
-        UserError: if the tar cannot be read, there or later, or does not hold the picture.
+        UserError: if the tar cannot be read, now or later, or lacks an image.
     """
 
     def member(key: str) -> tarfile.TarInfo:
@@ -80,7 +81,11 @@ def open_shard(path: Path) -> Iterator[tuple[tarfile.TarFile, Callable[[str], ta
 
 
 def decode(data: bytes, path: Path, key: str) -> np.ndarray:
-    """The pixels of a picture out of the tar at `path`."""
+    """Decode an image of the tar at `path`: uint8 [H, W, 3].
+
+    Raises:
+        UserError: if it cannot be decoded.
+    """
     try:
         return images.read_pixels(data, name=f"{path}: {key}.jpg")
     except images.Unreadable as error:

@@ -1,4 +1,4 @@
-"""Masks of a truth: PNG bytes of labels."""
+"""Ground-truth masks as PNG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captionseg.records import UserError
 
 
 def encode_mask(mask: np.ndarray | None) -> bytes:
-    """PNG bytes of [H, W] uint8 labels."""
+    """Encode a mask, [H, W] uint8 labels, as PNG."""
     stream = io.BytesIO()
     Image.fromarray(np.asarray(mask, np.uint8)).save(
         stream, "PNG", optimize=False, compress_level=6
@@ -21,7 +21,7 @@ def encode_mask(mask: np.ndarray | None) -> bytes:
 
 
 def decode_mask(data: bytes) -> np.ndarray:
-    """[H, W] uint8 labels of PNG bytes.
+    """Decode a PNG to [H, W] uint8 labels.
 
     Raises:
         UserError: for anything else.

@@ -1,4 +1,4 @@
-"""What every stage made of one pair, read from its files: the columns and rows that it takes."""
+"""Reads what every stage made of one pair, and only the columns and rows that this needs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from captionseg.storage.reading import read_batches, read_json, read_table
 pc: Any = compute  # its functions are made when it is imported
 
 History = dict[str, Any]
-"""What is known of a pair, section by section, of types that JSON has; None of a stage that has not
-run."""
+"""Section -> what a stage made of a pair, in JSON types; None if the stage has not run."""
 
 BATCH = 4096
-"""Rows of a long table that are in memory at once."""
+"""Rows of a table that are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run left its files: the folders `data` and `models`, and params.yaml."""
+    """Files of a run: the folders `data` and `models`, and params.yaml."""
 
     data: Path = Path("data")
     models: Path = Path("models")
@@ -42,19 +41,19 @@ class Places:
 
 
 def read_history(places: Places, match: Match, *, neighbours: int) -> History:
-    """Everything that is known of a pair.
+    """Read everything that the stages made of a pair.
 
     Args:
-        places: where the stages left it.
+        places: files of the run.
         match: the pair.
-        neighbours: how many of the most similar pictures.
+        neighbours: number of most similar images.
 
     Returns:
         `pair` (schema PAIRS, and shard), `duplicates`, `marks`, `generated_caption`, `neighbours`,
         `rules`, `segments`, `recipes`. A section whose stage has not run is None.
 
     Raises:
-        UserError: for files that are damaged, or made by an older version.
+        UserError: if files are damaged, or from an older version.
     """
     pair = read_row(places.pairs, match)
     ids = read_ids(places.data / "index") if (places.data / "index").is_dir() else None
@@ -76,10 +75,11 @@ def read_history(places: Places, match: Match, *, neighbours: int) -> History:
 
 
 def list_duplicates(pairs: Path, match: Match, pair: dict[str, Any]) -> list[dict[str, Any]]:
-    """Other rows of the same picture, by its bytes or by its look; those of the same bytes first.
+    """Other rows of the same image, by its bytes or its perceptual hash; equal bytes first.
 
-    Of each its uid, url, caption, status, reason, shard, key; `by`, original bytes, bytes or look,
-    and `distance`, in bits of the perceptual hash.
+    Returns:
+        uid, url, caption, status, reason, shard and key of each; `by`, which is original bytes,
+        bytes or look; and `distance`, in bits of the perceptual hash.
     """
     names, reasons = ("original_sha256", "sha256", "phash"), {}
     for shard, table in read_shards(pairs, names):
@@ -103,7 +103,7 @@ def list_duplicates(pairs: Path, match: Match, pair: dict[str, Any]) -> list[dic
 def read_places(
     pairs: Path, places: Sequence[tuple[str, int]], columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Some columns, and the shard, of rows (shard, number) of the pairs, in their order."""
+    """Read columns, and the shard, of rows (shard, number) of the pairs, in their order."""
     tables = {
         shard: read_columns(pairs, shard, columns) for shard in dict.fromkeys(s for s, _ in places)
     }
@@ -113,8 +113,7 @@ def read_places(
 def list_neighbours(
     places: Places, ids: pa.Table, pair: dict[str, Any], limit: int
 ) -> list[dict[str, Any]]:
-    """The pictures most similar to a pair's: uid, similarity, url, caption, shard and key of
-    each."""
+    """The images most similar to that of a pair: uid, similarity, url, caption, shard and key."""
     row = pc.index(ids["uid"], pair["uid"]).as_py()
     file = places.data / "index" / "neighbours.parquet"
     if row < 0 or not file.exists():
@@ -139,11 +138,11 @@ def list_neighbours(
 
 
 # ------------------------------------------------------------------------------------------------
-# what was made of the pair
+# outputs of stages
 
 
 def read_generated(captions: Path, pair: dict[str, Any]) -> str | None:
-    """The caption that a model generated for the picture; None where there is none."""
+    """The caption that a model generated for the image; None if there is none."""
     sign = captions / "captions.json"
     key = read_json(sign).get("key") if sign.exists() else ""
     file = captions / str(key) / f"{pair['shard']}.parquet"
@@ -154,9 +153,7 @@ def read_generated(captions: Path, pair: dict[str, Any]) -> str | None:
 
 
 def read_rules(supervision: Path, pair: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
-    """Rule -> kept, drop_reason and concepts (schema CONCEPT) of the pair; rules that never saw it
-    are left out.
-    """
+    """Rule -> kept, drop_reason and concepts (schema CONCEPT) of the pair, if the rule read it."""
     if not supervision.is_dir():
         return None
     rules = {}
@@ -169,11 +166,11 @@ def read_rules(supervision: Path, pair: dict[str, Any]) -> dict[str, dict[str, A
 
 
 def read_marks(supervision: Path, pair: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Marks of the pair, and of pairs that were left out for its sake: uid, kind, reason, twin."""
+    """Marks of the pair, and of its duplicates: uid, kind, reason, twin."""
     file = supervision / "marks" / "marks.parquet"
     if not supervision.is_dir():
         return None
-    if not file.exists():  # nothing was looked for
+    if not file.exists():  # no marker ran
         return []
     table = read_table(file, columns=["uid", "kind", "reason", "twin"])
     fits = pc.or_kleene(pc.equal(table["uid"], pair["uid"]), pc.equal(table["twin"], pair["uid"]))
@@ -181,12 +178,12 @@ def read_marks(supervision: Path, pair: dict[str, Any]) -> list[dict[str, Any]] 
 
 
 def clear_missing(values: dict[str, Any]) -> dict[str, Any]:
-    """NaN as None, for JSON has none."""
+    """Replace NaN, which JSON lacks, by None."""
     return {name: None if value != value else value for name, value in values.items()}
 
 
 def read_segments(segments: Path, pair: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Segments of the picture, without their masks, the largest first."""
+    """Segments of the image, without their masks, the largest first."""
     if not segments.is_dir():
         return None
     file, names = segments / f"{pair['shard']}.parquet", [n for n in SEGMENTS.names if n != "rle"]
@@ -200,6 +197,6 @@ def read_segments(segments: Path, pair: dict[str, Any]) -> list[dict[str, Any]] 
 def read_rows_of(
     file: Path, uid: str, names: Sequence[str], schema: pa.Schema
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a pair in a file; no other becomes a Python object."""
+    """Yield the rows of a pair in a file; no other row becomes a Python object."""
     for batch in read_batches(file, names, BATCH, schema=schema):
         yield from batch.filter(pc.equal(batch["uid"], uid)).to_pylist()

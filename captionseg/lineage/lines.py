@@ -1,5 +1,6 @@
-"""A history as lines for a terminal: whatever script or control characters names and captions
-have."""
+"""Formats a history as lines for a terminal, with control characters of names and captions
+escaped.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +33,12 @@ def format_matches(rows: Sequence[tuple[Match, dict[str, Any]]]) -> list[str]:
 
 
 def describe_match(match: Match) -> str:
-    """By what a pair was found."""
+    """How a pair was found."""
     return f"by {match.by}" + (f", {match.distance} of 64 bits differ" if match.distance else "")
 
 
 def format_history(history: History, match: Match) -> Iterator[str]:
-    """All that is known of a pair, a line each; what follows from a heading is indented."""
+    """Yield the lines of a history; those below a heading are indented."""
     yield from format_pair(history["pair"], match)
     if history["generated_caption"]:
         yield f"generated caption: {quote(history['generated_caption'])}"
@@ -56,7 +57,7 @@ def format_history(history: History, match: Match) -> Iterator[str]:
 
 
 def format_section(name: str, lines: Iterable[str]) -> Iterator[str]:
-    """A heading and its lines, or that there are none."""
+    """Yield a heading and its lines, or that there are none."""
     listed = list(lines)
     yield f"{name}:" if listed else f"{name}: none"
     yield from (f"  {line}" for line in listed)
@@ -149,7 +150,7 @@ def format_recipes(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def format_remainder(count: int) -> Iterator[str]:
-    """That there are more than are shown."""
+    """Yield a line with the number of items that are not shown."""
     if count > SHOWN:
         yield f"and {count - SHOWN} more (--json has all)"
 
@@ -160,8 +161,8 @@ def quote(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text without a character that would move the cursor, change a colour or turn the direction of
-    writing: those are spelt out, as \\n or \\x1b.
+    """Escape characters that would move the cursor, change a colour or turn the direction of
+    writing, as \\n or \\x1b.
     """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text

@@ -1,4 +1,4 @@
-"""Which pairs are meant: by uid, by where they came from, or by a picture."""
+"""Finds pairs by uid, by origin, or by an image."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ anew."""
 
 @dataclass(frozen=True)
 class Match:
-    """A row of the pairs that was asked for.
+    """A row of the pairs that matches a query.
 
     Attributes:
-        shard: that holds it.
+        shard: its shard.
         row: its number there.
-        by: what fits: uid, url, source row, key, bytes of the picture or look of the picture.
+        by: what matches: uid, url, source row, key, bytes of the picture or look of the picture.
         distance: bits of the perceptual hashes that differ; 0 where they were not compared.
     """
 
@@ -55,15 +55,15 @@ Select = Callable[[pa.Table], Any]
 
 
 def find_pairs(pairs: Path, query: str) -> list[Match]:
-    """The pairs that somebody means, failed rows too; empty where there is none.
+    """Find the pairs that match a query, failed rows too; empty if there is none.
 
-    The first of these that fits anything decides: a whole uid, URL, source row, or name of a sample
+    The first of these with any match decides: a whole uid, URL, source row, or name of a sample
     in its shard; the bytes of a picture file of that name; the beginning of a uid (4 digits at
     least), or the end of a path; the look of the picture.
 
     Args:
         pairs: folder of shards.
-        query: what was asked for.
+        query: uid, URL, source row, key, path, or a part of one; or an image file.
 
     Raises:
         UserError: if no shard is finished or one is damaged, and for a file that is no picture.
@@ -80,13 +80,13 @@ def find_pairs(pairs: Path, query: str) -> list[Match]:
 
 
 def list_names(query: str) -> Iterator[tuple[str, Select]]:
-    """The columns that may hold a text as it stands."""
+    """Yield the columns that may equal a query."""
     for name in ("uid", "url", "source_row", "key"):
         yield name.replace("_", " "), lambda table, name=name: pc.equal(table[name], query)
 
 
 def list_parts(query: str) -> Iterator[tuple[str, Select]]:
-    """The columns that may hold more than a text."""
+    """Yield the columns that a query may be a part of."""
     if PREFIX.fullmatch(query.lower()):
         yield "uid", lambda table: pc.starts_with(table["uid"], query.lower())
     if end := query.strip("/"):
@@ -104,14 +104,14 @@ def select_first(shards: Shards, selections: Iterable[tuple[str, Select]]) -> li
 
 
 def select_rows(shards: Shards, by: str, select: Select) -> Iterator[Match]:
-    """The rows of all shards that fit."""
+    """Yield the matching rows of all shards."""
     for shard, table in shards:
         fits = pc.fill_null(select(table), False).to_numpy()
         yield from (Match(shard, int(row), by) for row in np.flatnonzero(fits))
 
 
 def read_picture(path: str) -> bytes:
-    """The bytes of a file that somebody named.
+    """Read an image file.
 
     Raises:
         UserError: if it cannot be read.
@@ -123,7 +123,7 @@ def read_picture(path: str) -> bytes:
 
 
 def find_bytes(pairs: Path, data: bytes) -> list[Match]:
-    """The pairs whose picture came as these bytes, or is kept as them."""
+    """Find the pairs whose original or stored image has these bytes."""
     names, digest = ("original_sha256", "sha256"), hashlib.sha256(data).hexdigest()
     return [
         *select_rows(
@@ -135,10 +135,15 @@ def find_bytes(pairs: Path, data: bytes) -> list[Match]:
 
 
 def find_similar(pairs: Path, data: bytes, name: str) -> list[Match]:
-    """The pairs whose pictures look like a picture, the most alike first.
+    """Find the pairs whose images are near duplicates of an image, the nearest first.
+
+    Args:
+        pairs: folder of shards.
+        data: content of the image file.
+        name: of the file, for messages.
 
     Raises:
-        UserError: if the bytes are no picture; `name` is that of their file.
+        UserError: if it is no image.
     """
     try:
         phash = hash_image_file(data)
@@ -153,7 +158,7 @@ def find_similar(pairs: Path, data: bytes, name: str) -> list[Match]:
 
 
 def hash_image_file(data: bytes) -> str:
-    """The perceptual hash of a picture of any format."""
+    """The perceptual hash of an image file of any format."""
     stream = io.BytesIO()
     images.open_image(data).save(stream, "JPEG", quality=95)
     phash = hash_jpeg(stream.getvalue())
@@ -162,12 +167,12 @@ def hash_image_file(data: bytes) -> str:
 
 
 def find_near(hashes: pa.ChunkedArray, phash: str, limit: int) -> Iterator[tuple[int, int]]:
-    """Rows whose perceptual hashes differ from one in at most so many bits, each with their number.
+    """Yield the rows whose perceptual hashes are near another one, with the distance in bits.
 
     Args:
         hashes: [N] 16 hex digits, null where there is no picture.
         phash: 16 hex digits.
-        limit: bits.
+        limit: largest distance.
     """
     rows = np.flatnonzero(pc.is_valid(hashes).to_numpy())
     texts = pc.drop_null(hashes).to_numpy(zero_copy_only=False).astype("S16")
@@ -179,12 +184,12 @@ def find_near(hashes: pa.ChunkedArray, phash: str, limit: int) -> Iterator[tuple
 
 
 def read_shards(pairs: Path, names: Sequence[str]) -> list[tuple[str, pa.Table]]:
-    """Some columns of all rows of all shards."""
+    """Read columns of all shards."""
     return [(shard, read_columns(pairs, shard, names)) for shard in list_shards(pairs)]
 
 
 def read_columns(pairs: Path, shard: str, names: Sequence[str]) -> pa.Table:
-    """Some columns of a shard, all its rows.
+    """Read columns of a shard, all its rows.
 
     Raises:
         UserError: if one is missing, since an older version wrote the shard.

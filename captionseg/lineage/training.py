@@ -1,4 +1,4 @@
-"""Which of the trained recipes a pair was part of."""
+"""Which trained recipes learnt from a pair."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def list_recipes(
     rules: Mapping[str, Mapping[str, Any]] | None,
     ids: pa.Table | None,
 ) -> list[dict[str, Any]] | None:
-    """Every recipe that was trained, and whether the pair was part of what it learnt from.
+    """List the trained recipes, and whether each learnt from the pair.
 
     Args:
         models: a folder for each recipe.
@@ -63,7 +63,7 @@ def list_recipes(
 
 
 def read_recipes(params: Path) -> dict[str, Any]:
-    """Section `recipes` of a params.yaml as it stands there; empty where there is no such file."""
+    """Section `recipes` of a params.yaml; empty if there is no such file."""
     if not params.exists():
         return {}
     with explain_read_errors(params, "mend it"):
@@ -76,7 +76,7 @@ def read_recipes(params: Path) -> dict[str, Any]:
 
 
 def is_same_data(context: Mapping[str, Any], ids_hash: str | None) -> bool | None:
-    """Was a model trained on the pairs of this index? None: cannot be told."""
+    """Whether a model was trained on the pairs of this index; None if that is unknown."""
     trained_on = (context.get("data") or {}).get("ids")
     return None if trained_on is None or ids_hash is None else trained_on == ids_hash
 
@@ -88,7 +88,7 @@ def judge_training(
     fits: Mapping[int, Mapping[str, Any]],
     same: bool | None,
 ) -> tuple[bool | None, str]:
-    """Was a pair part of what a recipe learnt from, and why (not)?
+    """Whether a recipe learnt from a pair, None if that is unknown; and why.
 
     Args:
         pair: row of PAIRS.

@@ -87,5 +87,5 @@ def build_pattern(lines: Iterable[str]) -> str:
 
 
 def _any(phrases: Iterable[str]) -> str:
-    """The longest first, so that a reason names it."""
+    """An alternation of phrases, the longest first, so that the reason names that one."""
     return "|".join(map(re.escape, sorted(phrases, key=lambda p: (-len(p), p))))

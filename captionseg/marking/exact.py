@@ -1,4 +1,4 @@
-"""Pictures of equal bytes, by the sha256 of the bytes as they came."""
+"""Duplicate images by the SHA-256 of their original files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captionseg.marking.twins import Pictures, mark_followers
 
 @dataclass(frozen=True)
 class Exact:
-    """Of pictures of equal bytes one stays."""
+    """Keeps one of several images of equal bytes."""
 
     kinds: ClassVar[tuple[str, ...]] = ("exact_duplicate", "leak")
     reads: ClassVar[str] = "picture"

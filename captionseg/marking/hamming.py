@@ -18,12 +18,12 @@ import numpy as np
 from captionseg.marking.leaders import find_leaders
 
 BITS, MOST = 64, 10
-SORTED = 4.0  # comparisons that cost as much as one code to be sorted and looked up
+SORTED = 4.0  # comparisons that cost as much as sorting and looking up one code
 
 
 @dataclass(frozen=True)
 class Codes:
-    """Metric of codes.
+    """Hamming distance of codes, see Metric.
 
     Attributes:
         code: [n] uint64.

@@ -52,7 +52,7 @@ class Language:
     def _mark(
         self, rows: Rows, kept: np.ndarray, limit: float, template: str, measure: Any
     ) -> MarkedRows:
-        """The rows whose share is below a limit that is not 0."""
+        """Mark rows whose share is below a limit; a limit of 0 marks none."""
         share = measure(rows.caption) if limit else np.ones(len(rows))
         row = np.flatnonzero(kept & (share < limit))
         return MarkedRows.without_twins(

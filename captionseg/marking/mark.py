@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Marks:
-    """What is marked of N pairs.
+    """The marks of N pairs.
 
     Attributes:
-        kind: [N] of KINDS, empty where a pair is kept or held out.
-        reason: [N] a line for people, empty likewise.
-        twin: [N] uid of the pair that stays in its place, empty where there is none.
-        unread: [N] bool: the caption is none to read.
+        kind: [N] of KINDS; empty where a pair is kept or held out.
+        reason: [N] one line of text; empty where a pair is kept or held out.
+        twin: [N] uid of the pair that is kept in its place; empty where there is none.
+        unread: [N] bool, whether vocabulary and rules ignore the caption.
     """
 
     kind: np.ndarray
@@ -36,28 +36,28 @@ class Marks:
 
     @staticmethod
     def blank(count: int) -> Marks:
-        """Nothing is marked."""
+        """Marks of `count` pairs, all of them kept."""
         kind, reason, twin = (np.full(count, "", object) for _ in range(3))
         return Marks(kind, reason, twin, np.zeros(count, bool))
 
     def take(self, rows: np.ndarray) -> Marks:
-        """Some of the pairs."""
+        """The marks of some of the pairs."""
         return Marks(*(getattr(self, name)[rows] for name in ("kind", "reason", "twin", "unread")))
 
     def count(self, kinds: Iterable[str]) -> dict[str, int]:
-        """How many pairs are marked as each of some kinds."""
+        """Number of pairs of each kind."""
         counts = Counter(self.kind[self.kind != ""].tolist())
         return {kind: counts[kind] for kind in kinds}
 
 
 def mark(rows: Rows, markers: Mapping[str, Marker], before: Marks, *, seed: int) -> Marks:
-    """The marks of `before`, and those of some markers on the training pairs that are still kept.
+    """Add the marks of some markers to `before`; each marks training pairs that are still kept.
 
     Args:
         rows: all pairs.
         markers: by name, in order.
-        before: [N] as many.
-        seed: of centres and draws.
+        before: marks of the N pairs so far.
+        seed: of cluster centres and draws.
 
     Raises:
         UserError: if no training pair is left, naming the marker.
@@ -83,7 +83,7 @@ def mark(rows: Rows, markers: Mapping[str, Marker], before: Marks, *, seed: int)
 
 
 def write_marks(rows: Rows, marks: Marks, path: Path) -> None:
-    """The marked pairs alone, schema MARKS, in the order of the index."""
+    """Write the marked pairs, schema MARKS, in the order of the index."""
     row = np.flatnonzero(marks.kind != "")
     twin = [uid or None for uid in marks.twin[row]]
     columns = [rows.uid[row].tolist(), marks.kind[row].tolist(), marks.reason[row].tolist(), twin]

@@ -1,4 +1,4 @@
-"""The one interface of every marker, what it reads, and what it gives."""
+"""The interface of every marker: what it reads and what it returns."""
 
 from __future__ import annotations
 
@@ -33,24 +33,21 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Rows:
-    """The pairs of an index as markers see them; read-only, row i of each array is pair i.
+    """The pairs of an index as markers see them, read-only; row i of each array is pair i.
 
     Attributes:
         uid: [N] 32 hex digits.
         caption: [N] strings.
         split: [N] train, tune or test.
-        picture: [N] int64, equal numbers for pairs of one picture: one URL or path in one split.
-        digest: [N] int64, equal numbers for pictures of equal bytes, as they
-            came; -1 where unknown.
+        picture: [N] int64, equal numbers for pairs of one image: one URL or path in one split.
+        digest: [N] int64, equal numbers for original files of equal bytes; -1 where unknown.
         phash: [N] uint64 perceptual hash.
         hashed: [N] bool, is the hash known?
-        width: [N] int, of the picture as it came, in pixels; likewise height.
-        height: see width.
-        descriptor: [N, R] L2-normalised embeddings of the pictures, the same whatever their
-            captions.
-        named: [N, C] CSR bool: does caption i name concept c? None before the vocabulary is known;
-            of training pairs alone.
-        vocabulary: [C] concepts; empty likewise.
+        width, height: [N] int, of the original image, in pixels.
+        descriptor: [N, R] L2-normalised embeddings of the images alone, without captions.
+        named: [N, C] CSR bool: whether caption i names concept c, for training pairs; None before
+            the vocabulary is known.
+        vocabulary: [C] concepts; empty before it is known.
     """
 
     uid: np.ndarray
@@ -77,13 +74,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class MarkedRows:
-    """The rows that a marker marks, m of them.
+    """The m rows that a marker marks.
 
     Attributes:
         row: [m] int64, each once.
         kind: [m] of KINDS.
-        reason: [m] a line for people.
-        twin: [m] int64 the row that stays in its place; -1 where there is none.
+        reason: [m] one line of text.
+        twin: [m] int64, the row that is kept in its place; -1 where there is none.
     """
 
     row: np.ndarray
@@ -97,7 +94,7 @@ class MarkedRows:
         return MarkedRows(row, [kind] * len(row), reason, np.full(len(row), -1))
 
     def __add__(self, other: MarkedRows) -> MarkedRows:
-        """Both; a row that both have counts as the first says."""
+        """The rows of both; for a row that both mark, the first applies."""
         new = np.flatnonzero(~np.isin(other.row, self.row)).tolist()
         return MarkedRows(
             np.concatenate([self.row, other.row[new]]),
@@ -108,11 +105,11 @@ class MarkedRows:
 
 
 class Marker(Protocol):
-    """A frozen dataclass whose fields are its parameters. It is pure, and marks training pairs that
-    are kept so far.
+    """A frozen dataclass whose fields are its parameters. It is a pure function that marks training
+    pairs which are kept so far.
 
     Attributes:
-        kinds: of KINDS, those that it gives.
+        kinds: those of KINDS that it uses.
         reads: caption, picture or concepts. A caption that a marker of captions marks is not read
             by the vocabulary and by the rules of curation; concepts are known only after that.
     """
@@ -121,5 +118,11 @@ class Marker(Protocol):
     reads: ClassVar[str]
 
     def __call__(self, rows: Rows, kept: np.ndarray, *, seed: int = 0) -> MarkedRows:
-        """The rows to mark, of those that `kept` [N] says are training pairs and kept so far."""
+        """Return the rows to mark.
+
+        Args:
+            rows: N pairs.
+            kept: [N] bool, the training pairs that are kept so far; only these may be marked.
+            seed: of draws.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Pictures that look alike: perceptual hashes that differ in few of their 64 bits."""
+"""Near-duplicate images: perceptual hashes that differ in few of their 64 bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captionseg.marking.twins import Pictures, mark_followers
 
 @dataclass(frozen=True)
 class Near:
-    """Of pictures whose hashes are near each other one stays; see `find_leaders`.
+    """Keeps one of several images whose hashes are near each other; see `find_leaders`.
 
     Attributes:
         distance: bits that hashes may differ in. Copies that were resized or recompressed differ in

@@ -1,4 +1,4 @@
-"""Pairs and index on disk -> the Rows that markers read."""
+"""Reads the Rows of markers from pairs and index."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:
 
 
 def number_texts(texts: pa.StringArray) -> np.ndarray:
-    """[N] int64: equal numbers for equal texts."""
+    """Number texts, [N] int64: equal numbers for equal texts."""
     return texts.dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
 def read_hashes(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """[N] uint64 of 16 hex digits each, and [N] bool: whether there are 16."""
+    """Parse hashes of 16 hex digits: [N] uint64, and [N] bool, whether a text is one."""
     hashed = pc.match_substring_regex(texts, "^[0-9a-f]{16}$").to_numpy(zero_copy_only=False)
     whole = "".join(t if ok else "0" * 16 for t, ok in zip(texts.to_pylist(), hashed, strict=True))
     return np.frombuffer(bytes.fromhex(whole), ">u8").astype(np.uint64), hashed
 
 
 def with_concepts(rows: Rows, named: csr_array, vocabulary: Sequence[str]) -> Rows:
-    """The same rows with what captions of training pairs name.
+    """Add the concepts that the captions of training pairs name.
 
     Args:
         rows: N pairs.

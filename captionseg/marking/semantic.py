@@ -21,16 +21,16 @@ from captionseg.marking.marker import MarkedRows, Rows
 from captionseg.marking.twins import Pictures, mark_followers
 from captionseg.typed import Count
 
-ASKED = 4096  # rows of a matrix of cosines
+ROWS = 4096  # of a matrix of cosines
 
 
 @dataclass(frozen=True)
 class Cosines:
-    """Metric of embeddings.
+    """Cosine similarity of embeddings, see Metric.
 
     Attributes:
         vector: [n, R] float32, L2-normalised.
-        similarity: cosine of those that are near.
+        similarity: smallest cosine of near vectors.
     """
 
     vector: np.ndarray
@@ -43,8 +43,8 @@ class Cosines:
     def find_first(self, leaders: np.ndarray, queries: np.ndarray) -> np.ndarray:
         """See Metric."""
         firsts = []
-        for start in range(0, len(queries), ASKED):
-            near = self.near(queries[start : start + ASKED], leaders)
+        for start in range(0, len(queries), ROWS):
+            near = self.near(queries[start : start + ROWS], leaders)
             firsts.append(np.where(near.any(1), near.argmax(1), -1))
         return np.concatenate(firsts)
 
@@ -96,7 +96,7 @@ class Semantic:
         return mark_followers(rows, kept, pictures, leader, "semantic", describe_cosine)
 
     def _cluster(self, rows: Rows, pictures: Pictures, seed: int) -> list[np.ndarray]:
-        """The pictures of each cluster, best first."""
+        """The images of each cluster, best first."""
         count = -(-len(pictures) // self.cluster)
         if count < 2:
             return [np.arange(len(pictures))] if len(pictures) else []
@@ -106,8 +106,8 @@ class Semantic:
         centres = fit_centres(points, count, iterations=self.iterations, seed=seed)
         label = np.concatenate(
             [
-                assign(np.asarray(rows.descriptor[pictures.row[start : start + ASKED]]), centres)
-                for start in range(0, len(pictures), ASKED)
+                assign(np.asarray(rows.descriptor[pictures.row[start : start + ROWS]]), centres)
+                for start in range(0, len(pictures), ROWS)
             ]
         )
         order = np.argsort(label, kind="stable")

@@ -1,4 +1,4 @@
-"""Pictures in the order in which they stay, and marks of those that another one stands for."""
+"""Images in the order in which duplicates are kept, and marks for those that are not."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from captionseg.marking.marker import MarkedRows, Rows
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of which some pair is kept or held out, best first: those of tune and test, then
-    the larger one as it came, then the one whose row comes first.
+    """The images with a pair that is kept or held out, best first: those of tune and test, then by
+    the area of the original image, then by row.
 
-    Pairs of one picture (its several captions) are one here, so none is a duplicate of another.
+    Pairs of one image with several captions are one entry, so they are not duplicates.
 
     Attributes:
-        row: [P] its first row that is kept, or held out.
-        held_out: [P] bool, at the start.
+        row: [P] first row of each image that is kept or held out.
+        held_out: [P] bool, True only at the start.
     """
 
     row: np.ndarray
@@ -27,7 +27,12 @@ class Pictures:
 
     @staticmethod
     def list_candidates(rows: Rows, kept: np.ndarray) -> Pictures:
-        """Of the rows that are [N] kept so far, and of those of the other splits."""
+        """The images of some rows.
+
+        Args:
+            rows: N pairs.
+            kept: [N] bool, those kept so far; rows of other splits are added.
+        """
         alive = np.flatnonzero(kept | rows.held_out)
         first = alive[np.unique(rows.picture[alive], return_index=True)[1]]
         area = rows.width[first].astype(np.int64) * rows.height[first]
@@ -35,7 +40,11 @@ class Pictures:
         return Pictures(first[order], rows.held_out[first[order]])
 
     def filter(self, usable: np.ndarray) -> Pictures:
-        """Those whose first rows are [N] known."""
+        """The images whose first rows are usable.
+
+        Args:
+            usable: [N] bool.
+        """
         chosen = usable[self.row]
         return Pictures(self.row[chosen], self.held_out[chosen])
 
@@ -51,15 +60,15 @@ def mark_followers(
     kind: str,
     detail: Callable[[np.ndarray, np.ndarray], list[str]] | None = None,
 ) -> MarkedRows:
-    """Mark every kept pair of the pictures that follow another one.
+    """Mark every kept pair of the images that follow another image.
 
     Args:
-        rows: all of them.
-        kept: [N] so far.
-        pictures: P of them.
-        leader: [P] the picture that stays in the place of each; itself where it stays.
+        rows: N pairs.
+        kept: [N] bool, those kept so far.
+        pictures: P images.
+        leader: [P] the image that is kept in the place of each; itself where it is kept.
         kind: exact, near or semantic.
-        detail: rows of the pictures that are lost, rows of their twins -> what to say beside.
+        detail: (rows of followers, rows of their twins) -> text to append to each reason.
     """
     lost = np.flatnonzero((leader != np.arange(len(pictures))) & ~pictures.held_out)
     followed, twin = pictures.row[lost], pictures.row[leader[lost]]

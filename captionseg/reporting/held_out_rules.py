@@ -11,21 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.curation.held_out import match_held_out, measure_held_out
+from captionseg.curation.held_out import DRAWN, RANKED, match_held_out, measure_held_out
 from captionseg.datasets.tables import read_pairs
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json, read_table
 from captionseg.supervision import files
 from captionseg.text.vocabulary import Vocabulary
 
-MEASURES = (
-    "precision_at_1",
-    "precision_at_4",
-    "recall_at_4",
-    "average_precision",
-    "sampled_precision",
-    "sampled_recall",
-)
 SLICE = re.compile(r"(\d*):(\d*)")
 
 
@@ -123,11 +115,12 @@ def list_rules(supervision: Path) -> list[str]:
 def format_measures(measures: dict[str, dict[str, float]]) -> list[str]:
     """A table for a terminal: a line a rule, each value with its 95 % interval."""
     first = next(iter(measures.values()))
-    cells = [["rule", *MEASURES]] + [
+    names = RANKED + DRAWN
+    cells = [["rule", *names]] + [
         [rule]
         + [
             f"{values[name]:.3f} ({values[f'{name}_low']:.3f}-{values[f'{name}_high']:.3f})"
-            for name in MEASURES
+            for name in names
         ]
         for rule, values in measures.items()
     ]

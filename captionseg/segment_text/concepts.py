@@ -1,4 +1,4 @@
-"""The concepts that curation found, for each image."""
+"""Reads the concepts that curation found."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def read_concepts(supervision: Path, curation: str, limit: int) -> Mapping[str, 
     """uid -> the concepts of highest score of each row, None for a row that is not kept.
 
     Args:
-        supervision: folder with a folder for each curation rule.
-        curation: whose.
+        supervision: folder with a subfolder for each curation rule.
+        curation: name of the rule.
         limit: concepts an image.
 
     Raises:
-        UserError: if that rule has left nothing.
+        UserError: if there is no supervision of that rule.
     """
     files = sorted((supervision / curation).glob("*.parquet"))
     if not files:

@@ -1,4 +1,5 @@
-"""What was met and what was lost on the way to segments: NNNNN_stats.json of each shard, added up.
+"""Counts of images, captions, phrases, boxes and masks on the way to segments: the sums of
+NNNNN_stats.json of all shards.
 
 images, and of them images_without_phrases (nothing to ask), images_without_boxes (asked, but
 nothing was grounded), images_without_segments (no mask is left, for whatever reason); pairs_joined,

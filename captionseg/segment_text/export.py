@@ -1,4 +1,4 @@
-"""Segments as SA-1B's JSON, one file an image, with a key `texts` more."""
+"""Exports segments as SA-1B's JSON: one file per image, with the additional key `texts`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from captionseg.records import PAIRS, SEGMENTS, UserError, one_line
 from captionseg.storage.reading import read_batches, read_table
 from captionseg.storage.writing import write_json
 
-ROWS = 512  # of segments in memory at once, beside those of one image
+ROWS = 512  # segments in memory at once, in addition to those of one image
 
 
 def export_sa1b(segments: Path, pairs: Path, out: Path) -> int:
@@ -74,7 +74,11 @@ def read_keys(shard: Path) -> dict[str, str]:
 
 
 def count_segments(file: Path) -> int:
-    """How many segments a file holds."""
+    """Number of segments in a file.
+
+    Raises:
+        UserError: if it is not a file of segments.
+    """
     with explain_errors(file), pq.ParquetFile(file) as parquet:
         if not parquet.schema_arrow.equals(SEGMENTS):
             raise UserError(
@@ -91,8 +95,10 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def explain_errors(path: Path) -> Iterator[None]:
-    """What is wrong with a path in one line: it is missing, no parquet, no folder, not for us to
-    write to.
+    """Turn errors of reading or writing a path into one line.
+
+    Raises:
+        UserError: if the path is missing, unreadable, damaged or not writable.
     """
     try:
         yield
@@ -101,7 +107,13 @@ def explain_errors(path: Path) -> Iterator[None]:
 
 
 def annotate(key: str, rows: list[dict[str, Any]], *, number: int) -> dict[str, Any]:
-    """One image's rows as SA-1B has them."""
+    """The segments of one image in SA-1B's format.
+
+    Args:
+        key: name of the image file.
+        rows: its segments, schema SEGMENTS.
+        number: of the image.
+    """
     size = {"width": rows[0]["width"], "height": rows[0]["height"]}
     return {
         "image": {"image_id": number, "file_name": f"{key}.jpg", "uid": rows[0]["uid"], **size},

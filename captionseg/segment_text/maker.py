@@ -22,7 +22,7 @@ from captionseg.segmenters.segmenter import BoxSegmenter
 
 @dataclass(frozen=True)
 class View:
-    """One image and what earlier stages know of it.
+    """One image with its features and regions.
 
     Attributes:
         uid: of its pair.
@@ -44,10 +44,10 @@ class Maker:
     Attributes:
         grounder: phrases -> boxes.
         segmenter: boxes -> masks.
-        source: names both, for the record.
-        nms_iou: masks that overlap by more are one.
-        full_image_share: a box of more of the picture's area is the whole picture; no mask is asked
-            for.
+        source: names of both, for the column `source`.
+        nms_iou: masks that overlap by more are merged.
+        full_image_share: a box with a larger share of the image's area is the whole image; its mask
+            is not computed.
         min_stability: less stable masks are dropped.
         min_area: smaller masks are dropped, in pixels.
         max_boxes: so many boxes, those of highest score, become masks.
@@ -65,8 +65,8 @@ class Maker:
     def make_segments(
         self, view: View, captions: Sequence[CaptionPhrases]
     ) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """The segments of one image as rows of schema SEGMENTS, and
-        `captionseg.segment_text.counts` of it.
+        """Make the segments of one image, rows of schema SEGMENTS, and count them as in
+        `captionseg.segment_text.counts`.
 
         Args:
             view: the image.
@@ -107,7 +107,7 @@ class Maker:
         return self.make_rows(view, masks[survivors], texts, numbers), count
 
     def find_boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
-        """The boxes of all captions; their phrases are numbered on from one caption to the next."""
+        """Ground all captions; phrase numbers continue from one caption to the next."""
         per_caption, offset = [], 0
         for caption in captions:
             query = (
@@ -129,8 +129,16 @@ class Maker:
     def make_masks(
         self, view: View, boxes: np.ndarray, is_full: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """[n, H, W] masks and [n] stabilities; all of the picture, perfectly stable, where
-        `full`."""
+        """Segment boxes.
+
+        Args:
+            view: the image.
+            boxes: [n, 4] x0 y0 x1 y1.
+            is_full: [n] bool, boxes that are the whole image, with stability 1.
+
+        Returns:
+            [n, H, W] bool masks and [n] stabilities.
+        """
         masks, stability = (
             np.ones((len(boxes), *view.image.shape[:2]), bool),
             np.ones(len(boxes), np.float32),
@@ -144,7 +152,14 @@ class Maker:
     def make_rows(
         self, view: View, masks: np.ndarray, texts: list[list[dict]], numbers: dict[str, np.ndarray]
     ) -> list[dict[str, Any]]:
-        """Rows of schema SEGMENTS."""
+        """Rows of schema SEGMENTS.
+
+        Args:
+            view: the image.
+            masks: [n, H, W] bool.
+            texts: of each segment.
+            numbers: column -> [n] values.
+        """
         height, width = view.image.shape[:2]
         return [
             {
@@ -164,7 +179,7 @@ class Maker:
 
 
 def count_requests(captions: Sequence[CaptionPhrases], boxes: Boxes) -> Counter[str]:
-    """What one image was asked for, and what its grounder answered."""
+    """Count the captions and phrases of one image, and the boxes that its grounder found."""
     phrases = [phrase for caption in captions for phrase in caption.phrases]
     return Counter(
         images=1,
@@ -182,12 +197,12 @@ def count_requests(captions: Sequence[CaptionPhrases], boxes: Boxes) -> Counter[
 
 
 def has_words(caption: str) -> bool:
-    """Is there anything in it beside spaces and punctuation?"""
+    """Whether a caption has any letter or digit."""
     return any(character.isalnum() for character in caption)
 
 
 def select_best(boxes: Boxes, limit: int) -> Boxes:
-    """At most so many boxes, those of highest score, in their order."""
+    """The boxes of highest score, at most `limit`, in their order."""
     rows = np.sort(np.argsort(-boxes.score, kind="stable")[:limit])
     return replace(
         boxes, boxes=boxes.boxes[rows], phrase=boxes.phrase[rows], score=boxes.score[rows]
@@ -200,7 +215,7 @@ def hash_segment(uid: str, rle: str) -> str:
 
 
 def measure_area(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """[n] how much of the picture each box x0 y0 x1 y1 covers, 0..1."""
+    """[n] share of the image's area that each box [n, 4] x0 y0 x1 y1 covers, 0 to 1."""
     size = image.shape[1::-1]
     sides = np.clip(boxes[:, 2:], 0, size) - np.clip(boxes[:, :2], 0, size)
     return sides.prod(axis=1) / (size[0] * size[1])

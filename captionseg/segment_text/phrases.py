@@ -1,6 +1,4 @@
-"""What each image is asked for: what its caption speaks of, and the concepts that curation
-found.
-"""
+"""The phrases to ground in each image: those of its captions, and the concepts of curation."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ class Phrase:
     Attributes:
         text: as written.
         kind: phrase (of the caption) or concept (curated).
-        expression: a phrase with all that its caption says of it ("a dog in the grass"); empty if
-            that is no more.
+        expression: the referring expression of a phrase ("a dog in the grass"); empty if it is the
+            phrase itself.
         spans: (start, end) characters of a phrase's mentions in its caption.
-        caption: which caption of its image it is of, the generated one last; -1 none.
+        caption: number of its caption, the generated one last; -1 for a concept.
     """
 
     text: str
@@ -32,9 +30,7 @@ class Phrase:
     caption: int = 0
 
     def texts(self, score: float) -> list[dict[str, Any]]:
-        """What it calls the segment of one box, as SEGMENT_TEXT has it: text, and expression (USE
-        stores both).
-        """
+        """The texts of one box, schema SEGMENT_TEXT: phrase and expression (USE stores both)."""
         kinds = [(self.text, self.kind)] + [(self.expression, "expression")] * bool(self.expression)
         common = {"score": score, "caption": self.caption, "count": 1}
         return [{"text": text, "kind": kind, **common} for text, kind in kinds]
@@ -42,7 +38,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class CaptionPhrases:
-    """A caption of an image, and what to look for there.
+    """A caption of an image, and its phrases.
 
     Attributes:
         text: as written; the phrases' spans count its characters.
@@ -66,8 +62,7 @@ def collect_phrases(
     expressions: bool = True,
     stop: Collection[str] = (),
 ) -> list[list[CaptionPhrases]]:
-    """Per image its captions with their phrases; a concept that is a phrase of any is not asked for
-    again.
+    """The captions of each image with their phrases; a concept that is a phrase too is left out.
 
     Args:
         captions: [N] captions of each image, at least one, the original ones first.

@@ -1,8 +1,7 @@
-"""pairs -> segments with all texts that name them, shard by shard. The only part of segment_text
-that knows shards.
+"""Makes segments with texts for all pairs, shard by shard.
 
-NNNNN.parquet of schema SEGMENTS, and NNNNN_stats.json with what was lost on the way, written last:
-a shard that has it is finished.
+Writes NNNNN.parquet of schema SEGMENTS, and NNNNN_stats.json with counts last: a shard that has it
+is finished.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from captionseg.segment_text.stage_inputs import (
 from captionseg.storage.writing import remove_parts, write_json, write_table
 
 LOST = ("boxes_beyond_limit", "masks_empty", "masks_too_small", "masks_unstable", "masks_merged")
-"""What becomes of boxes that become no segment, see captionseg.segment_text.counts."""
+"""Counts of boxes that become no segment, see captionseg.segment_text.counts."""
 
 
 def segment(
@@ -54,13 +53,13 @@ def segment(
     seed: int,
     runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
-    """The whole stage; a killed run goes on from its last finished shard.
+    """Run the whole stage; a killed run continues after its last finished shard.
 
     Args:
         inputs: folders.
         params: section `segment_text`.
         space: loads that of the index, for grounders that are built on it; called by each process.
-        segments: out.
+        segments: folder to write to.
         seed: of the cells that phrases are standardised over.
         runtime: what shards are spread over.
 
@@ -98,7 +97,13 @@ def segment(
 
 
 def find_flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
-    """What is wrong with a shard of segments of these images, in words; empty where it is whole."""
+    """What is wrong with a shard of segments, in words; empty if it is complete.
+
+    Args:
+        segments: folder of shards.
+        shard: its name.
+        images: that it should be of, see `list_images`.
+    """
     try:
         count = Counter(json.loads((segments / f"{shard}_stats.json").read_text()))
         uids = pq.ParquetFile(segments / f"{shard}.parquet").read(["uid"])["uid"].to_pylist()
@@ -127,10 +132,12 @@ class Job:
 
 
 def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
-    """Raises UserError if some pictures have no generated caption, nor a word why: failures have a
-    row as well.
+    """Check that images have generated captions, or rows that say why not.
 
-    Where none has one, another split was captioned; that is counted as missing.
+    If no image has one, another split was captioned; these are counted as missing.
+
+    Raises:
+        UserError: if only some images have none.
     """
     missing = {
         job.shard: sum(row["uid"] not in job.generated for row in job.images)
@@ -148,14 +155,14 @@ def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
 def build_maker(
     params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray
 ) -> Maker:
-    """What makes the segments, in this process."""
+    """Build the maker of segments, in each process."""
     return params.build(space(), cells)
 
 
 def segment_shard(
     inputs: Inputs, params: SegmentTextParams, maker: Callable[[], Maker], segments: Path, job: Job
 ) -> int:
-    """One shard, its stats last. Returns its number of images."""
+    """Write one shard, its stats last; returns its number of images."""
     captions, count = read_captions(job.images, job.generated)
     # products are small: more threads than one only wait for one another (5 to 45 ms an image on
     # busy cores); and whoever makes a shard rounds the same

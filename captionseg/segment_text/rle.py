@@ -1,4 +1,4 @@
-"""COCO's compressed run lengths: masks as short strings."""
+"""COCO's compressed run-length encoding of masks."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CELLS_PER_IMAGE = 16
 
 @dataclass(frozen=True)
 class Inputs:
-    """What earlier stages left.
+    """Folders of earlier stages.
 
     Attributes:
         pairs: shards of pairs.

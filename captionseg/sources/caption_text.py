@@ -1,6 +1,4 @@
-"""Captions as files have them, as clean lines of text: no HTML, no control characters, of bounded
-length.
-"""
+"""Cleans captions: no HTML, no control characters, one line, bounded length."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import unicodedata
 from captionseg.records import LONGEST_CAPTION
 from captionseg.sources.reasons import Refusal
 
-ROUNDS = 4  # of entities within entities, as &amp;amp; is
+ROUNDS = 4  # of unescaping, for entities within entities such as &amp;amp;
 INLINE = (
     "a|abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|"
     "sup|time|tt|u|var|wbr"
@@ -28,8 +26,8 @@ TAGS = (
     (re.compile(rf"</?(?:{INLINE}){REST}", re.IGNORECASE), ""),
     (re.compile(rf"</?(?:{BLOCK}){REST}", re.IGNORECASE), " "),
 )
-"""Elements of HTML and nothing else that stands between < and >: `<PERSON>` is a word of Conceptual
-Captions.
+"""Only elements of HTML, not everything between < and >: Conceptual Captions have the word
+`<PERSON>`.
 """
 DROPPED = (("<!--", "-->"), (r"<script\b", r"</script\s*>"), (r"<style\b", r"</style\s*>"))
 ENTITY = re.compile(
@@ -37,21 +35,21 @@ ENTITY = re.compile(
 )
 LINES = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-"""Marks of direction, joiners of words and soft hyphens; joiners within emoji and letters stay."""
+"""Direction marks, word joiners and soft hyphens; joiners within emoji and letters are kept."""
 
 
 def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]:
-    """The captions of a file, a line each, and what is to be said of those that are refused.
+    """Read the captions of a text file, one per line.
 
     Args:
-        data: UTF-8 text, with or without a mark in front.
+        data: UTF-8 text, with or without a byte order mark.
         joined: all lines are one caption.
 
     Returns:
-        captions, each once, and a reason; it is empty where none was refused.
+        captions, each once; and why some were refused, empty if none was.
 
     Raises:
-        Refusal: where there is none at all.
+        Refusal: if there is no caption at all.
     """
     try:
         decoded = data.decode("utf-8-sig")
@@ -77,8 +75,9 @@ def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]
 
 
 def clean(text: str) -> str:
-    """Text on one line: HTML is what it shows, white space and control characters are single
-    spaces, letters with marks are composed (NFC)."""
+    """Text on one line: without HTML, with single spaces for white space and control characters, in
+    Unicode's composed form (NFC).
+    """
     text = strip_html(text)
     for _ in range(ROUNDS):
         if (unescaped := ENTITY.sub(lambda match: html.unescape(match[0]), text)) == text:
@@ -100,8 +99,8 @@ def strip_html(text: str) -> str:
 
 
 def strip_between(text: str, start: str, end: str) -> str:
-    """Text without what stands between two patterns; in time linear in its length, whatever is not
-    closed.
+    """Text without everything between two patterns, in time linear in its length even if a pattern
+    is never closed.
     """
     kept, position, opened = [], 0, -1
     for match in re.finditer(f"{start}|({end})", text, re.IGNORECASE):

@@ -1,11 +1,11 @@
 """COCO's captions: an annotation file such as `captions_train2017.json`, and the folder of images.
 
 The file has the lists `images` ({id, file_name, license, coco_url}), `annotations` ({id, image_id,
-caption}) and `licenses` ({id, name, url}). An image has as many captions as annotations name it.
-It is read object by object; of each image 200 bytes stay in memory.
+caption}) and `licenses` ({id, name, url}). The captions of an image are those of all annotations
+with its id. The file is read object by object; 200 bytes per image stay in memory.
 
-A row is called after the image, `captions_train2017.json:391895`, and by `annotation` and its
-number where its image is not in the file.
+A row is named after its image, `captions_train2017.json:391895`, or after its annotation if the
+file has no such image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from captionseg.sources.tables.cells import read_caption
 from captionseg.storage.json_items import JsonItems
 from captionseg.storage.remote import explain_errors, hide_secrets, join, open_plain
 
-PEEKED = 20  # images by which their folder is found
+PEEKED = 20  # images to find their folder by
 LICENCE_COLUMNS = ("picture", "licence", "licence_url", "coco_url", "flickr_url")
 
 
@@ -49,10 +49,10 @@ class CocoCaptions(ListedSource):
     images: str = ""
 
     def read_items(self, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The objects of some lists of the file, in its order.
+        """Yield the objects of some lists of the file, in its order.
 
         Raises:
-            UserError: where there is no file, or none of COCO's.
+            UserError: if there is no file, or it is not one of COCO's.
         """
         if not self.annotations:
             raise UserError(
@@ -69,7 +69,7 @@ class CocoCaptions(ListedSource):
         """The folder of the images.
 
         Raises:
-            UserError: where it is not found.
+            UserError: if it is not found.
         """
         if self.images:
             return self.images.rstrip("/") or "/"
@@ -87,7 +87,7 @@ class CocoCaptions(ListedSource):
         names = []
         for _, item in self.read_items("images"):
             with contextlib.suppress(Refusal):  # or a hostile name would choose the folder
-                names.append(tidy_path(str(item.get("file_name")), "", beside))
+                names.append(tidy_path(str(item.get("file_name")), "", own_folder))
             if len(names) == PEEKED:
                 break
         if (folder := find_folder(names, folders)) is None:
@@ -139,7 +139,7 @@ class CocoCaptions(ListedSource):
 
 
 def list_image(item: dict[str, Any], file: str, root: str, paths: dict[Any, str]) -> dict[str, Any]:
-    """A row of LISTING of an image, its path put into `paths` by its id."""
+    """The row of LISTING of an image; its path is added to `paths` under its id."""
     number, name = item.get("id"), item.get("file_name")
     source_row = one_line(f"{file}:{number}")
     row = {"picture": source_row, "captions": [], "source_row": source_row, "sha256": ""}
@@ -161,7 +161,7 @@ def list_image(item: dict[str, Any], file: str, root: str, paths: dict[Any, str]
 
 
 def list_annotation(item: dict[str, Any], file: str, paths: dict[Any, str]) -> dict[str, Any]:
-    """A row of LISTING of an annotation."""
+    """The row of LISTING of an annotation; `paths` is image id -> path."""
     number = item.get("image_id")
     path = paths.get(number) if isinstance(number, int | str) else None
     source_row = one_line(f"{file}:{number}" if path else f"{file}:annotation {item.get('id')}")

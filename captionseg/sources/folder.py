@@ -1,9 +1,8 @@
-"""Your own pictures, each with its captions in a text file of the same name beside it, a line each.
+"""A folder of image files, each with a text file of the same name beside it: one caption per line.
 
-Nothing is lost without a word: a picture or caption that cannot be taken keeps its row, with the
-reason. Hidden files (a dot in front) and files that are neither picture nor caption are passed
-over. DVC does not watch the folder: after changing it run `dvc repro --force download`, or add it
-to the stage's deps.
+An image or caption that cannot be used keeps its row, with the reason. Hidden files (a dot in
+front) and files that are neither image nor caption are ignored. DVC does not watch the folder:
+after changing it run `dvc repro --force download`, or add it to the stage's deps.
 """
 
 from __future__ import annotations
@@ -59,8 +58,7 @@ class Folder(ListedSource):
     def list_batches(self) -> Iterator[pa.RecordBatch]:
         """See ListedSource; ordered by path.
 
-        A picture whose bytes were already taken from another path is refused; one whose earlier
-        copy was refused is not.
+        An image with the same bytes as an earlier one is refused, unless that one was refused too.
         """
         root, first_paths = Path(self.root).expanduser(), {}
         if not self.root or not root.is_dir():
@@ -93,11 +91,11 @@ class Folder(ListedSource):
 
 
 def list_file(top: Path, file: PairedFile, *, joined: bool) -> list[dict[str, Any]]:
-    """Rows of LISTING: one for a picture with its captions, and one for what is refused.
+    """Rows of LISTING: one for an image with its captions, and one for captions that are refused.
 
     Args:
         top: the folder.
-        file: of it.
+        file: in it.
         joined: the lines of a caption file are one caption.
     """
     name = escape_name(file.path)
@@ -121,7 +119,12 @@ def list_file(top: Path, file: PairedFile, *, joined: bool) -> list[dict[str, An
 
 
 def refuse_duplicate(row: dict[str, Any], first_paths: dict[str, str]) -> dict[str, Any]:
-    """A row, refused where its bytes were taken from another path; `taken` is hash -> path."""
+    """A row, refused if an earlier row has the same bytes.
+
+    Args:
+        row: of LISTING.
+        first_paths: hash -> path of the first file with it; the row is added.
+    """
     if (
         row.get("error")
         or (first := first_paths.setdefault(row["sha256"], row["picture"])) == row["picture"]
@@ -131,12 +134,12 @@ def refuse_duplicate(row: dict[str, Any], first_paths: dict[str, str]) -> dict[s
 
 
 def escape_name(path: str) -> str:
-    """A path as text: a name that is no UTF-8 fits into no table."""
+    """A path as valid Unicode, which names of files need not be."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def find_path(top: Path, name: str) -> str:
-    """The path below `top` that `escape_name` made a name of."""
+    """The inverse of `escape_name`, for a file below `top`."""
     if os.path.lexists(top / name):
         return name
     return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), name)

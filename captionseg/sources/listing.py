@@ -1,7 +1,7 @@
-"""What the sources share that list rows first and read bytes afterwards.
+"""Base of the sources that list their rows first and read image files afterwards.
 
-A listing is one row per picture. It is written by split to Arrow files, which all processes map
-into memory: a source holds no list of its rows.
+A listing has one row per image. It is written to an Arrow file per split, which all processes map
+into memory, so no process holds a list of all rows.
 """
 
 from __future__ import annotations
@@ -35,19 +35,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ListedSource:
-    """Base of the sources that list pictures and then read them.
+    """Base of the sources that list images and then read them.
 
-    A member gives `list_batches` and `read`.
+    A subclass defines `list_batches` and `read`.
 
     Attributes:
-        tune, test: shares of the pictures. The hash of a picture's bytes (of its path or URL where
-            these are not known) decides where it goes, so it stays there when others come or go.
-        max_side: a picture's longer side is shrunk to so many pixels; smaller ones stay as they
-            are.
-        captions: of a picture with several, which make a pair: the first, each, or one that is
-            drawn by the hash of the picture's name. Those that make none are held out: no rule,
-            vocabulary or alignment sees them.
-        listing: no parameter; hash of what was listed, set by `prepare`.
+        tune, test: shares of the images. The hash of an image's bytes (of its path or URL where
+            these are not known) decides its split, so it stays there when others come or go.
+        max_side: longest side of an image in the shards, in pixels; no image is enlarged.
+        captions: of an image with several, which make a pair: the first, each, or one that is
+            drawn by the hash of the image's name. The others are held out: no rule, vocabulary or
+            alignment sees them.
+        listing: not a parameter; hash of the listing, set by `prepare`.
     """
 
     tune: Share = 0.1
@@ -58,7 +57,7 @@ class ListedSource:
     listing_folder: str = field(default="", init=False, repr=False, compare=False)
 
     KEEPS_JPEG: ClassVar[bool] = False
-    """Whether a JPEG that needs no change is taken byte for byte, with its metadata."""
+    """Whether a JPEG that needs no change is copied byte for byte, with its metadata."""
 
     def __post_init__(self) -> None:
         if min(self.tune, self.test) < 0 or self.tune + self.test > 1:
@@ -70,13 +69,15 @@ class ListedSource:
         """Batches of schema LISTING, in the order of the source.
 
         Raises:
-            UserError: where the settings lead nowhere.
+            UserError: if the settings lead to no rows.
         """
         raise NotImplementedError
 
     def read(self, rows: Sequence[Row]) -> Iterable[bytes | Refusal]:
-        """The bytes of each row's picture, or why there are none; the rows are those of a shard,
-        none twice in a row.
+        """The content of each row's image file, or why there is none.
+
+        Args:
+            rows: of one shard; no two consecutive rows have the same image.
         """
         raise NotImplementedError
 
@@ -84,10 +85,10 @@ class ListedSource:
         """Write the listing, so that every process reads the same one.
 
         Args:
-            folder: where; None for a temporary one that goes with the process.
+            folder: of the listing; None for a temporary one that is deleted with the process.
 
         Raises:
-            UserError: where the settings lead nowhere.
+            UserError: if the settings lead to no rows.
         """
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="captionseg-listing-"))
@@ -122,7 +123,7 @@ class ListedSource:
             log.warning("%s", describe_captions(multiple, self.captions))
 
     def choose_split(self, row: dict[str, Any]) -> str:
-        """Of a row of LISTING."""
+        """The split of a row of LISTING."""
         digest = row["sha256"] or hash_name(row["picture"] or row["source_row"])
         share = int(digest[:12], 16) / 16**12
         return "test" if share < self.test else "tune" if share < self.test + self.tune else "train"
@@ -141,7 +142,7 @@ class ListedSource:
         return {split: len(self.table(split)) for split in SPLITS}
 
     def classes(self) -> ClassTable:
-        """See Source: no truth is known."""
+        """See Source: no ground truth is known."""
         return ClassTable((), ())
 
     def licences(self) -> str:
@@ -154,7 +155,7 @@ class ListedSource:
             Row(**{**row, "held_out": tuple(row["held_out"] or ())})
             for row in self.table(split).take(pa.array(list(numbers), pa.int64())).to_pylist()
         ]
-        # pairs of one picture stand together, and it is read once
+        # pairs of one image are consecutive, and it is read once
         groups = [
             list(group)
             for _, group in itertools.groupby(rows, key=lambda row: (row.picture, row.error))
@@ -170,7 +171,12 @@ class ListedSource:
     def _encode_next(
         self, row: Row, pictures: Iterator[bytes | Refusal]
     ) -> EncodedPicture | Refusal:
-        """The next picture, encoded, or why a row has none."""
+        """Encode the next image, or return why a row has none.
+
+        Args:
+            row: a row without an error has the next image.
+            pictures: contents of image files.
+        """
         if row.error is not None:
             return Refusal(row.reason or "other", row.error)
         data = next(pictures)
@@ -185,7 +191,7 @@ class ListedSource:
 
 
 def make_sample(row: Row, split: str, picture: EncodedPicture | Refusal) -> Sample:
-    """A sample of a row, with its picture or the reason why there is none."""
+    """The sample of a row, with its image or the reason why there is none."""
     if isinstance(picture, Refusal):
         return Sample(
             row.picture,

@@ -1,6 +1,6 @@
-"""Why a source row gives no pair: a closed list, so that rows can be counted by it.
+"""Why a source row gives no pair: a closed list of reasons, by which rows are counted.
 
-`status` of a row is img2dataset's word, `reason` one of these, and the message says the rest.
+A failed row has a `status` of img2dataset, one of these reasons, and a message with the details.
 """
 
 from __future__ import annotations
@@ -71,13 +71,11 @@ ASKED_AGAIN = frozenset(
         "changed",
     }
 )
-"""Reasons of rows that `download.retry: failed` asks for again: all that is not settled by what the
-source lists.
-"""
+"""Reasons of rows that `download.retry: failed` requests again, as another try may succeed."""
 
 
 class Refusal(Exception):
-    """Why a row gives no pair.
+    """A row gives no pair; the message says why.
 
     Attributes:
         reason: one of REASONS.
@@ -91,5 +89,5 @@ class Refusal(Exception):
 
 
 def find_status(reason: str) -> str:
-    """img2dataset's word for a reason."""
+    """The status of img2dataset that a reason belongs to."""
     return FAILED_TO_RESIZE if reason in NOT_USABLE else FAILED_TO_DOWNLOAD

@@ -1,4 +1,4 @@
-"""Pairs that a listing has twice: one picture with one caption counts once."""
+"""Repeated pairs of a listing: the same image with the same caption counts once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from captionseg.storage.writing import atomic_path
 
 
 def hash_pair(row: dict[str, Any]) -> int:
-    """64 bits that are those of another row of ROWS where picture and caption are the same."""
+    """64 bits of image and caption of a row of ROWS: equal for equal pairs."""
     return int(make_uid(row["picture"], row["caption"])[:16], 16)
 
 
 def refuse_repeats(folder: Path, hashes: dict[str, np.ndarray]) -> None:
-    """Refuse the rows of a listing whose pair an earlier row has, whichever its split.
+    """Refuse the rows of a listing whose pair an earlier row has, of any split.
 
     Args:
         folder: of the listing.

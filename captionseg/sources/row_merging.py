@@ -1,6 +1,7 @@
-"""Rows of one picture become one row, wherever they stand.
+"""Merges the rows of each image into one row, wherever they are in a listing.
 
-The rows wait in a temporary file; memory holds 40 bytes of each: a hash of its picture, and places.
+The rows are kept in a temporary file. Memory holds 40 bytes per row: a hash of its image, and
+positions.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from pandas.util import hash_array
 
 from captionseg.sources.listing_rows import LISTING, make_batch
 
-CHUNK = 4096  # rows of a batch of the file
-GROUPS = 4096  # pictures of a batch that is given out
+CHUNK = 4096  # rows of a batch in the file
+GROUPS = 4096  # images of a batch that is yielded
 
 
 def merge_pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Batches of schema LISTING with one row per picture, in the order of their first rows.
+    """Yield batches of schema LISTING with one row per image, in the order of their first rows.
 
-    A picture's captions are those of all its rows, each once. Of its refused rows the first stands
-    for all: beside the picture's own row, or instead of it where all are refused.
+    An image has the captions of all its rows, each once. Of its refused rows the first stands for
+    all: beside the row of the image, or instead of it where all are refused.
 
     Args:
-        batches: of schema LISTING, a row per row of the source.
+        batches: of schema LISTING, one row per row of the source.
     """
     with tempfile.TemporaryDirectory(prefix="captionseg-rows-") as folder:
         path = Path(folder) / "rows.arrow"
@@ -53,7 +54,7 @@ def merge_pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def _write_rows(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
-    """Write the rows in batches of CHUNK; uint64 [N] hashes of their pictures."""
+    """Write the rows in batches of CHUNK; returns the hashes of their images, uint64 [N]."""
     hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
     waiting = LISTING.empty_table()
     with pa.ipc.new_file(str(path), LISTING) as writer:
@@ -71,7 +72,7 @@ def _write_rows(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
 
 
 def _take_rows(file: pa.ipc.RecordBatchFileReader, rows: np.ndarray) -> list[dict[str, Any]]:
-    """Rows by their numbers, in that order."""
+    """Read rows by their numbers, in that order."""
     chunks = rows // CHUNK
     taken: list[Any] = [None] * len(rows)
     for chunk in np.unique(chunks):
@@ -83,8 +84,9 @@ def _take_rows(file: pa.ipc.RecordBatchFileReader, rows: np.ndarray) -> list[dic
 
 
 def merge_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of LISTING whose pictures have one hash, as one of each picture, and one for what of it
-    is refused."""
+    """Merge rows of LISTING whose images have one hash: one row per image, and one more if some of
+    its rows are refused.
+    """
     if len(rows) == 1:
         return list(rows)
     pictures: dict[str, list[dict[str, Any]]] = {}

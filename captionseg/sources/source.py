@@ -1,4 +1,4 @@
-"""The one interface of every pair source."""
+"""The interface of every source of image-caption pairs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ class Sample:
     """One source row: a captioned image, or why there is none.
 
     Attributes:
-        url: where it came from.
+        url: of the image, or another name that no other image of the source has.
         caption: empty where it is missing.
         split: one of SPLITS.
-        jpeg: the encoded image, None on failure; width and height of it.
+        jpeg: encoded image; None on failure.
+        width, height: of the JPEG, in pixels.
         status: success, or one of the FAILED_ texts with `error` saying why.
         reason: one of REASONS, None on success.
-        held_out: further captions of the picture, which no rule, vocabulary or alignment may see.
+        held_out: further captions of the image, which no rule, vocabulary or alignment may see.
         source_row: where the row came from, such as captions.csv:17.
         phash: perceptual hash of the JPEG, 16 hex digits; None where the writer of the shard is to
             compute it.
-        original_width, original_height, original_sha256: of the picture as it came; 0 and empty
-            where it was made here. Likewise original_bytes, how many it had.
-        concepts, mask: what is really there, where known: names, and [H, W] uint8 class numbers
-            (255 ignored).
+        original_width, original_height, original_sha256, original_bytes: of the file that the JPEG
+            was made from; 0 and empty where there was none.
+        concepts, mask: ground truth, where it is known: class names, and [H, W] uint8 class numbers
+            (255 is ignored).
     """
 
     url: str
@@ -64,7 +65,7 @@ class Source(Protocol):
     """
 
     def prepare(self, folder: Path | None = None) -> None:
-        """Fetch or list what is shared by all samples, once, before any process starts.
+        """Fetch or list what all samples share, once, before any process starts.
 
         Args:
             folder: for files that all processes read; None for a temporary one.
@@ -72,32 +73,33 @@ class Source(Protocol):
         ...
 
     def splits(self) -> dict[str, int]:
-        """How many source rows each split has, in the order of SPLITS."""
+        """Number of source rows of each split, in the order of SPLITS."""
         ...
 
     def samples(self, split: str, numbers: Sequence[int], *, seed: int) -> list[Sample]:
-        """Those rows of a split; the same row and seed give the same sample, whatever else is asked
-        for.
+        """Make the samples of some rows of a split.
+
+        A row and a seed always give the same sample, whichever other rows are requested.
         """
         ...
 
     def classes(self) -> ClassTable:
-        """The classes of the masks; empty where no truth is known."""
+        """The classes of the masks; empty where no ground truth is known."""
         ...
 
     def licences(self) -> str:
-        """CSV text: origin and licence of everything that samples are made of; may be empty."""
+        """CSV text: origin and licence of everything that the samples contain; may be empty."""
         ...
 
 
 @runtime_checkable
 class SharedSource(Source, Protocol):
-    """A source that may do only so much at a time, in all processes that make its samples."""
+    """A source with limits, such as a number of connections, that its processes share."""
 
     def max_workers(self) -> int:
-        """How many processes may make samples at the same time."""
+        """Largest number of processes that may make samples at the same time."""
         ...
 
     def share(self, workers: int) -> Source:
-        """This source as each of so many processes has it."""
+        """This source with the share of its limits that each of so many processes has."""
         ...

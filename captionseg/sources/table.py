@@ -65,12 +65,16 @@ class Table(ListedSource):
 
     @property
     def columns(self) -> Columns:
-        """Which columns are meant."""
+        """The columns to read."""
         return Columns("download.table", self.picture_column, self.caption_column)
 
     @cached_property
     def tables(self) -> list[str]:
-        """The files."""
+        """Paths or URLs of the tables.
+
+        Raises:
+            UserError: if there is none, or several where one is needed.
+        """
         if not self.path:
             raise UserError("download.table.path: not set; give the table with your captions")
         if not is_folder(self.path):
@@ -86,7 +90,7 @@ class Table(ListedSource):
 
     @cached_property
     def root(self) -> str:
-        """The folder that paths of pictures start from: `images`, or what the tables share."""
+        """The folder that paths of images start from: `images`, or the tables' common folder."""
         if self.images:
             return self.images.rstrip("/") or "/"
         table, name = self.tables[0], name_tables(self.tables)[0]
@@ -102,7 +106,7 @@ class Table(ListedSource):
         return read_listing(self.tables, self.columns, tidy=tidy)
 
     def find_bases(self) -> list[str]:
-        """The folder of the pictures of each table, as a path below root.
+        """The folder of the images of each table, as a path below root.
 
         Raises:
             UserError: where none of the first pictures of the first table is found.
@@ -114,7 +118,7 @@ class Table(ListedSource):
         return [posixpath.join(base, inner) for base in bases]
 
     def find_inner(self, own_folder: str) -> str:
-        """The folder in a table's own in which its pictures are; empty for that itself."""
+        """The subfolder of the table's folder that has its images; empty for that folder itself."""
         names = []
         for name in itertools.islice(peek_names(self.tables[0], self.columns), PEEKED):
             try:

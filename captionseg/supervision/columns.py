@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Shaped
 
 NO_CONCEPT = "no_concept"
-"""Why a row is dropped that has no concept at all."""
+"""Reason of rows that are dropped because they have no concept."""
 
 COLUMNS = {
     "score": (np.float32, np.nan),
@@ -21,10 +21,10 @@ COLUMNS = {
     "support": (np.int32, 0),
     "cluster": (np.int32, -1),
 }
-"""What is known of a concept beside its number: the type, and what stands where there is none."""
+"""Columns of a concept beside its number: type and padding value."""
 
 DEFAULTS = {"score": 1.0, "weight": 1.0}
-"""Columns that are not what pads them where a rule does not give them."""
+"""Values of columns that a rule does not set, where they differ from the padding."""
 
 ROWS = ("uid", "kept", "drop_reason", "concept", *COLUMNS)
 """All arrays of a supervision."""
@@ -65,7 +65,7 @@ class Supervision:
 
     @staticmethod
     def blank(uid: Shaped[np.ndarray, " N"]) -> Supervision:
-        """Everything kept, no concept yet: what the first rule of a chain is given."""
+        """A supervision without concepts, all images kept: the input of the first rule."""
         columns = {
             name: np.full((len(uid), 1), pad, dtype) for name, (dtype, pad) in COLUMNS.items()
         }
@@ -88,7 +88,7 @@ class Supervision:
         return (self.concept >= 0).sum(1)
 
     def take(self, rows: Shaped[np.ndarray, " n"] | slice) -> Supervision:
-        """Some of the rows, with the columns that the widest of them needs."""
+        """Some of the rows, as wide as the longest of them."""
         return trim(replace(self, **{name: getattr(self, name)[rows] for name in ROWS}))
 
     def with_concepts(
@@ -105,7 +105,7 @@ class Supervision:
 
         Args:
             concept: numbers of the vocabulary, as above.
-            rule: who found them.
+            rule: name of the rule that found them.
             vocabulary: [C].
             columns: any of COLUMNS; of a column that is not given, scores and weights are 1
                 and all others those of padding.
@@ -143,7 +143,7 @@ def spell(concept: Int[np.ndarray, "N M"], vocabulary: Sequence[str]) -> list[li
 
 
 def join(parts: Sequence[Supervision]) -> Supervision:
-    """The supervisions of consecutive rows, by one rule over one vocabulary, as one."""
+    """Concatenate supervisions of consecutive rows, of one rule and one vocabulary."""
     width = max(part.concept.shape[1] for part in parts)
     pads = {"concept": -1} | {name: pad for name, (_, pad) in COLUMNS.items()}
 
@@ -160,8 +160,10 @@ def join(parts: Sequence[Supervision]) -> Supervision:
 
 
 def trim(supervision: Supervision) -> Supervision:
-    """Without the columns that pad every row. How many there are decides how much noise a draw
-    takes from its generator, so that it may not depend on a rule's limit.
+    """Remove columns that are padding in every row.
+
+    A draw takes noise for each column from its generator, so the width must not depend on the limit
+    of a rule.
     """
     width = max(1, int(supervision.count.max(initial=0)))
     names = ("concept", *COLUMNS)

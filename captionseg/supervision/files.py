@@ -1,7 +1,7 @@
 """Supervision on disk: a folder for each rule, a parquet file for each shard (schema SUPERVISION).
 
-The files spell concepts out, so that anybody can read them; here they are found in the vocabulary.
-Whole columns are read and written, no row by itself.
+The files hold concepts as text; in memory they are numbers of the vocabulary. Whole columns are
+read and written, never single rows.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ pc: Any = compute  # its functions are made when it is imported
 
 
 def write(supervision: Supervision, path: Path) -> None:
-    """Leave the rows of one shard in a file."""
+    """Write the rows of one shard."""
     write_table(to_table(supervision), path)
 
 
 def read(path: Path, vocabulary: Sequence[str] | None = None) -> Supervision:
-    """A shard, or all shards of a folder in name order.
+    """Read a shard, or all shards of a folder in name order.
 
     Args:
         path: the parquet file, or the folder.
@@ -67,8 +67,9 @@ def to_table(supervision: Supervision) -> pa.Table:
 
 
 def from_table(table: pa.Table, vocabulary: Sequence[str] | None = None) -> Supervision:
-    """The inverse of `to_table`, but for the rule of a table without any concept; arguments and
-    errors as in `read`.
+    """The inverse of `to_table`; arguments and errors as in `read`.
+
+    The rule of a table without any concept is lost.
     """
     uid, column = table["uid"].to_numpy(), table["concepts"]
     count = pc.fill_null(pc.list_value_length(column), 0).to_numpy()

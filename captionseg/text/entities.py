@@ -1,6 +1,4 @@
-"""Entities of OVSegmentor: the published list with its synonyms, and captions with their entities
-masked.
-"""
+"""Entities of OVSegmentor: the published list with its synonyms, and masking them in captions."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ SYNONYMS: Mapping[str, str] = {
     "t-shirt": "shirt",
     "handbag": "bag",
 }
-"""Entity -> the one that it is counted as."""
+"""Entity -> its canonical entity."""
 
 MASK = "[MASK]"
 

@@ -1,4 +1,4 @@
-"""Labels as people type them: a list with commas of any script."""
+"""Parses labels that a user typed: a list separated by commas of any script."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
 
 
 def is_sign(label: str) -> bool:
-    """Punctuation alone, where an emoji is a word."""
+    """Whether a label is only punctuation; an emoji is a word."""
     return all(unicodedata.category(c)[0] in "PZC" for c in label)
 
 
 def clean(label: str) -> str:
-    """Composed, without what is not seen, one space between words."""
+    """Normalise a label: composed, without invisible characters, single spaces."""
     label = _INVISIBLE.sub("", label)
     spaced = "".join(" " if unicodedata.category(c) == "Cc" else c for c in label)
     return " ".join(unicodedata.normalize("NFC", spaced).split())

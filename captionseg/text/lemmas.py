@@ -1,4 +1,4 @@
-"""Plurals and their singulars: one table for nouns of captions, lists, masked entities."""
+"""Plurals and singulars of English nouns."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _COMPOUNDS = (
     "calves",
     "halves",
 )
-"""Irregular plurals that are the end of others: grandchildren, bookshelves."""
+"""Irregular plurals that end compounds: grandchildren, bookshelves."""
 
 
 def read_packaged(name: str) -> list[str]:
-    """Lines of a list that lies beside this file, without blanks and # comments."""
+    """Lines of a list in this package, without empty lines and # comments."""
     text = (resources.files("captionseg.text") / name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
@@ -49,11 +49,11 @@ def read_irregular() -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=65536)
 def find_singulars(word: str) -> tuple[str, ...]:
-    """The nouns that a word in lower case can be a form of, likeliest first.
+    """The possible singulars of a word in lower case, likeliest first.
 
-    It is the word alone where that is no plural. Where the spelling leaves it open there are
-    several (leaves: leaf, leave); who has a list takes the one that is in it. No ending is cut
-    that English does not have: cards are no car, skies no ski, a lens is no len.
+    A word that is no plural is its own singular. If the spelling allows several (leaves: leaf,
+    leave), a caller with a list of nouns takes the one in it. Only endings of English plurals are
+    removed: the singular of cards is not car, of skies not ski, of lens not len.
     """
     if word in read_words("singular_nouns.txt"):
         return (word,)
@@ -70,7 +70,7 @@ def find_singulars(word: str) -> tuple[str, ...]:
 
 
 def find_regular(word: str) -> tuple[str, ...]:
-    """As `find_singulars`, of a word with -s at its end that is in no list of exceptions."""
+    """As `find_singulars`, for a word with final -s that is in no list of exceptions."""
     short, stem, base = word[:-1], word[:-2], word[:-3]
     if word.endswith("ss"):
         return (word,)
@@ -91,12 +91,11 @@ def find_regular(word: str) -> tuple[str, ...]:
 
 
 def lemmatize(word: str, guess: str = "") -> str:
-    """The one singular of a word that is a plural, in lower case.
+    """The singular of a plural, in lower case.
 
     Args:
         word: as in `find_singulars`.
-        guess: of somebody who knows more words; it decides between regular forms where several
-            are possible.
+        guess: of another lemmatizer; it decides if several regular forms are possible.
     """
     forms = find_singulars(word)
     listed = word in read_irregular() or word in read_words("plural_nouns.txt")
@@ -104,7 +103,7 @@ def lemmatize(word: str, guess: str = "") -> str:
 
 
 def find_plurals(word: str) -> list[str]:
-    """The forms that have the word, in lower case, among their singulars."""
+    """The plurals of a word in lower case: forms that have it among their singulars."""
     listed = [plural for plural, singles in read_irregular().items() if word in singles]
     regular = [f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{word.removesuffix('man')}men"]
     regular += [

@@ -51,11 +51,11 @@ def load(model: str | None = None):  # noqa: ANN201
 def extract_nouns(
     captions: Sequence[str], model: str | None = None
 ) -> Iterator[list[tuple[str, str]]]:
-    """Per caption its nouns (NN, NNS, NNP, NNPS) as (word, lemma), both lower-case, in order,
-    repeats kept.
+    """Yield the nouns of each caption (NN, NNS, NNP, NNPS) as (word, lemma), both in lower case, in
+    order, with repeats.
 
-    Unlike GroupViT's released code no verb counts as a noun. spaCy says what is a noun in the
-    plural; the singular is of `captionseg.text.lemmas`, spaCy's where the spelling leaves it open.
+    Unlike GroupViT's released code, verbs are not nouns. spaCy tags plurals; the singular is that
+    of `captionseg.text.lemmas`, or spaCy's where the spelling allows several.
     """
     pipeline = load(model)
     with pipeline.select_pipes(disable=["parser"]):
@@ -70,9 +70,7 @@ def extract_nouns(
 
 
 def cut_captions(captions: Iterable[str]) -> Iterator[str]:
-    """What is parsed of captions: the first LONGEST_CAPTION characters. If that is not all it is
-    said.
-    """
+    """Yield the first LONGEST_CAPTION characters of each caption; warn if any is longer."""
     cut = longest = 0
     for caption in captions:
         cut, longest = cut + (len(caption) > LONGEST_CAPTION), max(longest, len(caption))

@@ -91,7 +91,7 @@ ALIKE = 1e-5  # of L2-normalised embeddings: the same tokens in batches of other
 def average_prompts(
     names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
 ) -> np.ndarray:
-    """See `embed_classes`."""
+    """`embed_classes` without its warnings."""
     texts = [template.format(name) for name in names for template in templates]
     mean = encode(texts).reshape(len(names), len(templates), -1).mean(1)
     return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(
@@ -100,7 +100,7 @@ def average_prompts(
 
 
 def warn_indistinguishable(names: Sequence[str], embeddings: np.ndarray) -> None:
-    """Say which different names a text encoder cannot tell apart: one of them gets every pixel."""
+    """Warn about different names with equal embeddings: one of them would never be predicted."""
     line = embeddings @ np.cos(np.arange(embeddings.shape[1]))  # equal ones are side by side on it
     order = np.argsort(line, kind="stable")
     near = np.abs(np.diff(embeddings[order], axis=0)).max(1, initial=0) < ALIKE

@@ -1,9 +1,9 @@
-"""Referring expressions: noun chunks, and each with what the parse hangs on it (USE, section 3.2,
-after Kosmos-2).
+"""Referring expressions: noun chunks with their dependents in the parse (USE, section 3.2, after
+Kosmos-2).
 
 "an apple at the side of the rabbit" holds the phrases "an apple", "the side", "the rabbit"; the
 first two are also the heads of longer expressions. Phrase and expression are both kept, with their
-places in the caption: a grounder that reads whole captions needs those
+spans in the caption, which a grounder that reads whole captions needs
 (`captionseg.grounding.grounder.Query`).
 """
 
@@ -26,7 +26,7 @@ APART = frozenset({"cc", "conj", "preconj", "punct", "dep"})
 
 @dataclass(frozen=True)
 class Mention:
-    """One place in a caption; characters, the end excluded.
+    """One occurrence in a caption, in characters, the end excluded.
 
     Attributes:
         phrase: (start, end) of the noun chunk.
@@ -39,12 +39,12 @@ class Mention:
 
 @dataclass(frozen=True)
 class Reference:
-    """Something that a caption speaks of.
+    """A phrase of a caption with its expression.
 
     Attributes:
         phrase: the noun chunk, as first written.
         expression: the phrase with what depends on it, as first written; often the phrase itself.
-        mentions: every place that has both, in order.
+        mentions: all occurrences, in order.
     """
 
     phrase: str
@@ -58,8 +58,8 @@ class Reference:
 
 
 def find_references(doc: Doc, *, skip: Collection[str] = ()) -> list[Reference]:
-    """What a parsed caption speaks of, in order; pronouns are left out, and equal pairs (in lower
-    case) are one.
+    """The references of a parsed caption, in order, without pronouns; equal pairs (in lower case)
+    are one.
 
     Args:
         doc: with parts of speech and dependencies.
@@ -107,7 +107,7 @@ def expand_chunk(chunk: Span) -> Span:
 
 
 def is_loose(token: Token) -> bool:
-    """Does an expression not end with it?"""
+    """Whether a token is removed at the end of an expression."""
     return token.is_punct or token.is_space or token.dep_ == "cc"
 
 
@@ -140,6 +140,6 @@ def list_chunks(doc: Doc) -> list[Span]:
 def parse_references(
     captions: Sequence[str], model: str | None = None, *, skip: Collection[str] = ()
 ) -> Iterator[list[Reference]]:
-    """Per caption its `find_references`, by the pipeline of `captionseg.text.nouns.load`."""
+    """Yield the references of each caption, parsed by `captionseg.text.nouns.load`."""
     for doc in load(model).pipe(cut_captions(captions), batch_size=512):
         yield find_references(doc, skip=skip)

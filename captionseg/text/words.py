@@ -1,4 +1,4 @@
-"""What is a word, in any script, and when two spellings are the same."""
+"""Splits text of any script into words, and normalises their spelling."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ def split(text: str) -> list[Word]:
 
 
 def tokens(text: str) -> list[str]:
-    """The keys of a text's words; the possessive 's is of none, other apostrophes inside stay."""
+    """The normalised words of a text, without possessive 's; other inner apostrophes are kept."""
     return [word.key for word in split(text)]
 
 
 @functools.lru_cache(maxsize=65536)
 def key(word: str) -> str:
-    """What words are compared by: lower case, composed, full-width letters as plain ones."""
+    """Normalise a word for comparison: lower case, composed, full-width letters as plain ones."""
     if word.isascii():
         return word.lower()
     return unicodedata.normalize("NFKC", word.translate(_HIDDEN)).lower()
 
 
 def adjoin(text: str, first: Word, second: Word) -> bool:
-    """Are two neighbouring words of one phrase? Spaces and hyphens do not part them, commas do."""
+    """Whether two consecutive words are in one phrase: spaces and hyphens join, commas do not."""
     return _APART.fullmatch(text, first.after, second.start) is not None

@@ -1,6 +1,4 @@
-"""Files of Debian packages without root: apt-get with lists and cache of its own, unpacked into the
-user's cache.
-"""
+"""Fetches and unpacks Debian packages without root: apt-get gets lists and a cache of its own."""
 
 from __future__ import annotations
 
@@ -25,16 +23,20 @@ def cache_folder() -> Path:
 
 
 def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]:
-    """The unpacked files of packages, fetched where they are not in the cache yet.
+    """Unpack packages, after fetching those that are not in the cache.
 
-    A .deb that lies in the cache's `debian` folder already is used; apt verifies what it fetches
+    A .deb that is already in the cache's folder `debian` is used; apt verifies what it fetches
     against the signed lists.
+
+    Args:
+        packages: their names.
+        cache: folder; None for `cache_folder`.
 
     Returns:
         package -> folder with its files.
 
     Raises:
-        UserError: where apt-get or dpkg-deb is missing, or the fetch fails; with what to do.
+        UserError: if apt-get or dpkg-deb is missing, or the fetch fails; with what to do.
     """
     home = (cache or cache_folder()) / "debian"
     home.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ def download(packages: Sequence[str], home: Path) -> None:
 
 
 def unpack(deb: Path, folder: Path) -> None:
-    """The files of a .deb, as one renamed folder."""
+    """Unpack a .deb into a folder, which appears only when it is complete."""
     if not shutil.which("dpkg-deb"):
         raise UserError(
             f"download: there is no dpkg-deb on this machine; unpack {deb} into {folder} by hand"

@@ -1,4 +1,4 @@
-"""The cut-outs and textures that photo_scenes is made of: read, checked, ready to be pasted."""
+"""The cut-outs and textures that photo_scenes composes: read, checked and cropped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = "scene_assets.csv"
 
 @dataclass(frozen=True)
 class Asset:
-    """One cut-out (RGBA) or texture (RGB): a row of scene_assets.csv, and its pixels."""
+    """One cut-out (RGBA) or texture (RGB): a row of scene_assets.csv with its pixels."""
 
     name: str
     kind: str
@@ -35,7 +35,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class Assets:
-    """All assets, by what a scene needs."""
+    """All assets, by class and split."""
 
     items: tuple[Asset, ...]
 
@@ -70,8 +70,11 @@ def list_packages() -> list[str]:
 def load(folders: Mapping[str, Path]) -> Assets:
     """Read all assets from unpacked packages.
 
+    Args:
+        folders: package -> folder with its files.
+
     Raises:
-        UserError: for a file that is missing or is not the one that the table was made from.
+        UserError: if a file is missing, or differs from the one that the table was made from.
     """
     items, archives = [], {}
     for row in csv.DictReader(io.StringIO(read_table_text())):

@@ -1,4 +1,4 @@
-"""The pictures and captions of a folder: which files belong together, and their bytes."""
+"""Finds image files and the caption files that belong to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from captionseg.sources.reasons import Refusal
 
 
 class PairedFile(NamedTuple):
-    """A picture with its caption ("" where it has none), or what is refused, with the reason."""
+    """An image file with its caption file, or a file that is refused.
+
+    Attributes:
+        path: of the image, below the folder.
+        caption: path of its caption file; empty where there is none.
+        refusal: why it is not used; None where it is.
+    """
 
     path: str
     caption: str
@@ -21,7 +27,7 @@ class PairedFile(NamedTuple):
 
 
 def walk_files(top: Path, caption_suffix: str) -> Iterator[PairedFile]:
-    """Pictures, captions without one, and folders that are not entered."""
+    """Yield images with captions, captions without an image, and folders that are not entered."""
     refused: list[OSError] = []
     for folder, inner, names in os.walk(top, onerror=refused.append):
         below = os.path.relpath(folder, top)
@@ -50,11 +56,10 @@ def walk_files(top: Path, caption_suffix: str) -> Iterator[PairedFile]:
 def pair_files(
     pictures: Sequence[str], captions: Sequence[str], suffix: str
 ) -> Iterator[PairedFile]:
-    """The names in one folder.
+    """Pair the files of one folder by name.
 
-    The caption of photo.png is photo.png.txt, else photo.txt; letters with marks may be composed or
-    not, and where nothing else fits, capital letters make no difference. A caption is of one
-    picture.
+    The caption of photo.png is photo.png.txt, or else photo.txt. Unicode forms do not matter, and
+    if nothing else fits, neither does case. A caption belongs to one image.
     """
     files: dict[str, list[str]] = {}
     for name in captions:
@@ -81,8 +86,12 @@ def pair_files(
 
 
 def claim_captions(picture: str, files: Mapping[str, list[str]], kind: str) -> list[str]:
-    """The captions that are a picture's by its name: `files` by stem; with `kind` / capital letters
-    do not matter.
+    """The caption files that fit the name of an image.
+
+    Args:
+        picture: name of the image file.
+        files: stem -> caption files; of stems without case, "/" stands in front.
+        kind: "/" ignores case, "" does not.
     """
     for stem in (picture, os.path.splitext(picture)[0]):
         stem = unicodedata.normalize("NFC", stem)

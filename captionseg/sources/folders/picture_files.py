@@ -1,4 +1,4 @@
-"""Pictures below a folder: where it is, what a name in a table means there, and their bytes."""
+"""Image files below a folder, local or in a store: their paths, and their content."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from captionseg.sources.reasons import Refusal
 from captionseg.storage.remote import MissingFile, find_scheme, is_file, join, read_files
 
 NUMBERED = re.compile(r"(.*\.\w{3,4})#\d+")
-"""A picture and the number of its caption, as Flickr8k.token.txt has them."""
+"""An image and the number of its caption, as in Flickr8k.token.txt."""
 DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 def tidy_path(name: str, base: str, root: str) -> str:
-    """The path of a picture below a folder, in its shortest form.
+    """The normalised path of an image below a folder.
 
     Args:
-        name: as a table has it, relative to `base`; or a whole path or URL below `root`.
+        name: as in a table: relative to `base`, or an absolute path or URL below `root`.
         base: path below root; may be empty.
-        root: folder of the pictures.
+        root: folder of the images.
 
     Raises:
-        Refusal: where it leads out of root.
+        Refusal: if it leads out of root.
     """
     path = re.sub("^file://", "", name.replace("\\", "/"), flags=re.IGNORECASE)
     if numbered := NUMBERED.fullmatch(path):
@@ -52,7 +52,7 @@ def tidy_path(name: str, base: str, root: str) -> str:
 
 
 def find_folder(names: Sequence[str], folders: Sequence[str]) -> str | None:
-    """The first of some folders in which one of the files is; None where there is none."""
+    """The first folder that has one of the files; None if none has."""
     for folder in folders:
         if any(is_file(join(folder, name)) for name in names):
             return folder
@@ -60,10 +60,10 @@ def find_folder(names: Sequence[str], folders: Sequence[str]) -> str | None:
 
 
 def read_pictures(root: str, paths: Sequence[str]) -> Iterator[bytes | Refusal]:
-    """The bytes of pictures below a folder, or why there are none.
+    """Yield the content of image files, or why there is none.
 
     Args:
-        root: folder, of this machine or a store's; those of a store are read several at once.
+        root: folder, local or in a store; files of a store are read several at once.
         paths: below it.
     """
     if not find_scheme(root):
@@ -86,10 +86,10 @@ def read_pictures(root: str, paths: Sequence[str]) -> Iterator[bytes | Refusal]:
 
 
 def read_local(top: Path, path: str) -> bytes:
-    """The bytes of a regular file below a folder of this machine.
+    """Read a regular file below a local folder.
 
     Raises:
-        Refusal: where it is not there, leads out of the folder, is too large or cannot be read.
+        Refusal: if it does not exist, leads out of the folder, is too large or cannot be read.
     """
     if not os.path.lexists(top / path):
         raise Refusal("no_picture", "no such file")
@@ -97,10 +97,10 @@ def read_local(top: Path, path: str) -> bytes:
 
 
 def check_size(data: bytes) -> bytes:
-    """The same bytes.
+    """Return the same bytes.
 
     Raises:
-        Refusal: for none, or more than LARGEST_FILE.
+        Refusal: for no bytes, or more than LARGEST_FILE.
     """
     if not data:
         raise Refusal("empty", "empty file")
@@ -110,7 +110,7 @@ def check_size(data: bytes) -> bytes:
 
 
 def add_suffix(name: str, suffix: str) -> str:
-    """A name, with a suffix where it has none of a picture."""
+    """Add a suffix to a name that has none of an image file."""
     return name if not suffix or name.lower().endswith(SUFFIXES) else name + suffix
 
 
@@ -123,7 +123,7 @@ MAGIC = re.compile(
 
 
 def is_picture(path: str) -> bool:
-    """By its suffix, or by its first bytes."""
+    """Whether a file is an image, by its suffix or its first bytes."""
     if path.lower().endswith(SUFFIXES):
         return True
     try:
@@ -136,11 +136,17 @@ def is_picture(path: str) -> bool:
 
 
 def read_contents(top: Path, path: str, largest: int, *, what: str = "") -> bytes:
-    """The bytes of a regular file inside root.
+    """Read a regular file.
+
+    Args:
+        top: folder that it must be in.
+        path: below it.
+        largest: size limit in bytes.
+        what: prefix for messages, such as "caption ".
 
     Raises:
-        Refusal: for a link that leads out of root, a pipe or device, a file that is too large or
-            cannot be read.
+        Refusal: for a link that leads out of the folder, a pipe or device, a file that is too large
+            or cannot be read.
     """
     file = os.path.join(top, path)
     try:

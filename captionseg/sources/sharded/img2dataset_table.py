@@ -1,5 +1,5 @@
-"""img2dataset's table of a shard: what was asked for, what came of it, and the pictures themselves
-in its form `parquet`.
+"""img2dataset's table of a shard: its rows, their outcomes, and the images themselves in the output
+format `parquet`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from captionseg.sources.tables.pair_columns import URLS
 from captionseg.sources.tables.table_formats import iterate_parquet, open_parquet
 
 OWN = ("key", "status", "error_message", "original_width", "original_height", "sha256")
-"""Its columns beside those of the list that it was given."""
+"""Columns that img2dataset adds to those of its input."""
 IMAGES = (*PICTURES, "image", "img", "image_bytes", "bytes")
-"""Names of columns that hold pictures, as bytes or as Hugging Face's {bytes, path}."""
+"""Names of columns of images, as bytes or as Hugging Face's {bytes, path}."""
 
 FAILURES = (
     (r"http error 40[13]|http error 451|forbidden|unauthori", "forbidden"),
@@ -38,19 +38,19 @@ FAILURES = (
     (r"too small", "too_small"),
     (r"incomplete|truncated", "truncated"),
 )
-"""What its messages have in them, in small letters -> reason."""
+"""Pattern of its error messages, in lower case -> reason."""
 
 
 def read_records(url: str, caption_names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a table of img2dataset without pictures: the columns OWN, `url` and `captions`
-    (the cell), as far as it has them.
+    """Yield the rows of a table of img2dataset without images: those of the columns OWN, `url` and
+    `captions` that it has.
 
     Args:
         url: of the file.
         caption_names: of the column of captions, the first that is there.
 
     Raises:
-        UserError: where it cannot be read.
+        UserError: if it cannot be read.
     """
     with open_parquet(url) as file:
         columns = file.schema_arrow.names
@@ -64,7 +64,7 @@ def read_records(url: str, caption_names: Sequence[str]) -> Iterator[dict[str, A
 
 
 def find_images(url: str) -> str:
-    """The column of a parquet file that holds pictures; empty where none does.
+    """The column of a parquet file that holds images; empty if there is none.
 
     Raises:
         UserError: where it cannot be read.
@@ -82,7 +82,7 @@ def find_images(url: str) -> str:
 
 
 def read_images(url: str, column: str, numbers: Sequence[int]) -> Iterator[bytes | None]:
-    """The pictures of some rows; a group of rows of the file is in memory at a time.
+    """Yield the images of some rows, None where a row has none; one row group is in memory.
 
     Args:
         url: of the file.
@@ -103,7 +103,7 @@ def read_images(url: str, column: str, numbers: Sequence[int]) -> Iterator[bytes
 
 
 def explain_failure(record: dict[str, Any]) -> Refusal | None:
-    """Why img2dataset has no picture for a row; None where it has one."""
+    """Why img2dataset has no image for a row; None if it has one."""
     status = record.get("status") or "success"
     if status == "success":
         return None

@@ -11,14 +11,17 @@ from captionseg.sources.caption_text import clean
 from captionseg.sources.reasons import Refusal
 
 INNER = ("raw", "caption", "text")
-"""Of a caption that is an object: the key of its text, as the sentences of Karpathy's splits."""
+"""Keys that may hold the text of a caption that is an object, as in Karpathy's splits."""
 
 
 def read_name(cell: Any) -> str:
-    """What a cell calls the picture.
+    """The name of the image in a cell.
+
+    Args:
+        cell: a text, a number, or Hugging Face's {bytes, path}.
 
     Raises:
-        Refusal: where it is empty, or no text.
+        Refusal: if it is empty, or no text.
     """
     if isinstance(cell, dict):  # of Hugging Face: {bytes, path}
         cell = cell.get("path")
@@ -38,8 +41,11 @@ def read_name(cell: Any) -> str:
 
 
 def read_cell(cell: Any) -> tuple[list[str], Refusal | None]:
-    """The captions of a cell, clean and each once, and what is to be said of those that are
-    refused."""
+    """The captions of a cell, clean and each once; and why some are refused, None if none is.
+
+    Args:
+        cell: a caption, a list of captions, or such a list as JSON.
+    """
     if isinstance(cell, str) and cell.lstrip().startswith('["'):
         with contextlib.suppress(ValueError):  # words in brackets
             cell = json.loads(cell)
@@ -57,10 +63,10 @@ def read_cell(cell: Any) -> tuple[list[str], Refusal | None]:
 
 
 def read_caption(value: Any) -> str:
-    """One caption, clean.
+    """Clean one caption.
 
     Raises:
-        Refusal: where it is empty, too long, or no text of UTF-8.
+        Refusal: if it is empty, too long, or no valid text.
     """
     if isinstance(value, dict):
         value = next((value[key] for key in INNER if key in value), None)

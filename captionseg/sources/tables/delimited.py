@@ -1,7 +1,7 @@
-"""CSV, TSV and TXT as people keep them, split by the csv module.
+"""CSV, TSV and TXT, split by the csv module.
 
-pyarrow's reader is eight times as fast, but captions have line breaks in quotes, and
-quotes that nobody closes, which would swallow the rows behind them. Such a row ends with its line.
+pyarrow's reader is eight times as fast. But captions have line breaks in quotes, and quotes that
+are never closed, which would swallow the rows after them. Here such a row ends with its line.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from captionseg.records import UserError
 from captionseg.storage.remote import hide_secrets, open_plain
 
 DELIMITERS = ("\t", ",", ";", "|")
-LONGEST_LINE = 2**22  # characters; what is longer is taken for several lines
-HEAD = 2**16  # characters by which a text is known
+LONGEST_LINE = 2**22  # characters; a longer line is read as several
+HEAD = 2**16  # characters by which delimiter and columns are found
 UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its mark in front, as `open_text` has it
-SAMPLE = 100  # rows by which columns are known
+SAMPLE = 100  # rows by which columns are found
 
 
 class Cells(NamedTuple):
-    """A row: the number of its line in a text file, else of the row, from 1; its two cells; and
-    why these cannot be read, empty where they can."""
+    """Two cells of a row.
+
+    Attributes:
+        number: of its line in a text file, otherwise of the row; from 1.
+        picture, caption: their values.
+        fault: why they cannot be read; empty if they can.
+    """
 
     number: int
     picture: Any = None
@@ -34,8 +39,7 @@ class Cells(NamedTuple):
 
 @contextlib.contextmanager
 def open_text(url: str) -> Iterator[TextIO]:
-    """A file as text of UTF-8, with or without a mark in front; bytes that are none become
-    surrogates."""
+    """Open a file as UTF-8, with or without a byte order mark; invalid bytes become surrogates."""
     with open_plain(url) as stream:
         text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
         with contextlib.closing(text):
@@ -43,12 +47,12 @@ def open_text(url: str) -> Iterator[TextIO]:
 
 
 class Lines:
-    """Lines of a text that are counted, and can be put back.
+    """Lines of a text, which are counted and can be put back.
 
     Attributes:
-        taken: those of the row that is being read.
+        taken: lines of the row that is being read.
         number: of the first of them, from 1.
-        ended: whether more were asked for than there are.
+        ended: whether a line after the last was requested.
     """
 
     def __init__(self, text: TextIO) -> None:
@@ -68,7 +72,7 @@ class Lines:
         return line
 
     def end_row(self, lines: int | None = None) -> None:
-        """Go on behind the row, or behind the first lines that were taken for it."""
+        """Continue after the row, or after the first `lines` of those that were taken for it."""
         count = len(self.taken) if lines is None else lines
         self.back += self.taken[: count - 1 : -1] if count else self.taken[::-1]
         self.number += count
@@ -77,11 +81,11 @@ class Lines:
 
 
 def split_rows(text: TextIO, delimiter: str, width: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """Numbers of lines and cells of a text; empty lines are no rows.
+    """Yield the line number and the cells of each row of a text; empty lines are no rows.
 
-    A row of several lines has a quote too few if the file ends in it, if one stands in the middle
-    of a word, if it has other than `width` cells, too long a one, or, in a TSV, one with both a tab
-    and a line break. It then is its first line, and the quote a letter.
+    A row of several lines has an unclosed quote if the file ends in it, a quote is in the middle of
+    a word, the number of cells is not `width`, a cell is too long, or, in a TSV, has both a tab and
+    a line break. Such a row is only its first line, and the quote is a character of it.
     """
     lines = Lines(text)
     reader = csv.reader(lines, delimiter=delimiter)
@@ -105,7 +109,7 @@ def split_rows(text: TextIO, delimiter: str, width: int = 0) -> Iterator[tuple[i
 
 
 def is_torn(lines: Lines, cells: Sequence[str], delimiter: str, width: int) -> bool:
-    """Whether a row of several lines has a quote too few; see `split_rows`."""
+    """Whether a row of several lines has an unclosed quote; see `split_rows`."""
     if lines.ended or (width and len(cells) != width):
         return True
     if delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells):
@@ -117,7 +121,7 @@ def is_torn(lines: Lines, cells: Sequence[str], delimiter: str, width: int) -> b
 
 
 class TextTable:
-    """CSV, TSV and TXT, with a header or without one; then the columns are called 1, 2, ...
+    """CSV, TSV and TXT, with or without a header; without one, the columns are named 1, 2, ...
 
     Args:
         url: of the file.
@@ -163,11 +167,11 @@ class TextTable:
 
 
 def find_delimiter(head: str, url: str, header_names: Collection[str]) -> tuple[str, bool]:
-    """What stands between the cells of a text, and whether its first line is a header.
+    """Find the delimiter of a text, and whether its first line is a header.
 
     Args:
         head: its first lines.
-        url: of the file; in a .tsv only a tab stands there.
+        url: of the file; a .tsv is delimited by tabs.
         header_names: names in small letters, by which a line is known to be a header.
     """
     name = url.lower().removesuffix(".gz")

@@ -1,4 +1,4 @@
-"""Which column of a table names the picture, and which holds its captions."""
+"""Which column of a table names the image, and which holds its captions."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from captionseg.sources.tables.table_formats import TableFile
 URLS = ("url", "image_url", "URL")
 FILES = ("file_name", "image", "filename", "image_path", "filepath", "image_name")
 CAPTIONS = ("caption", "captions", "text", "TEXT", "sentences", "comment", "title", "raw")
-"""Names that are found by themselves, the first of them that is there."""
+"""Names that need not be configured; the first that the table has is used."""
 
 PICTURE = re.compile(
     r"\w+://\S+|.*\.(jpe?g|png|webp|gif|bmp|tiff?|avif)(#\d+)?", re.IGNORECASE | re.DOTALL
 )
-"""What a cell looks like that names a picture."""
+"""Pattern of a cell that names an image."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are meant.
+    """The columns that the params ask for.
 
     Attributes:
         section: of params.yaml, which has them as `picture_column` and `caption_column`.
         picture, caption: their names, or numbers from 1 in a file without a header; empty where
             they are to be found.
-        pictures: names that the first may have.
+        pictures: default names of the column of images.
     """
 
     section: str
@@ -39,20 +39,20 @@ class Columns:
 
     @property
     def known(self) -> set[str]:
-        """Names in small letters by which a line is known to be a header."""
+        """Names in lower case by which a line is recognised as a header."""
         chosen = (name for name in (self.picture, self.caption) if not name.isdigit())
         return {name.strip().lower() for name in (*self.pictures, *CAPTIONS, *chosen)} - {""}
 
     def choose(self, table: TableFile, name: str) -> tuple[str, str]:
-        """The columns of pictures and of captions; the latter is empty where a file without a
-        header has nothing but pictures.
+        """The columns of images and of captions; the latter is empty if a file without a header has
+        only images.
 
         Args:
             table: opened.
             name: of the file, for messages.
 
         Raises:
-            UserError: where one is missing or several fit; with the columns that there are.
+            UserError: if one is missing or several fit; with the columns of the table.
         """
         if isinstance(table, TextTable) and not table.header and not (self.picture or self.caption):
             return self._guess(table, name)
@@ -88,7 +88,7 @@ class Columns:
         )
 
     def _guess(self, table: TextTable, file: str) -> tuple[str, str]:
-        """By the cells of the first rows: one column is of URLs or names of picture files."""
+        """Find the column of URLs or names of image files by the cells of the first rows."""
         rows = [row for row in table.sample if len(row) == len(table.columns)]
         picture_like = [
             name

@@ -1,4 +1,4 @@
-"""Tables as people keep them: CSV, TSV, TXT, JSON, JSON lines and parquet, each also as .gz.
+"""Table files of every format: CSV, TSV, TXT, JSON, JSON lines and parquet, each also as .gz.
 
 A file is read row by row; it is never in memory as a whole.
 """
@@ -189,7 +189,11 @@ class ParquetTable(RecordTable):
 
 @contextlib.contextmanager
 def open_parquet(url: str) -> Iterator[pq.ParquetFile]:
-    """A parquet file; one that is packed once more by gzip is unpacked to a temporary file."""
+    """Open a parquet file; one that is compressed by gzip is unpacked to a temporary file.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(explain_errors(url))
         stream = stack.enter_context(open_plain(url))
@@ -213,7 +217,7 @@ def iterate_parquet(file: pq.ParquetFile, columns: Mapping[str, str]) -> Iterato
 
 
 def list_values(column: pa.Array) -> list[Any]:
-    """The values of a column; a text that is not UTF-8 is bytes."""
+    """The values of a column as Python objects; a text that is not valid UTF-8 becomes bytes."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Tables of pictures and captions -> rows of a listing."""
+"""Tables of images and captions -> rows of a listing."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ log = logging.getLogger(__name__)
 def read_listing(
     tables: Sequence[str], columns: Columns, *, tidy: Callable[[str, str], str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of schema LISTING: a row per picture with all its captions, in the order of the
+    """Yield batches of schema LISTING: a row per image with all its captions, in the order of the
     first row of each.
 
-    A row that cannot be used stays, with the reason; it is called by its source row where it names
-    no picture. Memory: see `merge_pictures`.
+    A row that cannot be used is kept, with the reason; if it names no image, it has the name of its
+    source row. Memory: see `merge_pictures`.
 
     Args:
         tables: URLs or paths of the files.
-        columns: which are meant.
-        tidy: (table, cell) -> the picture that is meant; raises Refusal. Without it, the cell.
+        columns: those to read.
+        tidy: (table, cell) -> path of the image; may raise Refusal. None takes the cell itself.
 
     Raises:
-        UserError: for a file that cannot be read, and for a column that is not there.
+        UserError: if a file cannot be read, or lacks a column.
     """
     return merge_pictures(make_batches(_list_rows(tables, columns, tidy)))
 
@@ -58,7 +58,7 @@ def _list_rows(
 
 
 def peek_names(url: str, columns: Columns) -> Iterator[str]:
-    """Names of pictures of a table, as it has them; rows that name none are passed over."""
+    """Yield the names of images in a table; rows without one are skipped."""
     table = open_table(url, columns.known)
     for cells in table.read_rows(*columns.choose(table, hide_secrets(url))):
         with contextlib.suppress(Refusal):
@@ -66,8 +66,9 @@ def peek_names(url: str, columns: Columns) -> Iterator[str]:
 
 
 def name_tables(tables: Sequence[str]) -> list[str]:
-    """Names by which rows are told: of one file its own, of several the path below what they
-    share."""
+    """Names of tables for their rows: of one file its own, of several the paths below their common
+    folder.
+    """
     shared = posixpath.dirname(tables[0]) if tables else ""
     while not all(table.startswith(shared + "/" if shared else "") for table in tables):
         shared = posixpath.dirname(shared)
@@ -80,10 +81,10 @@ def read_row(
     """A row of LISTING, and another one where some captions of its list are refused.
 
     Args:
-        cells: of a row of the table.
-        source_row: the name of that row.
-        table: see `read_listing`, likewise tidy.
-        tidy: see table.
+        cells: of one row of the table.
+        source_row: name of that row.
+        table: path or URL of the table.
+        tidy: see `read_listing`.
     """
     row: dict[str, Any] = {"picture": source_row, "source_row": source_row, "sha256": ""}
     try:
