@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from captionseg.inference.inputs import PreparedFolders
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Inputs
 from captionseg.segmenters.segmenter import MaskMaker
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from captionseg import metrics
 from captionseg.benchmarks.benchmark import Benchmark, Sample
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 
 AREAS = 3
 """So many rows of a picture's counts are areas; those after them are of boundaries."""

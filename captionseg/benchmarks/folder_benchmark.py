@@ -14,9 +14,10 @@ from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, list_fil
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import preparation
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
-from captionseg.records import Inputs, UserError
+from captionseg.records import UserError
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from captionseg.benchmarks.benchmark import Benchmark, Sample
 from captionseg.inference.detections import Detections
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 from captionseg.segment_text.rle import encode
 from captionseg.segmenters.mask_makers import MasksParams
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from captionseg.constraints import Distinct, Member
 from captionseg.inference.protocols import PROTOCOLS, merge_with_preset
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.sources.sources import SOURCES
-from captionseg.typed import Count, Device, Distinct, Member, Name, Split
+from captionseg.typed import Count, Device, Name, Split
 
 PaperProtocol = Annotated[str, Member(PROTOCOLS)]
 

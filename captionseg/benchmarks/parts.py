@@ -19,7 +19,8 @@ from captionseg.inference.detections import Detections
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
 from captionseg.inference.protocols import ScoringOptions
-from captionseg.records import Inputs, UserError, one_line
+from captionseg.model_inputs import Inputs
+from captionseg.records import UserError, one_line
 
 
 class Item(NamedTuple):

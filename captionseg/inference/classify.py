@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import EmbedsImages, EmbedsTexts
-from captionseg.records import Inputs
 
 
 def classify(model: Any, inputs: Inputs, classes: Tensor, picture: Tensor | None = None) -> Tensor:

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from captionseg.inference.masks import full_size
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.readout.regions import masks_of
-from captionseg.records import Inputs
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,12 @@ from captionseg.inference.protocols import (
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide
 from captionseg.inference.words import class_vectors
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
 from captionseg.modeling.readout.regions import average_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import pixel_inputs
-from captionseg.records import Inputs, UserError, one_line
+from captionseg.records import UserError, one_line
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.segmenters.region_makers import REGION_MAKERS
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker

@@ -14,10 +14,11 @@ from typing import Any
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.model_encoder import check_head, encoder_of
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.weights import saved
-from captionseg.records import Inputs, UserError
+from captionseg.records import UserError
 from captionseg.runtime.device import detect
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 from captionseg.segmenters.mask_makers import MasksParams
 
 BLOCK = 1 << 16  # pixels per block when only the best class of each is needed

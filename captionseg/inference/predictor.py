@@ -16,8 +16,9 @@ from captionseg.inference.loaded import LoadedModel, check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol, ResolvedProtocol
 from captionseg.inference.words import text_encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import HasZeroShotChoices
-from captionseg.records import Inputs, UserError
+from captionseg.records import UserError
 from captionseg.remarks import quote, warn_once
 
 LENGTHY = 32

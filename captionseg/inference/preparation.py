@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalise_image, pixel_inputs, stack_masks, without_regions
-from captionseg.records import Inputs
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from captionseg.encoders.encoder import Encoder
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 
 if TYPE_CHECKING:
     from captionseg.modeling.readout.zero_shot import ZeroShot

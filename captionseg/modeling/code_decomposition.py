@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.objectives.pairs import first_of_each, pair_contrast
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
@@ -30,7 +31,6 @@ from captionseg.modeling.towers.word_segments import (
     word_loss,
     word_targets,
 )
-from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, ZeroOrMore
 
 

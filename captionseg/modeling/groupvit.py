@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.losses.contrastive import MultiLabel
+from captionseg.model_inputs import Batch
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
 from captionseg.modeling.readout.group_readout import GroupSegmenter
 from captionseg.modeling.readout.zero_shot import ZeroShot
@@ -23,7 +24,6 @@ from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gathe
 from captionseg.modeling.towers.dual_encoder import Pool, Towers, TowersConfig, bag_of, pool_groups
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
-from captionseg.records import Batch
 from captionseg.typed import AboveZero, ZeroOrMore
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Share
 
 

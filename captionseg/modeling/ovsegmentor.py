@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
+from captionseg.model_inputs import Batch
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
 from captionseg.modeling.objectives.completion import (
     MASKED,
@@ -33,7 +34,6 @@ from captionseg.modeling.segmenter import Gather, InputSpec, Masking, Sizes, Sta
 from captionseg.modeling.towers.dual_encoder import Pool, Towers, TowersConfig, bag_of, pool_groups
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
-from captionseg.records import Batch
 from captionseg.typed import AboveZero, Natural, Share, ShareAboveZero, ShareBelowOne, ZeroOrMore
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
 

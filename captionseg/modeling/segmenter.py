@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.encoders.text_space import TextSpace
-from captionseg.records import Batch, Inputs
+from captionseg.model_inputs import Batch, Inputs
 
 Gather = Callable[[Tensor], Tensor]
 """[B, ...] of this rank -> [W*B, ...] of all ranks, this rank's part with gradient, in rank order.

@@ -23,6 +23,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import PictureEncoder
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.losses.masks import area_prior, hard, total_variation
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.grounder import GatedResidual, Grounder, GrounderConfig
 from captionseg.modeling.layers.highlight import Highlight
 from captionseg.modeling.objectives.pairs import (
@@ -34,7 +35,6 @@ from captionseg.modeling.objectives.pairs import (
     relations,
 )
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.records import Batch, Inputs
 from captionseg.runtime.device import full_precision
 from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.grids import overlap_within
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.merging import SegmentEncoder
 from captionseg.modeling.objectives.pairs import Duplicates, segment_contrast
 from captionseg.modeling.readout.regions import masks_of, paint_labels, paint_scores, region_masks
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, TextKind, gather_single
 from captionseg.modeling.towers.frozen_towers import FrozenTowers, resize_and_pad
-from captionseg.records import Batch, Inputs
 from captionseg.text.prompts import PromptSet
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from captionseg.grids import Window
 from captionseg.inference.words import tokenizer_of
+from captionseg.model_inputs import Batch, MaskedCaptions, Tokens
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Batch, MaskedCaptions, Tokens, UserError
+from captionseg.records import UserError
 from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw

@@ -18,7 +18,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from captionseg.records import Batch, one_line
+from captionseg.model_inputs import Batch
+from captionseg.records import one_line
 from captionseg.runtime import ranks
 from captionseg.storage.writing import atomic_path
 from captionseg.training.batches import Batches

@@ -17,9 +17,10 @@ from lightning.fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from captionseg.model_inputs import Batch
 from captionseg.modeling.capabilities import CountsInTraining, HasLateParameters
 from captionseg.modeling.segmenter import InputSpec, gather_single
-from captionseg.records import Batch, UserError
+from captionseg.records import UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.device import Runtime, detect
 from captionseg.runtime.launch import Place

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
+from captionseg.constraints import Distinct, check_member, suggest
 from captionseg.inference.refine import RefineParams
 from captionseg.modeling.code_decomposition import CodeConfig
 from captionseg.modeling.groupvit import GroupViTConfig
@@ -26,14 +27,11 @@ from captionseg.typed import (
     AboveZero,
     Count,
     Device,
-    Distinct,
     Natural,
     Seed,
     ZeroOrMore,
     build,
-    check_member,
     replace_fields,
-    suggest,
 )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from captionseg.grids import Window, shares
-from captionseg.records import SEGMENTS, NamedSegments, UserError
+from captionseg.model_inputs import NamedSegments
+from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.phrases import normalise_text
 from captionseg.segment_text.rle import decode
 from captionseg.storage.folders import list_files

@@ -10,9 +10,9 @@ import torch
 
 from captionseg.datasets.shards import decode_mask, read_classes
 from captionseg.metrics import areas, mean_iou
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec, Segmenter
 from captionseg.prepared import LabelledPictures
-from captionseg.records import Inputs
 from captionseg.training.loader import Folders
 
 

@@ -16,8 +16,8 @@ import torch
 from captionseg import metrics
 from captionseg.encoders.alignment import Alignment
 from captionseg.losses.contrastive import contrastive
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.layers.transformer import SelfAttention
-from captionseg.records import Inputs
 from tests.conftest import CHECKED
 
 ARRAY = re.compile(r"\w+\[(np\.ndarray|(torch\.)?Tensor), ")

@@ -162,6 +162,8 @@ TESTED_ELSEWHERE = {
     "captionseg/sources/repeats.py": "tests/captionseg/sources/test_listing.py",
     "captionseg/sources/sources.py": "tests/captionseg/sources/test_source.py",
     "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
+    "captionseg/constraints.py": "tests/captionseg/test_typed.py",
+    "captionseg/model_inputs.py": "tests/captionseg/test_records.py",
     "captionseg/neighbours.py": "tests/captionseg/test_indexing.py",
     "captionseg/index_params.py": "tests/captionseg/encoders/test_encoders.py",
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.model_inputs import Batch, MaskedCaptions
 from captionseg.modeling.layers.transformer import Block, CrossBlock, Projector
 from captionseg.modeling.objectives.bags import Bags, mean_over_ranks
 from captionseg.modeling.segmenter import Gather, Masking
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
 from captionseg.modeling.towers.texts import BertText
-from captionseg.records import Batch, MaskedCaptions, UserError
+from captionseg.records import UserError
 
 Objective = Literal[
     "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.layers.grouping import compose, own_group
 from captionseg.modeling.objectives.bags import bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
@@ -21,7 +22,6 @@ from captionseg.modeling.readout.zero_shot import (
 )
 from captionseg.modeling.towers.dual_encoder import Pool, Towers, pool_groups
 from captionseg.modeling.towers.group_encoder import GroupEncoder, GroupEncoding
-from captionseg.records import Inputs
 
 
 class GroupScores(NamedTuple):

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.records import Inputs, UserError
+from captionseg.model_inputs import Inputs
+from captionseg.records import UserError
 
 
 def paint_scores(

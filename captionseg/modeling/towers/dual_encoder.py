@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.model_inputs import Batch
 from captionseg.modeling.layers.transformer import Norm, Projector
 from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segmenter import InputSpec, Masking
@@ -23,7 +24,6 @@ from captionseg.modeling.towers.texts import (
     with_sizes,
 )
 from captionseg.modeling.weights import pretrained
-from captionseg.records import Batch
 from captionseg.typed import Count
 
 Pool = Literal["mean", "max"]

@@ -12,11 +12,11 @@ from captionseg.inference.labelling import label, mask_logits
 from captionseg.inference.masks import mask_labels, mask_pixels
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import ResolvedProtocol
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.readout.regions import masks_of, region_masks
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.use import Use, UseConfig
 from captionseg.prepared import without_regions
-from captionseg.records import Inputs
 from captionseg.segmenters.mask_makers import MasksParams
 
 

@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import contrastive
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import Start
-from captionseg.records import Inputs
 
 
 def model(**changes) -> SegmentMil:

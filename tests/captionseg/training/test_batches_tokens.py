@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.encoders.text_space import TextSpace
+from captionseg.model_inputs import Batch
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Batch
 from captionseg.remarks import forget
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training import loader
