@@ -9,7 +9,6 @@ whatever says it, and never guessed.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +21,9 @@ from torch import Tensor
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import read_metadata, read_weights
 
-log = logging.getLogger(__name__)
-
 OPENAI = ("input_resolution", "context_length", "vocab_size")
 """Numbers beside the weights in OpenAI's own files, all of which have QuickGELU."""
 BY_TAG = "open_clip, which knows it by its name,"
-QUICK, PLAIN = "QuickGELU", "GELU"
 NAMES = {"quick_gelu": True, "quickgelu": True, "gelu": False}
 OPENAI_PIXELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 ATTENTION_HEADS = {"vision_config": 12, "text_config": 8}
@@ -274,75 +270,3 @@ def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, parts in split.items()
         if len(parts) == 3
     }
-
-
-def name_activation(quick: bool) -> str:
-    """QuickGELU or GELU."""
-    return QUICK if quick else PLAIN
-
-
-def find_activation(file: ClipFile) -> bool | None:
-    """The activation that all say; None where nobody says any.
-
-    Raises:
-        UserError: where one says this and one that.
-    """
-    sources = {one.quick: one.by for one in file.evidence}
-    if len(sources) == 2:
-        raise UserError(
-            f"{file.path}: {sources[True]} says {QUICK}, but {sources[False]} says {PLAIN}; one of "
-            "them is wrong"
-        )
-    return next(iter(sources), None)
-
-
-class ActivationRequest(NamedTuple):
-    """What the user says of an activation.
-
-    Attributes:
-        choice: auto takes what the file says; else this is obeyed.
-        quick: whether the model's name says QuickGELU.
-        twin: whether there is a model of the same shape with the other activation, so that the name
-            alone decides nothing: QuickGELU's, for a name that does not end with -quickgelu.
-        model: its name.
-        where: dotted path of `choice`.
-    """
-
-    choice: str
-    quick: bool
-    twin: str
-    model: str
-    where: str
-
-
-def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
-    """Whether the MLPs of a checkpoint have QuickGELU.
-
-    Raises:
-        UserError: where the file and the name contradict each other, or nothing says it.
-    """
-    if request.choice != "auto":
-        chosen = NAMES[request.choice]
-        if against := next((one.by for one in file.evidence if one.quick != chosen), None):
-            log.warning(
-                "%s: using %s because of %s, although %s says %s",
-                file.path,
-                name_activation(chosen),
-                request.where,
-                against,
-                name_activation(not chosen),
-            )
-        return chosen
-    quick = find_activation(file)
-    if request.quick and quick is False:
-        raise UserError(
-            f"{file.path}: {file.evidence[0].by} says {PLAIN}, but {request.model} has {QUICK}; "
-            f"use the model without -quickgelu, or {request.where}: quick_gelu"
-        )
-    if quick is None and request.twin and not request.quick:
-        raise UserError(
-            f"{file.path}: unknown whether these weights were trained with {QUICK} (OpenAI, "
-            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); use {request.twin}, or {request.model} "
-            f"with {request.where}: gelu"
-        )
-    return request.quick if quick is None else quick

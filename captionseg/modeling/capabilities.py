@@ -14,7 +14,7 @@ from captionseg.model_inputs import Inputs
 
 if TYPE_CHECKING:
     from captionseg.modeling.readout.zero_shot import ZeroShot
-    from captionseg.modeling.tcl import GroundingChoices
+    from captionseg.modeling.tcl_config import GroundingChoices
 
     ZeroShotChoices = ZeroShot | GroundingChoices
 

@@ -21,7 +21,8 @@ from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.objectives.pairs import first_of_each, pair_contrast
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.modeling.tcl import GroundingChoices, Tcl, TclConfig, TclOutputs, inverse
+from captionseg.modeling.tcl import Tcl, TclOutputs, inverse
+from captionseg.modeling.tcl_config import GroundingChoices, TclConfig
 from captionseg.modeling.towers.frozen_towers import FrozenModule
 from captionseg.modeling.towers.texts import pad_and_join
 from captionseg.modeling.towers.word_segments import (

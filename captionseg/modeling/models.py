@@ -10,8 +10,10 @@ from captionseg.modeling.ovsegmentor import (
     ovsegmentor_released,
 )
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
-from captionseg.modeling.use import Use, UseConfig, use_paper
+from captionseg.modeling.tcl import Tcl
+from captionseg.modeling.tcl_config import TclConfig, tcl_released
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig, use_paper
 
 MODELS = {
     "segment_mil": (SegmentMilConfig, SegmentMil),

@@ -15,8 +15,8 @@ from captionseg.modeling.maskclip import MaskClipConfig
 from captionseg.modeling.models import MODELS, PRESETS
 from captionseg.modeling.ovsegmentor import OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMilConfig
-from captionseg.modeling.tcl import TclConfig
-from captionseg.modeling.use import UseConfig
+from captionseg.modeling.tcl_config import TclConfig
+from captionseg.modeling.use_config import UseConfig
 from captionseg.recipes import Recipe
 from captionseg.records import UserError
 from captionseg.runtime.params import Precision

@@ -19,7 +19,6 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
-from captionseg.markdown import escape
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.modeling.weights import saved
@@ -39,6 +38,7 @@ from captionseg.training.checkpoint import Score
 from captionseg.training.curve import Curve, Tell
 from captionseg.training.fit import ALONE, FitResult, check_runtime, fit
 from captionseg.training.loader import Folders, TrainingSet
+from captionseg.training.model_card import write_card
 from captionseg.training.params import PretrainParams, model_config, protocol_fields
 from captionseg.typed import replace_fields
 
@@ -280,50 +280,6 @@ def save_tokenizer(reads: InputSpec, folder: Path) -> None:
     """The tokenizer of a model with a text encoder of its own, where it comes with no package."""
     if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
         tokenizer_of(reads).save(folder / TOKENIZER)
-
-
-def write_card(
-    path: Path,
-    recipe: Recipe,
-    params: PretrainParams,
-    fits: dict[int, dict],
-    *,
-    best: int,
-    context: dict[str, Any],
-) -> None:
-    """Write the model card; `context` is saved with the model."""
-    name, data = context["recipe"], context.get("data", {})
-    known = any("tune_miou" in f for f in fits.values())
-    columns = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
-    columns = columns if known else {"last loss": ("loss", 3)}
-    head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
-    rows = "".join(
-        f"| {seed} | {' | '.join(format_score(f, *column) for column in columns.values())} |\n"
-        for seed, f in fits.items()
-    )
-    learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
-    chosen = (
-        f"seed {best}, the best on the tune split"
-        if known
-        else f"seed {best}, the first: no picture of the tune split has a mask, so nothing was "
-        "chosen by its score"
-    )
-    path.write_text(
-        f"# {escape(name)}\n\n"
-        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
-        f"negatives masked by the "
-        f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
-        f"L = {params.texts}.{learnt}\n\n{head}{rows}\n"
-        f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, "
-        f"are in "
-        "`reports/metrics.json`. Use it:\n\n"
-        f'```\ncaptionseg segment picture.jpg --labels "zebra, grass" --model models/{name}\n```\n'
-    )
-
-
-def format_score(fit: dict[str, float], name: str, decimals: int) -> str:
-    """Format a number of fit.json; a dash if it is missing."""
-    return f"{fit[name]:.{decimals}f}" if name in fit else "-"
 
 
 def copy_encoder(encoder: Path, out: Path) -> None:

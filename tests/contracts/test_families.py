@@ -77,10 +77,12 @@ FAMILIES = {
     "encoders": (
         ["ENCODERS"],
         {
+            "activation",
             "alignment",
             "clip_file",
             "dense_head",
             "encoder",
+            "open_clip_config",
             "open_clip_weights",
             "reduction",
             "text_space",
@@ -92,7 +94,7 @@ FAMILIES = {
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
         {"islands", "overlap", "pooling", "segmenter"},
     ),
-    "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
+    "grounding": (["GROUNDERS"], {"box_phrases", "grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
     "modeling": (
         ["MODELS"],
@@ -206,7 +208,13 @@ TESTED_ELSEWHERE = {
         for name in ("places", "shard_files", "shard_forms", "shard_samples", "shard_tables")
     },
     "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
-    "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",
+    **{
+        f"captionseg/encoders/{name}.py": "tests/captionseg/encoders/test_clip_file.py"
+        for name in ("activation", "open_clip_config", "open_clip_weights")
+    },
+    "captionseg/grounding/box_phrases.py": "tests/captionseg/grounding/test_grounding_dino.py",
+    "captionseg/modeling/tcl_config.py": "tests/captionseg/modeling/test_tcl.py",
+    "captionseg/modeling/use_config.py": "tests/captionseg/modeling/test_use.py",
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
@@ -226,7 +234,12 @@ TESTED_ELSEWHERE = {
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/tracker.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/values.py": "tests/captionseg/tracking/test_tracking.py",
-    "captionseg/training/checkpoint.py": "tests/captionseg/training/test_fit.py",
+    "captionseg/training/batch_texts.py": "tests/captionseg/training/test_batches_tokens.py",
+    "captionseg/training/model_card.py": "tests/captionseg/training/test_pretrain.py",
+    **{
+        f"captionseg/training/{name}.py": "tests/captionseg/training/test_fit.py"
+        for name in ("checkpoint", "lightning_module", "schedule")
+    },
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }
 

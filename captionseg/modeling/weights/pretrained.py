@@ -13,13 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.encoders.clip_file import (
-    ActivationRequest,
-    ClipFile,
-    choose_activation,
-    name_activation,
-    read_clip,
-)
+from captionseg.encoders.activation import ActivationRequest, choose_activation, name_activation
+from captionseg.encoders.clip_file import ClipFile, read_clip
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network, statistics
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower

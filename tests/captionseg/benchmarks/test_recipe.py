@@ -16,7 +16,8 @@ from captionseg.benchmarks.recipe import evaluate, use_threads
 from captionseg.inference.protocols import PROTOCOLS
 from captionseg.inference.refine import RefineParams
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.segmenters.felzenszwalb import Felzenszwalb

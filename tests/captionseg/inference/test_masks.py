@@ -15,7 +15,8 @@ from captionseg.inference.windows import ResolvedProtocol
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.readout.regions import masks_of, region_masks
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig
 from captionseg.prepared import without_regions
 from captionseg.segmenters.mask_makers import MasksParams
 

@@ -20,7 +20,7 @@ from captionseg.inference.windows import Background, Protocol, ResolvedProtocol,
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.tcl import GroundingChoices
+from captionseg.modeling.tcl_config import GroundingChoices
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import read_templates

@@ -14,7 +14,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.code_decomposition import Code, CodeConfig
 from captionseg.modeling.segmenter import Sizes, Start
-from captionseg.modeling.tcl import TclConfig
+from captionseg.modeling.tcl_config import TclConfig
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT, tiny_tower
 

@@ -19,7 +19,8 @@ from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.objectives.pairs import Texts
 from captionseg.modeling.segmenter import Sizes, Start
-from captionseg.modeling.tcl import GroundingChoices, Tcl, TclConfig, TclOutputs, pooled_similarity
+from captionseg.modeling.tcl import Tcl, TclOutputs, pooled_similarity
+from captionseg.modeling.tcl_config import GroundingChoices, TclConfig
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT
 
 HEAD = HeadConfig(DENSE, TEXT)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.segmenter import Sizes
-from captionseg.modeling.use import Use, UseConfig, cell_shares, region_masks
+from captionseg.modeling.use import Use, cell_shares, region_masks
+from captionseg.modeling.use_config import UseConfig
 from tests.captionseg.modeling.conftest import DENSE, TEXT
 
 SIZES = Sizes(texts=TEXT, head=HeadConfig(DENSE, TEXT))

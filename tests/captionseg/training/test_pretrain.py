@@ -25,8 +25,9 @@ from captionseg.text.tokenizers import tokenizer
 from captionseg.training import pretrain as module
 from captionseg.training import tuning
 from captionseg.training.curve import read
+from captionseg.training.model_card import write_card
 from captionseg.training.params import PretrainParams
-from captionseg.training.pretrain import pretrain, write_card
+from captionseg.training.pretrain import pretrain
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.tcl import Tcl, TclConfig
+from captionseg.modeling.tcl import Tcl
+from captionseg.modeling.tcl_config import TclConfig
 from captionseg.records import UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.launch import read_place

@@ -17,7 +17,8 @@ from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.towers.frozen_towers import resize_and_pad
-from captionseg.modeling.use import Use, UseConfig, region_masks
+from captionseg.modeling.use import Use, region_masks
+from captionseg.modeling.use_config import UseConfig
 from captionseg.modeling.weights.pretrained import frozen_blocks
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
