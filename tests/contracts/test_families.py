@@ -166,6 +166,7 @@ TESTED_ELSEWHERE = {
     "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
     "captionseg/constraints.py": "tests/captionseg/test_typed.py",
     "captionseg/model_inputs.py": "tests/captionseg/test_records.py",
+    "captionseg/rgb.py": "tests/captionseg/test_images.py",
     "captionseg/neighbours.py": "tests/captionseg/test_indexing.py",
     "captionseg/index_params.py": "tests/captionseg/encoders/test_encoders.py",
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",
