@@ -24,24 +24,26 @@ FREE = (
     "hf_tokenizer_name",
     "tokenizer_kwargs",
 )
-"""Fields of open_clip's configs that a model in use does not depend on, or that are checked
-elsewhere.
-"""
+"""Fields of open_clip's configs that do not change a model in use, or are checked elsewhere."""
 
 
 def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
-    """Refuse a file whose config describes another model: what no tensor's shape tells, such as the
-    number of heads.
+    """Refuse a file whose config describes another model.
+
+    Args:
+        file: the weights, and the config beside them.
+        own: open_clip's config of the chosen model.
+        model: the chosen model.
 
     Raises:
-        UserError: that says what differs.
+        UserError: naming the first field that differs.
     """
-    theirs = (
+    fields = (
         compare_heads(file, model)
         if "model_cfg" not in file.config
         else compare_configs(file.config["model_cfg"], own)
     )
-    if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
+    if wrong := next(((name, a, b) for name, a, b in fields if a != b), None):
         raise UserError(
             f"{file.path}: its config has {wrong[0]}: {wrong[1]}, but the chosen model has "
             f"{wrong[2]}; choose the model that matches the file"
@@ -51,8 +53,8 @@ def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
 def compare_configs(
     theirs: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they
-    leave out.
+    """Yield (field, their value, our value) of two configs of open_clip; missing fields
+    have open_clip's defaults.
     """
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
@@ -67,7 +69,7 @@ def compare_configs(
 
 
 def compare_heads(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(field, theirs, ours) of a config of transformers and a model of open_clip."""
+    """Yield (field, value in a config of transformers, value in a model of open_clip)."""
     text = getattr(model, "text", model)
     towers = {
         "vision_config": getattr(model.visual, "transformer", None),

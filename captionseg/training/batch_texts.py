@@ -14,7 +14,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
-from captionseg.training.loader import TrainingSet
+from captionseg.training.training_set import TrainingSet
 
 
 class BatchTexts:

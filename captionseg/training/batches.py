@@ -19,7 +19,7 @@ from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batch_texts import BatchTexts
-from captionseg.training.loader import TrainingSet
+from captionseg.training.training_set import TrainingSet
 
 
 class Batches(IterableDataset):

@@ -1,5 +1,6 @@
-"""The one fit loop, on Lightning. Which device, which precision, how many ranks: decided here and
-in runtime only.
+"""The fit loop of all models, on Lightning.
+
+Device, precision and ranks are decided here and in captionseg.runtime only.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from captionseg.training.checkpoint import (
 )
 from captionseg.training.curve import Curve
 from captionseg.training.lightning_module import LightningSegmenter
-from captionseg.training.loader import TrainingSet
 from captionseg.training.params import PretrainParams
+from captionseg.training.training_set import TrainingSet
 
 ALONE = RuntimeParams()
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -44,10 +45,14 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit leaves: the best weights, their tune score (NaN without a tune split), and how
-    fast it went.
+    """The result of a fit.
 
-    On ranks other than the first there are no weights.
+    Attributes:
+        state: state dict of the best weights; empty on ranks other than the first.
+        tune_miou: their mIoU on the tune split in 0..1; NaN without a tune split.
+        loss: last training loss.
+        images_per_second: training speed over all ranks.
+        seconds: duration of the training.
     """
 
     state: dict[str, Tensor]
@@ -58,10 +63,10 @@ class FitResult:
 
 
 def check_runtime(params: PretrainParams, runtime: RuntimeParams) -> Runtime:
-    """The device and the precision of a fit.
+    """Return the device and the precision of a fit.
 
     Raises:
-        UserError: if params and runtime do not fit together.
+        UserError: if params and runtime contradict each other.
     """
     check_split(params.batch, runtime.devices * runtime.nodes)
     detected = detect(params.device, params.precision or runtime.precision)
@@ -81,30 +86,25 @@ def fit(
     work: Path,
     runtime: RuntimeParams = ALONE,
 ) -> FitResult:
-    """Train one model; goes on from `work` where a killed run left a checkpoint.
+    """Train one model; resumes from a checkpoint in `work` that a killed run left.
 
-    With several ranks each calls it alike, within `ranks.join_ranks`; the first scores and
-    writes, and its checkpoint is what all go on from.
+    Every rank calls it with the same arguments, within `ranks.join_ranks`. The first rank scores
+    and writes; all resume from its checkpoint.
 
     Args:
-        model: with `forward(batch)` and `losses(outputs, gather)`.
+        model: a Segmenter.
         data: the training pairs.
         params: section `pretrain`.
-        seed: of initialisation (already done by the caller), order, draws and dropout.
-        score: model -> tune mIoU, by which the best epoch is kept; None keeps the last.
-        curve: where losses and tune scores go.
+        seed: of order, draws and dropout; the caller has initialised the model.
+        score: model -> tune mIoU, which chooses the best epoch; None keeps the last epoch.
+        curve: records losses and tune scores.
         work: folder for checkpoints.
         runtime: section `runtime`.
 
     Raises:
-        UserError: if params and runtime do not fit together, or the loss is no number any more.
+        UserError: if params and runtime contradict each other, or the loss is not finite.
     """
-    # advice about workers and devices, not about this run
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings(
-        "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
-    )
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    silence_lightning()
     on, place = check_runtime(params, runtime), ranks.get_place(runtime)
     L.seed_everything(seed, verbose=False)
     batches = make_batches(model, data, params, seed=seed, place=place)
@@ -120,7 +120,7 @@ def fit(
     first = last.step if last else 0
     curve.resume(first)
     start = time.perf_counter()
-    batches.start_at(first)  # workers of a resumed fit start before its epoch is told
+    batches.start_at(first)  # workers of a resumed fit start before Lightning sets the epoch
     if runtime.compile:
         module.model.compile()
     lightning.fit(
@@ -135,14 +135,23 @@ def fit(
     return FitResult(module.best, module.best_score, curve.last_loss(), images / seconds, seconds)
 
 
+def silence_lightning() -> None:
+    """Suppress Lightning's advice about workers and devices, and warnings about views."""
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings(
+        "ignore", "Grad strides do not match bucket view|FSDP2-wrapped module .* returned a view"
+    )
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
 def make_batches(
     model: Any, data: TrainingSet, params: PretrainParams, *, seed: int, place: Place
 ) -> Batches:
-    """The batches of a rank, with what the model asks for."""
-    asks: InputSpec = model.config.reads
-    words = BatchTexts(data, asks, params.text_prompts) if data.sentences else None
+    """Return the batches of a rank, with everything that the model reads."""
+    reads: InputSpec = model.config.reads
+    words = BatchTexts(data, reads, params.text_prompts) if data.sentences else None
     augment = (
-        (Cropper if asks.segments else Augmenter)(params.augment, asks.picture)
+        (Cropper if reads.segments else Augmenter)(params.augment, reads.picture)
         if data.pictures
         else None
     )
@@ -161,15 +170,13 @@ def make_batches(
 def make_trainer(
     params: PretrainParams, runtime: RuntimeParams, on: Runtime, checkpoints: CheckpointCallback
 ) -> L.Trainer:
-    """Lightning's trainer; who starts processes and which ranks there are is not its
-    business here.
-    """
+    """Return Lightning's trainer. It starts no processes: captionseg.runtime.launch does."""
     several = runtime.devices * runtime.nodes > 1
     strategy: Any = "auto"
     if several and runtime.strategy == "fsdp":
         strategy = sharded.ShardedStrategy(runtime.devices * runtime.nodes)
     elif several:
-        # a loss that rests leaves parameters out for some steps
+        # a loss that is not computed in some steps leaves parameters without gradients
         strategy = DDPStrategy(find_unused_parameters=True)
     return L.Trainer(
         max_epochs=params.epochs,

@@ -83,6 +83,7 @@ FAMILIES = {
             "dense_head",
             "encoder",
             "open_clip_config",
+            "open_clip_releases",
             "open_clip_weights",
             "reduction",
             "text_space",
@@ -211,7 +212,7 @@ TESTED_ELSEWHERE = {
     "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
     **{
         f"captionseg/encoders/{name}.py": "tests/captionseg/encoders/test_clip_file.py"
-        for name in ("activation", "open_clip_config", "open_clip_weights")
+        for name in ("activation", "open_clip_config", "open_clip_releases", "open_clip_weights")
     },
     "captionseg/grounding/box_phrases.py": "tests/captionseg/grounding/test_grounding_dino.py",
     "captionseg/modeling/tcl_config.py": "tests/captionseg/modeling/test_tcl.py",
@@ -236,11 +237,15 @@ TESTED_ELSEWHERE = {
     "captionseg/tracking/tracker.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/values.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/training/batch_texts.py": "tests/captionseg/training/test_batches_tokens.py",
-    "captionseg/training/model_card.py": "tests/captionseg/training/test_pretrain.py",
+    **{
+        f"captionseg/training/{name}.py": "tests/captionseg/training/test_pretrain.py"
+        for name in ("model_card", "seeds")
+    },
     **{
         f"captionseg/training/{name}.py": "tests/captionseg/training/test_fit.py"
         for name in ("checkpoint", "lightning_module", "schedule")
     },
+    "captionseg/training/training_set.py": "tests/captionseg/training/test_loader.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }
 

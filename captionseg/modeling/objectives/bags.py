@@ -55,17 +55,26 @@ PARTS: tuple[Part, ...] = ("caption", "concept")
 
 
 class _Images(NamedTuple):
-    """What texts are compared with; fields as in Bags."""
+    """The images of this rank or of all; fields as in Bags. `number` counts over all ranks."""
 
     vectors: Tensor
     mask: Tensor
     archive: Tensor
+    number: Tensor
+
+
+class _Part(NamedTuple):
+    """The captions or the drawn concepts: [T, K] concepts that a text names, [T] number of its
+    image, and [T] whether it is a text at all.
+    """
+
+    concepts: Tensor
+    owner: Tensor
+    valid: Tensor
 
 
 class _Texts(NamedTuple):
-    """What images are compared with: captions, and drawn concepts in one row; owners are image
-    numbers of all ranks.
-    """
+    """The captions and the drawn concepts of this rank or of all; owners are numbers of images."""
 
     captions: Tensor
     caption_concepts: Tensor
@@ -76,7 +85,7 @@ class _Texts(NamedTuple):
 
     @staticmethod
     def of(bags: Bags, image_numbers: Tensor) -> _Texts:
-        """The texts of this rank; `image_numbers` are those of its images."""
+        """The texts of this rank, whose images have these numbers."""
         return _Texts(
             bags.captions,
             bags.caption_concepts,
@@ -86,16 +95,12 @@ class _Texts(NamedTuple):
             image_numbers.repeat_interleave(bags.text_concept.shape[1]),
         )
 
-    def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(concepts, owner, is it a text at all) of the captions (0) or of the drawn concepts
-        (1)."""
+    def part(self, number: int) -> _Part:
+        """The captions (0) or the drawn concepts (1), in the order of PARTS."""
         if number == 0:
-            return (
-                self.caption_concepts,
-                self.caption_owner,
-                torch.ones_like(self.caption_owner, dtype=torch.bool),
-            )
-        return self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0
+            valid = torch.ones_like(self.caption_owner, dtype=torch.bool)
+            return _Part(self.caption_concepts, self.caption_owner, valid)
+        return _Part(self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0)
 
 
 @dataclass(frozen=True)
@@ -127,46 +132,66 @@ class BagContrast:
         rank: int = 0,
         parts: Sequence[Part] = PARTS,
     ) -> dict[str, Tensor]:
-        """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as
-        in GroupViT.
+        """Eq. 5 of CoCu in two parts: `caption` is Eq. 1 + Eq. 2, `concept` is Eq. 3 + Eq. 4, each
+        halved as in GroupViT.
+
+        Args:
+            bags: the batch of this rank.
+            scales: 1 / tau of the two parts.
+            gather: see Gather.
+            rank: number of this rank.
+            parts: which parts are computed.
+
+        Returns:
+            part -> scalar loss of this rank; the mean over ranks is the loss of the whole batch.
         """
         if "concept" not in parts:
             bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
-        image_numbers = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
-            bags.vectors
-        )
-        local = _Texts.of(bags, image_numbers)
-        every = _Texts(*(gather(value) for value in local))
-        images = _Images(bags.vectors, bags.mask, bags.archive)
+        count = len(bags.vectors)
+        numbers = torch.arange(count, device=bags.vectors.device) + rank * count
+        texts = _Texts.of(bags, numbers)
+        all_texts = _Texts(*(gather(value) for value in texts))
+        images = _Images(bags.vectors, bags.mask, bags.archive, numbers)
         all_images = _Images(*(gather(value) for value in images))
-        by_image = self._similarities(images, every, scales)
+        by_image = self._similarities(images, all_texts, scales)
         by_text = (
             by_image
             if all_images.vectors is images.vectors
-            else self._similarities(all_images, local, scales)
+            else self._similarities(all_images, texts, scales)
         )
-        numbers, losses = torch.arange(len(all_images.vectors), device=image_numbers.device), {}
-        for row, name in enumerate(PARTS):
-            if name not in parts:
-                continue
-            concepts, owner, real = local.part(row)
-            all_concepts, all_owner, all_real = every.part(row)
-            positive = (image_numbers[:, None] == all_owner) & all_real
-            to_text = contrastive(
-                by_image[row],
-                positive,
-                self._candidates(images.archive, all_concepts) & all_real,
-                self.multi_label,
-                count=mean_over_ranks(positive.any(1), gather),
+        return {
+            name: 0.5
+            * (
+                self._image_to_text(by_image[row], images, all_texts.part(row), gather)
+                + self._text_to_image(by_text[row], all_images, texts.part(row), gather)
             )
-            to_image = contrastive(
-                by_text[row].T,
-                (owner[:, None] == numbers) & real[:, None],
-                self._candidates(all_images.archive, concepts).T,
-                count=mean_over_ranks(real, gather),
-            )
-            losses[name] = 0.5 * (to_text + to_image)
-        return losses
+            for row, name in enumerate(PARTS)
+            if name in parts
+        }
+
+    def _image_to_text(
+        self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
+    ) -> Tensor:
+        """Eq. 1 or Eq. 3: images of this rank [B] against the texts of all ranks [T]."""
+        positive = (images.number[:, None] == texts.owner) & texts.valid
+        return contrastive(
+            logits,
+            positive,
+            self._candidates(images.archive, texts.concepts) & texts.valid,
+            self.multi_label,
+            count=mean_over_ranks(positive.any(1), gather),
+        )
+
+    def _text_to_image(
+        self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
+    ) -> Tensor:
+        """Eq. 2 or Eq. 4: texts of this rank [T] against the images of all ranks [B]."""
+        return contrastive(
+            logits.T,
+            (texts.owner[:, None] == images.number) & texts.valid[:, None],
+            self._candidates(images.archive, texts.concepts).T,
+            count=mean_over_ranks(texts.valid, gather),
+        )
 
     def _similarities(
         self, images: _Images, texts: _Texts, scales: Scales

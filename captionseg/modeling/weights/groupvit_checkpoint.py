@@ -25,7 +25,11 @@ from captionseg.encoders.clip_file import read_pixels
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
 from captionseg.modeling.weights import saved
-from captionseg.modeling.weights.groupvit_fields import check_expressible, config_of, config_to
+from captionseg.modeling.weights.groupvit_fields import (
+    check_expressible,
+    from_transformers_config,
+    to_transformers_config,
+)
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import read_weights
 from captionseg.storage.writing import write_json, write_tensors
@@ -73,7 +77,7 @@ INSIDE_BLOCKS = (
 INSIDE_PROJECTORS = {"fc1": "0", "norm": "1", "fc2": "3"}
 
 
-def their_name(name: str) -> str:
+def transformers_name(name: str) -> str:
     """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are
     still one: `.qkv.`.
     """
@@ -88,13 +92,13 @@ def their_name(name: str) -> str:
     return new
 
 
-def to_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our state dict under the names of transformers."""
     out = {}
     for name, tensor in state.items():
         if name == "concept_scale":
             continue
-        new = their_name(name)
+        new = transformers_name(name)
         if ".qkv." in new:
             for part, chunk in zip("qkv", tensor.chunk(3), strict=True):
                 out[new.replace(".qkv.", f".{part}_proj.")] = chunk.contiguous()
@@ -103,7 +107,7 @@ def to_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
+def from_transformers(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
     """A state dict of transformers under the names of our model of the same shape.
 
     Raises:
@@ -114,7 +118,7 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
         if name == "concept_scale":
             out[name] = own
             continue
-        new = their_name(name)
+        new = transformers_name(name)
         names = [new.replace(".qkv.", f".{p}_proj.") for p in "qkv"] if ".qkv." in new else [new]
         if missing := [n for n in names if n not in left]:
             raise UserError(f"not a GroupViT of this shape: no tensor {missing[0]}")
@@ -135,7 +139,7 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
     return out
 
 
-def read_theirs(folder: Path) -> GroupViT:
+def load_transformers(folder: Path) -> GroupViT:
     """The model of a folder in the layout of transformers, in evaluation mode.
 
     Raises:
@@ -148,9 +152,9 @@ def read_theirs(folder: Path) -> GroupViT:
     if not tensors.exists() and not binary.exists():
         raise UserError(f"{tensors}: no such file; give the folder of a GroupViT of transformers")
     try:
-        model = GroupViT(config_of(config))
+        model = GroupViT(from_transformers_config(config))
         state = read_weights(tensors if tensors.exists() else binary)
-        model.load_state_dict(to_ours(state, model))
+        model.load_state_dict(from_transformers(state, model))
         check_pixels(folder)
     except UserError as error:
         raise UserError(
@@ -213,7 +217,7 @@ def convert(source: Path, target: Path) -> str:
             f"{target}: is there already and not an empty folder; name another one to write"
         )
     if "model" not in config:
-        model = read_theirs(source)
+        model = load_transformers(source)
         saved.save(target, "groupvit", model, {"prompts": "simple", "origin": source.name})
         return f"{target}: a groupvit of captionseg"
     stored = saved.load(source)
@@ -222,11 +226,11 @@ def convert(source: Path, target: Path) -> str:
         check_expressible(config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    state = to_theirs({k: v.contiguous() for k, v in stored.model.state_dict().items()})
+    state = to_transformers({k: v.contiguous() for k, v in stored.model.state_dict().items()})
     # beyond it ours does not go
     state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
-    write_json(config_to(config), target / "config.json")
+    write_json(to_transformers_config(config), target / "config.json")
     left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]
     left += [name for name in ("refine", "masks") if stored.context.get(name)]
     behind = (

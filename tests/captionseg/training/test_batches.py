@@ -16,7 +16,7 @@ from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.training import loader
 from captionseg.training.batches import Batches
-from captionseg.training.loader import TrainingSet
+from captionseg.training.training_set import TrainingSet
 
 
 def same(first: object, second: object) -> bool:

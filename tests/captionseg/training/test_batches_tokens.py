@@ -23,7 +23,7 @@ from captionseg.training import loader
 from captionseg.training.augment import Augmenter, AugmentParams
 from captionseg.training.batch_texts import BatchTexts
 from captionseg.training.batches import Batches
-from captionseg.training.loader import Sentences
+from captionseg.training.training_set import Sentences
 from tests.captionseg.training.test_batches import epoch, same
 
 

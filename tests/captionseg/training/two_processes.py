@@ -34,8 +34,8 @@ from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import Curve
 from captionseg.training.fit import fit
-from captionseg.training.loader import Sentences, TrainingSet
 from captionseg.training.params import PretrainParams
+from captionseg.training.training_set import Sentences, TrainingSet
 from captionseg.typed import build
 
 COUNT, WIDTH, TEXT = 34, 6, 5  # 2 of 34 are left out
