@@ -17,7 +17,7 @@ from captionseg import metrics
 from captionseg.inference.classify import classify, embed_picture
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
-from captionseg.inference.preparation import preparation
+from captionseg.inference.preparation import build_preparation
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.words import SUBSET
 from captionseg.modeling.capabilities import EmbedsImages
@@ -89,7 +89,7 @@ def rank_pictures(
     loaded, classes = model.loaded, model.classes
     assert classes is not None
     own = isinstance(loaded.model, EmbedsImages)
-    prepare = preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
+    prepare = build_preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
     places = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
         image = crop_centre(read_image(item.image), model.reads.picture)

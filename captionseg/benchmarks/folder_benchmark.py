@@ -13,7 +13,7 @@ from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, RAW, Item, Layout, list_files, read_mask
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.predictor import read_image
-from captionseg.inference.preparation import preparation
+from captionseg.inference.preparation import build_preparation
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
@@ -124,7 +124,8 @@ class FolderBenchmark:
         make.
         """
         return replace(
-            self, prepare=preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker)
+            self,
+            prepare=build_preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker),
         )
 
     def samples(self) -> Iterator[Sample]:

@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks.held_out import HeldOut
     from captionseg.benchmarks.published.catalogue import find_benchmark, open_benchmark
     from captionseg.benchmarks.recipe import seeds_of
-    from captionseg.inference.model_encoder import check_encoder, encoder_of
+    from captionseg.inference.model_encoder import check_encoder, find_encoder
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
         folders = {"": home}
     if isinstance(benchmark, HeldOut):
         check_encoder(home, benchmark.folders.prepared.encoder)
-    scores, speed = score_saved_models.evaluate(folders, encoder_of(home), benchmark, options)
+    scores, speed = score_saved_models.evaluate(folders, find_encoder(home), benchmark, options)
     seeds = scores.pop("seeds") if arguments.recipe else {}
     result = {
         **what,

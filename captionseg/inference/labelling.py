@@ -18,19 +18,19 @@ from torch.nn import functional as F
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.masks import mask_labels, mask_pixels
+from captionseg.inference.masks import label_from_masks, score_from_masks
 from captionseg.inference.pamr import refine_on_grid
-from captionseg.inference.preparation import Preparation, looks_at_regions, preparation
+from captionseg.inference.preparation import Preparation, build_preparation, needs_regions
 from captionseg.inference.protocols import (
     BACKGROUND,
     ScoringOptions,
     describe_protocol,
-    resolve,
-    saved_protocol,
+    merge_saved_protocol,
+    resolve_protocol,
 )
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide
-from captionseg.inference.words import class_vectors
+from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide_windows
+from captionseg.inference.words import embed_class_names
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
 from captionseg.modeling.readout.regions import average_regions
@@ -85,18 +85,19 @@ class Labeller:
         """
         model, context = loaded.model, loaded.context
         try:
-            saved = saved_protocol(model, context, options, default=default)
-            needs_regions = looks_at_regions(
-                loaded.reads, saved.refine.method, saved.masks.maker != "regions"
-            )
-            maker = region_maker(context["regions"]) if needs_regions and regions else None
+            saved = merge_saved_protocol(model, context, options, default=default)
+            has_masks = saved.masks.maker != "regions"
+            reads_regions = needs_regions(loaded.reads, saved.refine.method, has_masks)
+            maker = build_region_maker(context["regions"]) if reads_regions and regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(
                 f"{loaded.folder}: not a model of this version of captionseg: config.json, "
                 f"context: {one_line(error)}"
             ) from None
         background = None if names is None else bool(names) and names[0] == BACKGROUND
-        protocol = resolve(model, saved, options, default=default, background_class=background)
+        protocol = resolve_protocol(
+            model, saved, options, default=default, background_class=background
+        )
         labeller = Labeller(loaded, protocol, maker, None, describe_protocol(protocol, model))
         if names is None:
             return labeller
@@ -138,14 +139,14 @@ class Labeller:
 
     def preparation(self) -> Preparation:
         """Picture -> what the model and the refinement of its masks read of it."""
-        return preparation(
+        return build_preparation(
             self.reads, self.refine, self.masks, encoder=self.loaded.frozen, maker=self.maker
         )
 
     def with_classes(self, names: Sequence[str]) -> Labeller:
         """The same for these classes [C], all of which are prompted."""
         loaded = self.loaded
-        vectors = class_vectors(
+        vectors = embed_class_names(
             loaded.model, loaded.folder, loaded.frozen, names, self.protocol.prompts
         )
         return replace(self, classes=vectors)
@@ -153,7 +154,7 @@ class Labeller:
     def label(self, inputs: Inputs) -> np.ndarray:
         """[H, W] int64 of one picture: which of the prompted classes, -1 for the background."""
         with torch.inference_mode():
-            return label(*self._model_arguments(inputs), self.protocol).cpu().numpy()
+            return label_pixels(*self._model_arguments(inputs), self.protocol).cpu().numpy()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
         """Labels [H, W] of one picture among all classes: where the background is not prompted its
@@ -197,10 +198,12 @@ def mask_logits(
         classes: class embeddings.
         protocol: how; regions and dense features are seen at once.
     """
-    return refine_logits(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
+    return refine_logits(
+        unrefined_logits(model, inputs, classes, protocol), inputs, protocol.refine
+    )
 
 
-def whole_logits(
+def unrefined_logits(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
@@ -208,7 +211,7 @@ def whole_logits(
 ) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
     """`mask_logits`, not refined."""
     if inputs.masks is not None:
-        return mask_pixels(model, inputs, classes, protocol.masks)
+        return score_from_masks(model, inputs, classes, protocol.masks)
     side, windows = model.config.reads.picture, protocol.windows
     if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes, *protocol.choices)[0]
@@ -223,7 +226,7 @@ def whole_logits(
         inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
         return model.segment(inputs, classes, *protocol.choices)
 
-    logits = slide(
+    logits = slide_windows(
         image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
     )
     return F.interpolate(logits[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
@@ -254,7 +257,7 @@ def refine_logits(
     )
 
 
-def label(
+def label_pixels(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
@@ -266,12 +269,12 @@ def label(
         return labels.masked_fill(best < protocol.background.score, -1)
     if not model.config.reads.windows and protocol.refine.method == "none":
         if inputs.masks is not None:
-            return mask_labels(model, inputs, classes, protocol.masks)
+            return label_from_masks(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes, *protocol.choices)[0]
     logits = mask_logits(model, inputs, classes, protocol)
     return logits.max(0).indices - (len(logits) - len(classes))  # argmax is slower on the CPU
 
 
-def region_maker(section: dict[str, Any]) -> RegionMaker:
+def build_region_maker(section: dict[str, Any]) -> RegionMaker:
     """Of the section `regions` of the params."""
     return REGION_MAKERS[section["maker"]](**(section.get(section["maker"]) or {}))

@@ -16,7 +16,7 @@ from captionseg.segmenters.pooling import pool_regions
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
-def looks_at_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
+def needs_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
     """Return whether a model, or the refinement of its masks, needs region labels.
 
     Args:
@@ -27,12 +27,12 @@ def looks_at_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
     return (reads.labels and not masks) or refine == "segments"
 
 
-def looks_at_pixels(reads: InputSpec, refine: str) -> bool:
+def needs_pixels(reads: InputSpec, refine: str) -> bool:
     """Return whether a model, or the refinement of its masks, needs pixels."""
     return bool(reads.picture) or refine == "pamr"
 
 
-def preparation(
+def build_preparation(
     reads: InputSpec,
     refine: str,
     masks: MaskMaker | None,
@@ -50,9 +50,9 @@ def preparation(
         maker: makes regions; required if they are needed.
     """
     frozen = encoder() if encoder is not None and reads.encoder else None
-    regions = looks_at_regions(reads, refine, masks is not None)
+    regions = needs_regions(reads, refine, masks is not None)
     return Preparation(
-        reads, frozen, maker if regions else None, looks_at_pixels(reads, refine), masks
+        reads, frozen, maker if regions else None, needs_pixels(reads, refine), masks
     )
 
 

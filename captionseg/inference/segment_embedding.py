@@ -96,7 +96,7 @@ def embed_shard(
     table = read_table(file, schema=SEGMENTS, columns=COLUMNS).to_pydict()
     sizes = list(zip(table["height"], table["width"], strict=True))
     out = np.zeros((len(sizes), model.dims), np.float16)
-    for batch in batches(table["uid"], sizes):
+    for batch in group_batches(table["uid"], sizes):
         height, width = sizes[batch[0][0]]
         masks = np.zeros(
             (len(batch), max(stop - start for start, stop in batch), height, width), bool
@@ -115,14 +115,14 @@ def embed_shard(
     return out
 
 
-def batches(
+def group_batches(
     uids: Sequence[str], sizes: Sequence[tuple[int, int]]
 ) -> Iterator[list[tuple[int, int]]]:
     """(start, stop) of segments that are embedded at once, one a picture; pictures of a batch have
     the same size.
     """
     batch: list[tuple[int, int]] = []
-    for start, stop in spans(uids, sizes):
+    for start, stop in split_spans(uids, sizes):
         area, widest = (
             sizes[start][0] * sizes[start][1],
             max(b - a for a, b in [*batch, (start, stop)]),
@@ -136,7 +136,7 @@ def batches(
         yield batch
 
 
-def spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def split_spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """(start, stop) of successive segments of one picture, no more than PIXELS allow."""
     start = 0
     for stop in range(1, len(uids) + 1):

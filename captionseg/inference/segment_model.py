@@ -12,7 +12,7 @@ import torch
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.words import class_vectors
+from captionseg.inference.words import embed_class_names
 from captionseg.modeling.capabilities import EmbedsSegments
 from captionseg.prepared import PreparedInputs
 from captionseg.records import UserError
@@ -65,7 +65,7 @@ class SegmentModel:
         """[T, D] float32: L2-normalised means over the templates that the model was trained
         with."""
         loaded = self.loaded
-        vectors = class_vectors(
+        vectors = embed_class_names(
             loaded.model, loaded.folder, loaded.frozen, texts, loaded.reads.prompts
         )
         return vectors.float().cpu().numpy()

@@ -121,7 +121,7 @@ class ResolvedProtocol:
         return () if self.zero_shot is None else (self.zero_shot,)
 
 
-def starts(length: int, crop: int, stride: int) -> list[int]:
+def list_starts(length: int, crop: int, stride: int) -> list[int]:
     """Where windows begin along one side: every `stride`, the last one moved back inside; one where
     all fits.
     """
@@ -129,7 +129,7 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
     return [max(0, min(n * stride, length - crop)) for n in range(count)]
 
 
-def slide(
+def slide_windows(
     image: Float[Tensor, "3 height width"],
     predict: Callable[[Tensor], Tensor],
     *,
@@ -148,7 +148,9 @@ def slide(
     """
     height, width = image.shape[1:]
     h, w = min(crop, height), min(crop, width)
-    corners = [(y, x) for y in starts(height, crop, stride) for x in starts(width, crop, stride)]
+    corners = [
+        (y, x) for y in list_starts(height, crop, stride) for x in list_starts(width, crop, stride)
+    ]
     total: Tensor | None = None
     count = image.new_zeros(1, height, width)
     for first in range(0, len(corners), batch):

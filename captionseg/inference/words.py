@@ -32,7 +32,7 @@ TOKENIZER = "tokenizer"
 _tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()
 
 
-def class_vectors(
+def embed_class_names(
     model: Any,
     folder: Path | None,
     frozen: Callable[[], Encoder],
@@ -42,33 +42,35 @@ def class_vectors(
     """[C, D] float32 embeddings of class names, on the model's device.
 
     Args:
-        model: see `text_encoder`.
-        folder: see `text_encoder`.
-        frozen: see `text_encoder`.
+        model: see `build_text_encoder`.
+        folder: see `build_text_encoder`.
+        frozen: see `build_text_encoder`.
         names: [C].
         prompts: template set that they are put into.
     """
-    vectors = embed_classes(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
+    vectors = embed_classes(
+        names, build_text_encoder(model, folder, frozen), choose_templates(model, prompts)
+    )
     return torch.from_numpy(vectors).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
 
 
-def prompts_of(model: Any, name: str) -> tuple[str, ...]:
+def choose_templates(model: Any, name: str) -> tuple[str, ...]:
     """The templates of a set; the name alone for a model that has learnt its prompt. Raises as
     `templates`.
     """
-    if prompt_name(model, name) == LEARNT:
+    if name_prompts(model, name) == LEARNT:
         return ("{}",)
     return SETS[name] if name in SETS else read_templates(name)
 
 
-def prompt_name(model: Any, name: str) -> str:
+def name_prompts(model: Any, name: str) -> str:
     """What prompts a model's classes are put into: a template set, or LEARNT."""
     return LEARNT if model.config.reads.tokens == "frozen" else name
 
 
-def text_encoder(
+def build_text_encoder(
     model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256
 ) -> Encode:
     """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on; that
@@ -88,7 +90,7 @@ def text_encoder(
         return frozen().text
     if model not in _tokenizers:
         tower = frozen().text_tower if reads.tokens == "frozen" else None
-        _tokenizers[model] = tokenizer_of(reads, folder, tower)
+        _tokenizers[model] = build_tokenizer(reads, folder, tower)
     tokens = _tokenizers[model]
 
     def encode(texts: Sequence[str]) -> np.ndarray:
@@ -122,14 +124,14 @@ class TowerTokens:
         """See Tokenizer: it comes with the encoder."""
 
 
-def tokenizer_of(
+def build_tokenizer(
     reads: InputSpec, folder: Path | None = None, tower: TextTower | None = None
 ) -> Tokenizer:
     """The tokenizer of a model that reads tokens.
 
     Args:
         reads: of the model.
-        folder: as in `text_encoder`.
+        folder: as in `build_text_encoder`.
         tower: of the frozen encoder, where the tokens are its.
     """
     if reads.tokens == "clip" or reads.tokens == "bert":

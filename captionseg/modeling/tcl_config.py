@@ -13,12 +13,12 @@ from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
 
 @dataclass(frozen=True)
 class GroundingChoices:
-    """The choices of inference with a grounder.
+    """Options of inference with a grounder.
 
     Attributes:
-        knowledge: share of the frozen features' own masks in the result (KP); TCL and CoDe publish
-            with .3. 0 leaves cosines as they are.
-        background: constant score of the background, against masks in 0..1; None knows no
+        knowledge: weight of the frozen features' own masks in the result ("knowledge prior", KP);
+            TCL and CoDe use 0.3. With 0 and without background, scores are plain cosines.
+        background: constant score of the background, compared with masks in 0..1; None means no
             background.
     """
 
@@ -28,29 +28,36 @@ class GroundingChoices:
 
 @dataclass(frozen=True)
 class TclConfig:
-    """What defines a TCL.
+    """Configuration of TCL.
 
     Attributes:
-        grounder: of dense features.
-        picture: side of training pictures that go through the frozen encoder; 0 reads cached dense
-            features.
-        texts: captions as in the paper, or the concepts drawn.
-        text_adapter: a gated linear map of texts, for a text encoder that was never trained with
-            pictures.
-        scale, bias: w and b of a mask's logits at the start; both are learnt.
-        noise: of the hard masks' Gumbel-sigmoid.
-        image_weight, feature_weight: of the two contrastive losses.
-        positive_area, negative_area: priors; positive_weight, negative_weight of their losses.
-        negative_area, positive_weight, negative_weight: see positive_area.
-        smooth_features, smooth_masks: weights of total variation.
-        normalised: region features are means of L2-normalised cells, and so is total variation
-            (CoDe); TCL takes them as they are.
-        prompt: what is masked is filled with a learnt prompt (Eq. 3.4 of CoDe) in place of the
-            mean.
-        temperature: of each contrastive loss at the start, learnt, its inverse clamped at 100.
-        multi_label, mask_negatives: as in SegmentMilConfig.
-        late_from: share of the steps after which the copied last block begins to train.
-        zero_shot: the choices of inference.
+        grounder: config of the grounder.
+        picture: side in pixels of training pictures, which go through the frozen encoder; 0 reads
+            cached dense features instead.
+        texts: captions, as in the paper, or the drawn concepts.
+        text_adapter: whether texts go through a gated linear map, for a text encoder that was not
+            trained with pictures.
+        scale: initial w of mask logits, learnt.
+        bias: initial b of mask logits, learnt.
+        noise: noise of the hard masks, see `harden_masks`.
+        image_weight: weight of the image-level contrastive loss.
+        feature_weight: weight of the feature-level contrastive loss.
+        positive_area: expected area of the masks of an image's own texts.
+        negative_area: expected area of the masks of other texts.
+        positive_weight: weight of the area loss of own texts.
+        negative_weight: weight of the area loss of other texts.
+        smooth_features: weight of the total variation of features.
+        smooth_masks: weight of the total variation of masks.
+        normalised: whether cells are L2-normalised before region means and total variation (CoDe);
+            TCL does not.
+        prompt: whether hidden parts of a picture are filled with a learnt prompt (Eq. 3.4 of CoDe)
+            instead of the mean colour.
+        temperature: initial temperature of each contrastive loss, learnt; its inverse is at most
+            100.
+        multi_label: as in SegmentMilConfig.
+        mask_negatives: as in SegmentMilConfig.
+        late_from: share of the steps after which training of the copied last block begins.
+        zero_shot: options of inference.
     """
 
     grounder: GrounderConfig = field(default_factory=GrounderConfig)
@@ -86,14 +93,14 @@ class TclConfig:
         return InputSpec(picture=self.picture, dense=not self.picture, live=bool(self.picture))
 
     def with_sizes(self, sizes: Sizes) -> TclConfig:
-        """With widths that are 0 taken from the data."""
+        """Return a copy in which widths that are 0 are those of the data."""
         if self.grounder.head.width:
             return self
         return replace(self, grounder=replace(self.grounder, head=sizes.head))
 
 
 def tcl_released() -> TclConfig:
-    """The released configuration, on pictures of 224 pixels through the frozen encoder."""
+    """Return the released configuration, with pictures of 224 pixels through the frozen encoder."""
     grounder = GrounderConfig(
         blocks=2, factor=2, convs=2, conv="full", adapter=0, dropout=0.0, gate=0.0
     )

@@ -14,32 +14,32 @@ from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMor
 
 @dataclass(frozen=True)
 class UseConfig:
-    """What defines a USE.
+    """Configuration of USE.
 
     Attributes:
-        networks: towers that pictures go through; empty reads cached dense features.
-        crop: side of training pictures, in pixels.
-        cell: side of the cells that maps come to and masks of segments are reduced to; a patch of
-            the towers.
-        short_side: of whole pictures, in pixels; 0 takes that of the crop.
-        towers: widths of the blocks of each tower, in the order of the channels of dense features;
-            empty takes them all as the one block of one tower.
+        networks: frozen towers that pictures go through; empty reads cached dense features.
+        crop: side of training pictures in pixels.
+        cell: side in pixels of the cells of the towers' maps and of segment masks: a patch of the
+            towers.
+        short_side: short side of whole pictures in pixels; 0 takes `crop`.
+        towers: widths of the blocks of each tower, in the order of the channels of cached dense
+            features; empty treats all channels as one block of one tower.
         text_width: D of the frozen text embeddings; 0 takes it from the data.
-        width: of each tower's merged map; 0 takes that of its widest block.
-        cls: a vector of the whole picture beside each tower's pooled one: its [CLS] after the final
-            norm; where there is none, as in cached features, the mean of its last block's map,
-            normalised.
-        dropout: of the pooled vectors while training; the paper has none.
-        logit_scale: of cosines, not learnt: tau = 30 of the paper, read as a factor (divided by 30
-            nothing is learnt).
-        duplicates: what equal texts of a batch are to each other, see `segment_contrast`; plain is
-            Eq. 1 as printed.
-        segments: at most so many of a picture in a step.
-        min_cells: smaller segments, in cells of the features' grid, are not trained on.
-        kinds: of texts that are learnt from: USE's are phrases and expressions of captions.
-        prompts: template set that texts are put into, one for each text and epoch.
-        score: of a region for a class; softmax is over all classes, with `logit_scale`. Of regions
-            that do not overlap both make the same labels.
+        width: width of each tower's merged map; 0 takes that of its widest block.
+        cls: whether each tower adds a vector of the whole picture: its [CLS] after the final norm,
+            or, for cached features and towers without [CLS], the layer-normalised mean of its last
+            map.
+        dropout: dropout of the pooled vectors in training; the paper has none.
+        logit_scale: factor of cosines, not learnt: the paper's tau = 30. Division by 30 would not
+            train.
+        duplicates: how equal texts of a batch are treated, see `segment_contrast`; plain is Eq. 1
+            as printed.
+        segments: maximum number of segments per picture and step.
+        min_cells: smaller segments, in cells of the grid, are not trained on.
+        kinds: kinds of texts to train on; the paper's are phrases and expressions of captions.
+        prompts: template set for texts; one template is drawn per text and epoch.
+        score: score of a region for a class: its cosine, or the softmax over all classes with
+            `logit_scale`. For regions that do not overlap, both give the same labels.
     """
 
     networks: tuple[Network, ...] = ()
@@ -93,23 +93,23 @@ class UseConfig:
         return replace(reads, picture=self.crop, cells=self.crop // self.cell)
 
     def with_sizes(self, sizes: Sizes) -> UseConfig:
-        """With widths that are 0 taken from the data.
+        """Return a copy in which widths that are 0 are those of the data.
 
         Raises:
-            ValueError: if the towers' blocks are not all of the dense features.
+            ValueError: if the widths of the towers do not add up to that of the dense features.
         """
         if self.networks:
             return replace(self, text_width=self.text_width or sizes.texts)
-        towers, given = self.towers or ((sizes.head.width,),), sizes.head.width
-        if given and sum(map(sum, towers)) != given:
+        towers, width = self.towers or ((sizes.head.width,),), sizes.head.width
+        if width and sum(map(sum, towers)) != width:
             raise ValueError(
-                f"use: blocks of {sum(map(sum, towers))} channels, dense features of {given}"
+                f"use: blocks of {sum(map(sum, towers))} channels, dense features of {width}"
             )
         return replace(self, towers=towers, text_width=self.text_width or sizes.texts)
 
 
 def use_paper() -> UseConfig:
-    """The published configuration; files of weights are left to be named (`networks`)."""
+    """Return the published configuration, without the files of the towers' weights (`networks`)."""
     return UseConfig(
         (
             Network("vit_large_patch14_clip_quickgelu_336"),

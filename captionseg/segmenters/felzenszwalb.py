@@ -82,7 +82,7 @@ def join_regions(labels: np.ndarray, colours: np.ndarray, most: int, cost: float
     """
     owner = np.arange(int(labels.max()) + 1)
     for left, (into, gone, next_cost) in zip(
-        range(len(owner), 1, -1), merges(labels, colours), strict=True
+        range(len(owner), 1, -1), merge_regions(labels, colours), strict=True
     ):
         if left <= most and next_cost >= cost:
             break
@@ -90,7 +90,7 @@ def join_regions(labels: np.ndarray, colours: np.ndarray, most: int, cost: float
     return np.unique(owner, return_inverse=True)[1][labels]
 
 
-def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, float]]:
+def merge_regions(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, float]]:
     """One join after another, until one region is left: the region that stays, the one that goes
     into it, the cost.
 
@@ -107,7 +107,7 @@ def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, 
         [np.bincount(labels.ravel(), weights=c) for c in colours.reshape(labels.size, -1).T], 1
     )
     mean /= area[:, None]
-    touching = adjacency(labels, count)
+    touching = find_adjacent(labels, count)
     costs = np.stack([_costs(i, area, mean, touching) for i in range(count)])
     for _ in range(count - 1):
         into, gone = divmod(int(costs.argmin()), count)
@@ -128,7 +128,7 @@ def _costs(i: int, area: np.ndarray, mean: np.ndarray, touching: np.ndarray) -> 
     return np.where(touching[i], distance * area * area[i] / (area + area[i]), np.inf)
 
 
-def adjacency(labels: np.ndarray, count: int) -> np.ndarray:
+def find_adjacent(labels: np.ndarray, count: int) -> np.ndarray:
     """[count, count] bool, symmetric: do two regions share an edge of a pixel?"""
     touching = np.zeros((count, count), bool)
     for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer, UInt8
 
-from captionseg.segmenters.felzenszwalb import Felzenszwalb, merges
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, merge_regions
 from captionseg.segmenters.overlap import find_survivors
 from captionseg.segmenters.segmenter import MaskMaker
 from captionseg.typed import AboveZero, Count, Natural, Share
@@ -73,8 +73,8 @@ def join_tree(
 ) -> tuple[
     Bool[np.ndarray, "region piece"], Float64[np.ndarray, " region"], Float64[np.ndarray, " region"]
 ]:
-    """All regions of the joins of `merges`, the pieces first, then in the order in which they are
-    made.
+    """All regions of the joins of `merge_regions`, the pieces first, then in the order in which
+    they are made.
 
     Args:
         labels: ids of P pieces from 0, without gaps.
@@ -91,7 +91,7 @@ def join_tree(
     birth, death = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
     # the region that stands for each piece which stayed in its joins
     now, level = (np.arange(count), 0.0)
-    for number, (into, gone, cost) in enumerate(merges(labels, colours), start=count):
+    for number, (into, gone, cost) in enumerate(merge_regions(labels, colours), start=count):
         level = max(level, cost)
         parts = [now[into], now[gone]]
         member[number] = member[parts].any(axis=0)

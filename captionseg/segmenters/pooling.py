@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32, Int, Integer
 from captionseg.grids import indicators, region_weights
 
 GEOMETRY = 7
-"""Numbers that `geometry` adds to the features of a region."""
+"""Numbers that `describe_geometry` adds to the features of a region."""
 
 
 def pool_regions(
@@ -16,7 +16,8 @@ def pool_regions(
     labels: Integer[np.ndarray, "height width"],
     count: int,
 ) -> Float32[np.ndarray, "{count} feature+7"]:
-    """Features of regions: the mean of the bilinearly upsampled map over each, then `geometry`.
+    """Features of regions: the mean of the bilinearly upsampled map over each, then
+    `describe_geometry`.
 
     Args:
         dense: features on a regular grid over the whole picture.
@@ -26,10 +27,12 @@ def pool_regions(
     inside = indicators(labels, count)
     weights = region_weights(inside, dense.shape[:2])
     pooled = weights @ dense.reshape(-1, dense.shape[2]).astype(np.float32)
-    return np.concatenate([pooled, geometry(inside)], axis=1)
+    return np.concatenate([pooled, describe_geometry(inside)], axis=1)
 
 
-def geometry(inside: Bool[np.ndarray, "region height width"]) -> Float32[np.ndarray, "region 7"]:
+def describe_geometry(
+    inside: Bool[np.ndarray, "region height width"],
+) -> Float32[np.ndarray, "region 7"]:
     """Where regions lie and of what shape they are, each number in 0..1.
 
     Args:
@@ -46,7 +49,7 @@ def geometry(inside: Bool[np.ndarray, "region height width"]) -> Float32[np.ndar
     full = np.maximum(area, 1)
     x = columns @ ((np.arange(width) + 0.5) / width) / full
     y = rows @ ((np.arange(height) + 0.5) / height) / full
-    w, h = extent(columns > 0), extent(rows > 0)
+    w, h = measure_extent(columns > 0), measure_extent(rows > 0)
     border = inside[:, [0, -1]].sum((1, 2)) + inside[:, 1:-1, [0, -1]].sum((1, 2))
     length = 2 * width + 2 * (height - 2)
     numbers = [
@@ -61,7 +64,7 @@ def geometry(inside: Bool[np.ndarray, "region height width"]) -> Float32[np.ndar
     return np.stack(numbers, axis=1).astype(np.float32)
 
 
-def extent(occupied: Bool[np.ndarray, "region length"]) -> Int[np.ndarray, " region"]:
+def measure_extent(occupied: Bool[np.ndarray, "region length"]) -> Int[np.ndarray, " region"]:
     """Distance from the first to the last True of each row, both counted; 0 without any."""
     first, last = occupied.argmax(1), occupied.shape[1] - 1 - occupied[:, ::-1].argmax(1)
     return np.where(occupied.any(1), last - first + 1, 0)

@@ -138,7 +138,9 @@ class SamSegmenter:
         """
         import torch
 
-        stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
+        stability = measure_stability(
+            logits, self.predictor.model.mask_threshold, self.params.offset
+        )
         stable = stability == stability.amax(dim=1, keepdim=True)
         # of equals the one with the higher IoU
         best = torch.where(stable, iou, -torch.inf).argmax(dim=1)
@@ -150,7 +152,7 @@ class SamSegmenter:
         return np.stack(cleaned), confirmed.float().cpu().numpy()
 
 
-def stability_of(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
+def measure_stability(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
     """IoU of the masks at `threshold` plus and minus `offset`: [.., H, W] -> [..]; 0 where both are
     empty.
 

@@ -93,7 +93,7 @@ class SamMasks:
 
     def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See MaskMaker; masks have the size of the picture, or `longest`."""
-        small = shrink(image, self.params.longest)
+        small = shrink_image(image, self.params.longest)
         proposals = sorted(
             self.generator.generate(small), key=lambda mask: -mask["stability_score"]
         )
@@ -106,7 +106,7 @@ class SamMasks:
         return masks, np.array([mask["stability_score"] for mask in selected], np.float32)
 
 
-def shrink(image: np.ndarray, longest: int) -> np.ndarray:
+def shrink_image(image: np.ndarray, longest: int) -> np.ndarray:
     """uint8 [h, w, 3]: itself where no side is longer."""
     height, width = image.shape[:2]
     scale = longest / max(height, width)

@@ -47,13 +47,13 @@ class Superpixels:
         height, width = image.shape[:2]
         labels = self.maker.regions(image) if labels is None else labels
         scale = np.array([labels.shape[1] / width, labels.shape[0] / height] * 2)
-        shares, area = box_shares(labels, np.asarray(boxes).reshape(-1, 4) * scale)
+        shares, area = share_inside_boxes(labels, np.asarray(boxes).reshape(-1, 4) * scale)
         low, mid, high = (shares >= self.share + d for d in (-self.offset, 0.0, self.offset))
         stability = (high @ area) / np.maximum(low @ area, 1) * mid.any(axis=1)
         return mid[:, upscale(labels, height, width)], stability.astype(np.float32)
 
 
-def box_shares(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def share_inside_boxes(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much of each region lies in each box; pixels that a box cuts count in part.
 
     Args:

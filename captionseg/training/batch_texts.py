@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captionseg.inference.words import tokenizer_of
+from captionseg.inference.words import build_tokenizer
 from captionseg.model_inputs import MaskedCaptions, Tokens
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import group_warnings, may_be_cut
@@ -38,7 +38,7 @@ class BatchTexts:
         self.tower = (
             data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
         )
-        self.tokens = tokenizer_of(reads, tower=self.tower)
+        self.tokens = build_tokenizer(reads, tower=self.tower)
         self.warn_of_long_texts(reads.context)
 
     def warn_of_long_texts(self, context: int) -> None:

@@ -9,11 +9,11 @@ from annotated_types import MinLen
 
 from captionseg.constraints import Distinct, check_member, suggest
 from captionseg.inference.refine import RefineParams
-from captionseg.modeling.code_decomposition import CodeConfig
+from captionseg.modeling.code_config import CodeConfig
 from captionseg.modeling.groupvit import GroupViTConfig
 from captionseg.modeling.maskclip import MaskClipConfig
 from captionseg.modeling.models import MODELS, PRESETS
-from captionseg.modeling.ovsegmentor import OVSegmentorConfig
+from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMilConfig
 from captionseg.modeling.tcl_config import TclConfig
 from captionseg.modeling.use_config import UseConfig

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.words import TOKENIZER, class_vectors, tokenizer_of
+from captionseg.inference.words import TOKENIZER, build_tokenizer, embed_class_names
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.modeling.weights import saved
@@ -200,7 +200,7 @@ def make_tune_score(
     def score(model: Any) -> float:
         nonlocal classes
         if classes is None or reads.tokens:
-            classes = class_vectors(model, None, frozen, tune.names, params.prompts)
+            classes = embed_class_names(model, None, frozen, tune.names, params.prompts)
         return tune.mean_iou(model, classes, device=device)
 
     return score
@@ -227,4 +227,4 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
 def save_tokenizer(reads: InputSpec, folder: Path) -> None:
     """Save the tokenizer of a model with its own text encoder, unless it is the packaged one."""
     if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
-        tokenizer_of(reads).save(folder / TOKENIZER)
+        build_tokenizer(reads).save(folder / TOKENIZER)

@@ -215,8 +215,15 @@ TESTED_ELSEWHERE = {
         for name in ("activation", "open_clip_config", "open_clip_releases", "open_clip_weights")
     },
     "captionseg/grounding/box_phrases.py": "tests/captionseg/grounding/test_grounding_dino.py",
-    "captionseg/modeling/tcl_config.py": "tests/captionseg/modeling/test_tcl.py",
-    "captionseg/modeling/use_config.py": "tests/captionseg/modeling/test_use.py",
+    **{
+        f"captionseg/modeling/{name}_config.py": f"tests/captionseg/modeling/test_{test}.py"
+        for name, test in (
+            ("code", "code_decomposition"),
+            ("ovsegmentor", "ovsegmentor"),
+            ("tcl", "tcl"),
+            ("use", "use"),
+        )
+    },
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",

@@ -1,9 +1,8 @@
-"""Images as bags of vectors, texts as queries: the contrastive losses of every model here, Eq. 1-5
-of CoCu.
+"""Contrastive losses of images as bags of vectors and of texts: Eq. 1-5 of CoCu.
 
-A bag holds whatever a model makes of an image: its pooled vector alone (GroupViT as published), its
-groups, its regions. A text fits an image as well as it fits the vectors that it fits best. Rows of
-every loss are this rank's images (or texts), columns those of all ranks.
+A bag holds the vectors of an image: only its pooled vector (GroupViT as published), its groups, or
+its regions. The similarity of a text and an image is that of the most similar vectors. Rows of each
+loss are the images (or texts) of this rank, columns those of all ranks.
 """
 
 from __future__ import annotations
@@ -16,22 +15,24 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
-from captionseg.modeling.objectives.pairs import first_of_each
+from captionseg.losses.contrastive import MultiLabel, contrastive_loss, may_be_negative
+from captionseg.modeling.objectives.pairs import find_unique
 from captionseg.modeling.segmenter import Gather, gather_single
 from captionseg.runtime.device import full_precision
 
 
 @dataclass(frozen=True)
 class Bags:
-    """A batch, embedded; all vectors L2-normalised.
+    """The embeddings of a batch, all L2-normalised.
 
     Attributes:
-        vectors: S an image.
+        vectors: S vectors per image.
         mask: False pads.
-        captions: one an image.
-        texts: the concepts drawn, L an image.
-        caption_concepts, text_concept, archive: as in Batch.
+        captions: one caption per image.
+        texts: L drawn concepts per image.
+        caption_concepts: as in Batch.
+        text_concept: as in Batch.
+        archive: as in Batch.
     """
 
     vectors: Float[Tensor, "B S W"]
@@ -44,7 +45,7 @@ class Bags:
 
 
 class Scales(NamedTuple):
-    """1 / tau of the two losses, not below 0."""
+    """Inverse temperatures 1 / tau of the two losses."""
 
     caption: Float[Tensor, ""]
     concept: Float[Tensor, ""]
@@ -105,17 +106,14 @@ class _Texts(NamedTuple):
 
 @dataclass(frozen=True)
 class BagContrast:
-    """The losses' choices.
+    """Computes the losses of bags.
 
     Attributes:
-        pool_temperature: of the softmax over a bag's vectors that pools a text's similarities; 0 is
-            the maximum.
-        multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
-        mask_negatives: texts that name only concepts of an image's archive are no negatives of it.
-            False is the literal Eq. 1-4.
-        equal_texts: the vectors of a concept are equal wherever it is drawn, so that one of them is
-            compared for all. Not so where a concept gets another prompt each time, or its encoder
-            has dropout.
+        pool_temperature: see SegmentMilConfig.
+        multi_label: see SegmentMilConfig.
+        mask_negatives: see SegmentMilConfig.
+        equal_texts: whether all vectors of a concept in a batch are equal, so that one is compared
+            for all. They are not if prompts are drawn at random, or the text encoder has dropout.
     """
 
     pool_temperature: float = 0.0
@@ -174,23 +172,23 @@ class BagContrast:
     ) -> Tensor:
         """Eq. 1 or Eq. 3: images of this rank [B] against the texts of all ranks [T]."""
         positive = (images.number[:, None] == texts.owner) & texts.valid
-        return contrastive(
+        return contrastive_loss(
             logits,
             positive,
             self._candidates(images.archive, texts.concepts) & texts.valid,
             self.multi_label,
-            count=mean_over_ranks(positive.any(1), gather),
+            count=count_per_rank(positive.any(1), gather),
         )
 
     def _text_to_image(
         self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
     ) -> Tensor:
         """Eq. 2 or Eq. 4: texts of this rank [T] against the images of all ranks [B]."""
-        return contrastive(
+        return contrastive_loss(
             logits.T,
             (texts.owner[:, None] == images.number) & texts.valid[:, None],
             self._candidates(images.archive, texts.concepts).T,
-            count=mean_over_ranks(texts.valid, gather),
+            count=count_per_rank(texts.valid, gather),
         )
 
     def _similarities(
@@ -205,7 +203,7 @@ class BagContrast:
             return self._logits(
                 images, queries, inverse.to(queries.device), len(texts.captions), scales
             )
-        first, inverse = first_of_each(texts.text_concept[:, 0])
+        first, inverse = find_unique(texts.text_concept[:, 0])
         queries = torch.cat([texts.captions, texts.texts[first]])
         return self._logits(images, queries, inverse, len(texts.captions), scales)
 
@@ -219,7 +217,7 @@ class BagContrast:
     def _candidates(
         self, archive: Int[Tensor, "image held"], concepts: Int[Tensor, "text named"]
     ) -> Bool[Tensor, "image text"]:
-        """Which texts may stand in the denominators of which images."""
+        """Which texts may be in the denominators of which images."""
         if not self.mask_negatives:
             return torch.ones(len(archive), len(concepts), dtype=torch.bool, device=archive.device)
         return may_be_negative(archive, concepts)
@@ -231,14 +229,14 @@ def bag_similarity(
     texts: Float[Tensor, "text embedding"],
     temperature: float,
 ) -> Float[Tensor, "image text"]:
-    """How well each text fits each image, its cosines with a bag's vectors pooled towards
-    their maximum.
+    """Return the similarity of each text and image: its cosines with the vectors of the bag,
+    pooled.
 
     Args:
-        vectors: L2-normalised.
-        mask: which of them are there.
+        vectors: L2-normalised vectors of bags.
+        mask: False pads.
         texts: L2-normalised.
-        temperature: of the pooling softmax; 0 is the maximum.
+        temperature: of the softmax that weights the cosines; 0 takes their maximum.
     """
     with full_precision(vectors):
         cosine = texts.float() @ vectors.float().transpose(1, 2)  # [B, T, S]
@@ -250,7 +248,7 @@ def bag_similarity(
     return ((hidden / temperature).softmax(2) * cosine).sum(2)
 
 
-def mean_over_ranks(counted: Shaped[Tensor, " n"], gather: Gather) -> Float[Tensor, ""]:
-    """How many are True on a rank, as the mean over all ranks; at least one in all."""
-    everything = gather(counted)
-    return everything.sum().clamp(min=1) * (len(counted) / len(everything))
+def count_per_rank(counted: Shaped[Tensor, " n"], gather: Gather) -> Float[Tensor, ""]:
+    """Return the sum of `counted` over all ranks, at least 1, divided by the number of ranks."""
+    gathered = gather(counted)
+    return gathered.sum().clamp(min=1) * (len(counted) / len(gathered))

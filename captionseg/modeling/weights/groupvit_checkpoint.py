@@ -1,10 +1,10 @@
-"""GroupViT checkpoints of transformers (nvidia/groupvit-gcc-yfcc and its like) into ours, and ours
-into theirs.
+"""Converts GroupViT checkpoints between transformers (such as nvidia/groupvit-gcc-yfcc) and
+captionseg.
 
-A folder of theirs is config.json with model.safetensors or pytorch_model.bin; one of ours is what
-`saved` writes. All tensors have their counterpart but the temperature of the concept loss, which
-theirs has not. A field of either config is expressed in the other, or refused; those that only
-training reads (dropout, initial values, weights of losses) are left out.
+A folder of transformers has config.json and model.safetensors or pytorch_model.bin; one of
+captionseg is written by `saved`. All tensors have a counterpart, except the temperature of the
+concept loss. Fields of the configs are converted or refused; those that only training reads
+(dropout, initial values, weights of losses) are ignored.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ INSIDE_PROJECTORS = {"fc1": "0", "norm": "1", "fc2": "3"}
 
 
 def transformers_name(name: str) -> str:
-    """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are
-    still one: `.qkv.`.
+    """Return the name of one of our tensors in transformers; q, k and v stay
+    together as `.qkv.`.
     """
     name = name.removeprefix("towers.")
     new = next(new for new in (re.sub(a, b, name) for a, b in RENAMES if re.match(a, name)))
@@ -93,7 +93,7 @@ def transformers_name(name: str) -> str:
 
 
 def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict under the names of transformers."""
+    """Convert our state dict to that of transformers."""
     out = {}
     for name, tensor in state.items():
         if name == "concept_scale":
@@ -108,10 +108,10 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_transformers(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
-    """A state dict of transformers under the names of our model of the same shape.
+    """Convert a state dict of transformers to that of our model.
 
     Raises:
-        UserError: naming a tensor that is missing, of another shape, or left over.
+        UserError: naming a tensor that is missing, has another shape, or is left over.
     """
     left, out = dict(state), {}
     for name, own in model.state_dict().items():
@@ -140,10 +140,10 @@ def from_transformers(state: Mapping[str, Tensor], model: GroupViT) -> dict[str,
 
 
 def load_transformers(folder: Path) -> GroupViT:
-    """The model of a folder in the layout of transformers, in evaluation mode.
+    """Load a GroupViT from a folder of transformers, in evaluation mode.
 
     Raises:
-        UserError: for a folder that holds no GroupViT, or one that ours cannot express.
+        UserError: for a folder without a GroupViT, or one that our model does not support.
     """
     config = read_config(folder)
     if config.get("model_type") != "groupvit":
@@ -160,7 +160,7 @@ def load_transformers(folder: Path) -> GroupViT:
         raise UserError(
             f"{folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}"
         ) from None
-    except Exception as error:  # whatever a config may make of modules
+    except Exception as error:  # an invalid config can raise anything
         raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
     if float(model.caption_scale.detach()) > LARGEST_SCALE + 1e-3:
         raise UserError(
@@ -171,11 +171,10 @@ def load_transformers(folder: Path) -> GroupViT:
 
 
 def check_pixels(folder: Path) -> None:
-    """Refuse a folder whose pictures are normalised by others than ImageNet's mean and deviation,
-    which ours has.
+    """Check that a folder's pictures are normalised by ImageNet's mean and deviation, as ours are.
 
     Raises:
-        UserError: that says so.
+        UserError: if they are not.
     """
     path = folder / "preprocessor_config.json"
     statistics = read_pixels(path, read_json(path), "image_mean", "image_std")
@@ -184,10 +183,10 @@ def check_pixels(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a model of either kind.
+    """Read the config.json of a model of either library.
 
     Raises:
-        UserError: where there is none.
+        UserError: if it is missing or invalid.
     """
     path = folder / "config.json"
     try:
@@ -204,12 +203,18 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def convert(source: Path, target: Path) -> str:
-    """Convert a folder of either layout into the other; returns what was written, and what has no
-    counterpart.
+    """Convert a folder of either library to the other.
+
+    Args:
+        source: folder of the model.
+        target: folder to write, which must be empty or missing.
+
+    Returns:
+        a line for people: what was written, and which fields have no counterpart.
 
     Raises:
-        UserError: for a source that is neither, a GroupViT that the other cannot express, or a
-            target that is not empty.
+        UserError: for a source of neither library, a GroupViT that the other does not support, or
+            a target that is not empty.
     """
     config = read_config(source)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -227,7 +232,7 @@ def convert(source: Path, target: Path) -> str:
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     state = to_transformers({k: v.contiguous() for k, v in stored.model.state_dict().items()})
-    # beyond it ours does not go
+    # our model clamps it in use
     state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
     write_json(to_transformers_config(config), target / "config.json")

@@ -198,7 +198,7 @@ FIXED = {
 
 
 def check_expressible(config: Any) -> None:
-    """Refuse a model of ours that transformers has no counterpart of.
+    """Refuse a config of ours that transformers does not support.
 
     Raises:
         UserError: naming the field.

@@ -72,7 +72,7 @@ def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch)
     """Saved with the model; the params' own word comes before it."""
     from captionseg.inference import labelling
 
-    seen, real = [], labelling.label
+    seen, real = [], labelling.label_pixels
     monkeypatch.setattr(
         labelling, "label", lambda *given: seen.append(given[3].refine) or real(*given)
     )

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.layers.grounder import GrounderConfig
-from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
+from captionseg.modeling.ovsegmentor import OVSegmentor
+from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.tcl import Tcl

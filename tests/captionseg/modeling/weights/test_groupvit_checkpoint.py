@@ -10,7 +10,7 @@ from transformers import GroupViTConfig as TheirConfig
 from transformers import GroupViTModel
 
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
-from captionseg.modeling.layers.grouping import compose
+from captionseg.modeling.layers.grouping import compose_assignments
 from captionseg.modeling.towers.dual_encoder import TowersConfig
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
@@ -104,7 +104,7 @@ def test_embeddings_and_both_assignments_are_theirs(pair):
         torch.testing.assert_close(pooled, expected.image_embeds, atol=1e-5, rtol=1e-5)
         text = torch.nn.functional.normalize(ours.encode_text(tokens), dim=-1)
         torch.testing.assert_close(text, expected.text_embeds, atol=1e-5, rtol=1e-5)
-        composed = compose(encoded.maps)
+        composed = compose_assignments(encoded.maps)
         torch.testing.assert_close(composed.sum(1), torch.ones(2, (side // 16) ** 2))
         assert composed.shape == (2, len(encoded.groups[0]), (side // 16) ** 2)
 
