@@ -46,6 +46,9 @@ def check_encoder(model: Path, features: Path) -> None:
 def describe_encoder(folder: Path) -> tuple[object, bytes]:
     """Return what determines an encoder's features: its params without the batch size, and its
     reduction.
+
+    Raises:
+        UserError: if encoder.json cannot be read.
     """
     try:
         config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))

@@ -56,8 +56,14 @@ def refine_on_grid(
     iterations: int = 10,
     dilations: Sequence[int] = DILATIONS,
 ) -> Float32[Tensor, "class height width"]:
-    """The same on a grid of `side` cells along the short side, and back at the size of the masks
-    (bilinear).
+    """Refine masks on a coarser grid, and resize them back (bilinear).
+
+    Args:
+        image: see `pamr`.
+        masks: see `pamr`.
+        side: number of cells along the short side of the grid.
+        iterations: see `pamr`.
+        dilations: see `pamr`.
     """
     height, width = masks.shape[1:]
     scale = side / min(height, width)

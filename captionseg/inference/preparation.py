@@ -95,7 +95,12 @@ class Preparation:
         )
 
     def regions(self, image: np.ndarray, dense: np.ndarray | None) -> dict[str, torch.Tensor]:
-        """Return fields of Inputs: labels of regions, and their features if there are any."""
+        """Return fields of Inputs for regions: labels, mask and features.
+
+        Args:
+            image: uint8 [H, W, 3].
+            dense: [gh, gw, F] dense features; None if the model reads none.
+        """
         if self.maker is None:
             return {}
         labels = self.maker.regions(image)
