@@ -18,10 +18,10 @@ Record = TypeVar("Record", bound="TensorRecord")
 
 
 class TensorRecord:
-    """A dataclass of tensors and nested records; None and tuples are not tensors."""
+    """A dataclass of tensors, nested records, None and tuples."""
 
     def map(self: Record, change: Callable[[Tensor], Tensor]) -> Record:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
+        """Apply a function to all tensors, for example to move them to a device."""
         record: Any = self
         changed = {
             name: value.map(change) if isinstance(value, TensorRecord) else change(value)
@@ -33,18 +33,18 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class Inputs(TensorRecord):
-    """What a model segments. B images; S regions, F features a region.
+    """Inputs of segmentation, for B images with S regions of F features each.
 
     Attributes:
-        regions: frozen features pooled over class-agnostic regions; S is 0 where a model reads
+        regions: frozen features pooled over class-agnostic regions; S is 0 if the model reads
             pixels.
         region_mask: False pads.
-        labels: which region each cell of a grid over the image belongs to.
-        size: (height, width) of the mask logits wanted, in pixels.
-        image: pixels, normalised by ImageNet's mean and deviation; None where nobody needs them.
-        dense: frozen features of a grid over the image; None where no model needs them.
+        labels: the region of each cell of a grid over the image.
+        size: (height, width) of the mask logits in pixels.
+        image: pixels, normalised by ImageNet's mean and deviation; None if they are not needed.
+        dense: frozen features on a grid over the image; None if they are not needed.
         masks: class-agnostic masks on a grid over the image, which may overlap; empty ones pad.
-            None where regions take their part.
+            None means that regions are classified.
     """
 
     regions: Float[Tensor, "B S F"]
@@ -58,14 +58,14 @@ class Inputs(TensorRecord):
 
 @dataclass(frozen=True)
 class Tokens(TensorRecord):
-    """Texts of a batch as token numbers: int64, 0 pads.
+    """Texts of a batch as token numbers; 0 pads.
 
     Attributes:
-        captions: of the images.
+        captions: captions of the images.
         concepts: the drawn concepts, each in a prompt.
-        names: their names alone, for models that learn their prompt; else None.
-        caption_words: the concept that each token of `captions` belongs to, -1 for none; None where
-            the model does not ask.
+        names: their names alone, for models with a learnt prompt; else None.
+        caption_words: the concept that each token of `captions` belongs to, -1 for none; None if
+            the model does not read it.
     """
 
     captions: Int64[Tensor, "B T"]
@@ -79,11 +79,12 @@ class MaskedCaptions(TensorRecord):
     """Captions whose entities are masked, as embeddings or as tokens.
 
     Attributes:
-        target: the concepts behind the masks: of tokens [B, T] that of each masked token, -1
-            elsewhere; of embeddings [B, K] those of a caption in order, -1 pads.
-        embedding: frozen embeddings of the masked captions; None where the model reads tokens.
-        tokens: of the masked captions, 0 pads; None where it reads embeddings.
-        answers: tokens of a sentence with the drawn concepts; None likewise.
+        target: the concepts behind the masks. With tokens, [B, T]: the concept of each masked
+            token, -1 elsewhere. With embeddings, [B, K]: the concepts of a caption in order, -1
+            pads.
+        embedding: frozen embeddings of the masked captions; None if the model reads tokens.
+        tokens: masked captions, 0 pads; None if the model reads embeddings.
+        answers: sentences with the drawn concepts, 0 pads; None if the model reads embeddings.
     """
 
     target: Int64[Tensor, "B K"]
@@ -97,10 +98,10 @@ class NamedSegments(TensorRecord):
     """Segments of a batch, each with a text that was drawn for it in this step.
 
     Attributes:
-        masks: how much of each cell of a grid over the image lies in a segment.
+        masks: share of each cell of a grid over the image that lies in a segment.
         embedding: frozen embeddings of the texts.
-        number: which text that is, equal numbers for equal texts; -1 pads.
-        known: all texts that name the segment, -1 pads.
+        number: number of the text, the same for equal texts; -1 pads.
+        known: numbers of all texts that name the segment, -1 pads.
     """
 
     masks: Float[Tensor, "B S gh gw"]
@@ -111,26 +112,25 @@ class NamedSegments(TensorRecord):
 
 @dataclass(frozen=True)
 class Batch(TensorRecord):
-    """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F
-    region dimensions.
+    """A training batch of B images, with S regions and L drawn texts each.
 
-    Concepts are numbers of the vocabulary; who may be a negative of whom is decided from them after
-    all ranks' batches were gathered.
+    D is the width of text embeddings, F the number of features of a region. Concepts are numbers of
+    the vocabulary. They determine the negatives, after the batches of all ranks are gathered.
 
     Attributes:
-        regions: frozen features pooled over class-agnostic regions; S is 0 where the model reads
+        regions: frozen features pooled over class-agnostic regions; S is 0 if the model reads
             pixels.
         region_mask: False pads.
         caption_embedding: frozen text embeddings of the captions.
         caption_concepts: concepts that the caption names, -1 pads.
         text_embedding: frozen text embeddings of the concepts drawn in this step.
-        text_concept: those concepts, -1 where fewer than L could be drawn.
-        archive: concepts that image i may show: they are no negatives of it; -1 pads.
-        image: pixels, augmented and normalised; None where the model needs none.
-        dense: frozen features of a grid over the image; None likewise.
-        tokens: the texts as tokens; None where the model reads embeddings.
-        masked: captions with their entities masked; None where the model asks for none.
-        segments: with texts; None likewise.
+        text_concept: the drawn concepts, -1 pads.
+        archive: concepts that the image may show, so that they are no negatives of it; -1 pads.
+        image: pixels, augmented and normalised; None if the model does not read them.
+        dense: frozen features on a grid over the image; None if the model does not read them.
+        tokens: texts as tokens; None if the model reads embeddings.
+        masked: captions with masked entities; None if the model does not read them.
+        segments: segments with texts; None if the model does not read them.
     """
 
     regions: Float[Tensor, "B S F"]

@@ -39,35 +39,37 @@ def one_line(text: object, most: int = 200) -> str:
 
 
 LONGEST_CAPTION = 50_000
-"""Characters of a caption: a source refuses a longer one, and of one that comes from elsewhere only
-the beginning is parsed. A parse takes 10 KB a character, spaCy refuses a million, and `max_caption`
-of validation is as much."""
+"""Maximum length of a caption in characters, as in `max_caption` of validation.
+
+Sources refuse longer captions; of longer captions from elsewhere only the beginning is parsed. A
+parse needs 10 KB of memory per character, and spaCy refuses a million.
+"""
 
 PAIRS = pa.schema(
     [
         ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
         ("key", pa.string()),  # name of the sample inside its shard
-        ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
+        ("url", pa.string()),  # a URL, a path, or source:split/number
         ("caption", pa.string()),
         ("split", pa.string()),  # train, tune or test
-        # success, or why there is no sample: failed_to_download, failed_to_resize
+        # success, failed_to_download or failed_to_resize
         ("status", pa.string()),
         ("error_message", pa.string()),  # null on success
         ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("original_width", pa.int32()),  # of the picture as it came, upright
+        ("original_width", pa.int32()),  # of the original picture, upright
         ("original_height", pa.int32()),
-        ("original_sha256", pa.string()),  # of its bytes as they came
+        ("original_sha256", pa.string()),  # of the original file
         ("phash", pa.string()),  # perceptual hash of the image in the shard, 16 hex digits
         ("reason", pa.string()),  # one of captionseg.sources.reasons, null on success
-        # further captions of the picture, which no rule, vocabulary or alignment may see
+        # further captions of the picture, which no rule, vocabulary or alignment may read
         ("held_out_captions", pa.list_(pa.string())),
-        ("source_row", pa.string()),  # where the row came from: captions.csv:17
+        ("source_row", pa.string()),  # file and line of the row: captions.csv:17
     ]
 )
-"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and more
-columns).
+"""Metadata of a shard (`NNNNN.parquet`): one row per source row, including failures. The layout is
+img2dataset's, with more columns.
 """
 
 TRUTH = pa.schema(
@@ -77,7 +79,7 @@ TRUTH = pa.schema(
         ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
     ]
 )
-"""The truth. Only for evaluation: no rule and no model may read it."""
+"""True masks. They are only for evaluation: no rule and no model may read them."""
 
 IDS = pa.schema(
     [
@@ -89,8 +91,8 @@ IDS = pa.schema(
         ("fold", pa.int32()),
     ]
 )
-"""Row number in every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
-train.
+"""The pair of each row of the index's arrays. `fold` is the cross-fitting fold, -1
+outside train.
 """
 
 NEIGHBOURS = pa.schema(
@@ -102,16 +104,14 @@ NEIGHBOURS = pa.schema(
 )
 
 RECALL = "recall.json"
-"""Beside them, where a search was not exact: the share of the nearest rows that each index
-found.
-"""
+"""File next to the neighbours with the recall of each index, if the search was not exact."""
 
 CAPTIONS = pa.schema(
     [
         ("uid", pa.string()),
         ("caption", pa.string()),  # the original one
         ("captioner", pa.string()),  # key of its configuration
-        ("generated", pa.string()),  # tidied; null where there is none
+        ("generated", pa.string()),  # cleaned up; null if there is none
         ("status", pa.string()),  # success, failed or missing (precomputed)
         ("error_message", pa.string()),  # null on success
     ]
@@ -121,14 +121,14 @@ CAPTIONS = pa.schema(
 CONCEPT = pa.struct(
     [
         ("text", pa.string()),
-        # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+        # s_c, Eq. 8 of CoCu, or the rule's own score; for ranking
         ("score", pa.float32()),
-        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
-        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
+        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN if the rule has none
+        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN if the rule has none
         ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
-        ("support", pa.int32()),  # N', how many neighbours' captions name it
+        ("support", pa.int32()),  # N', number of neighbours whose captions name it
         ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
-        ("rule", pa.string()),  # who put it there
+        ("rule", pa.string()),  # rule that found it
     ]
 )
 SUPERVISION = pa.schema(
@@ -139,29 +139,29 @@ SUPERVISION = pa.schema(
         ("concepts", pa.list_(CONCEPT)),
     ]
 )
-"""What models learn from. Rows are marked, never deleted."""
+"""Concepts of each pair, which models learn from. Dropped rows are marked, never deleted."""
 
 MARKS = pa.schema(
     [
         ("uid", pa.string()),
-        ("kind", pa.string()),  # of captionseg.marking.marker.KINDS
+        ("kind", pa.string()),  # one of captionseg.marking.marker.KINDS
         ("reason", pa.string()),  # a line for people: near duplicate of UID (distance 3)
-        ("twin", pa.string()),  # uid of the pair that stays in its place; null where there is none
+        ("twin", pa.string()),  # uid of the pair that is kept instead; null if there is none
     ]
 )
-"""The training pairs that no rule keeps, whatever their concepts."""
+"""Training pairs that all rules drop, independently of their concepts."""
 
 DROPPED = "dropped"
-"""In curation.json, beside the names of rules: how many pairs are marked, by kind."""
+"""Key of curation.json, next to the names of rules: number of marked pairs by kind."""
 
 SEGMENT_TEXT = pa.struct(
     [
         ("text", pa.string()),
         ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
-        ("score", pa.float32()),  # of the best of its boxes
-        # whose text it is there: number of the caption, the generated one last; -1 of none
+        ("score", pa.float32()),  # score of its best box
+        # number of the caption that contains it, the generated one last; -1 for none
         ("caption", pa.int16()),
-        ("count", pa.int32()),  # how many boxes gave the segment this text
+        ("count", pa.int32()),  # number of boxes of the segment with this text
     ]
 )
 SEGMENTS = pa.schema(
@@ -180,25 +180,24 @@ SEGMENTS = pa.schema(
         ("texts", pa.list_(SEGMENT_TEXT)),
     ]
 )
-"""One row per segment, each with all texts that name it (USE)."""
+"""Segments with all texts that name them (USE), one row per segment."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Captioned images as rules see them: read-only and columnar, row i of each array is pair i.
+    """Captioned images, as rules read them. Row i of each array is pair i; all are read-only.
 
     Attributes:
         uid: 32 hex digits.
         caption: [N] strings.
-        image_embedding: L2-normalised, in the space of `concept_embedding`. Rows of the training
-            split are cross-fitted: embedded by an alignment that never saw their caption.
-        image_feature: frozen image features before any alignment with text (memory-mapped where
-            large).
+        image_embedding: L2-normalised, in the space of `concept_embedding`. Those of the training
+            split are cross-fitted: by an alignment that was not trained on their captions.
+        image_feature: frozen image features before any alignment with text; memory-mapped.
         neighbours: rows of this corpus, most similar images first, never the row itself; -1 pads.
         caption_neighbours: rows whose captions are most similar to image i, never its own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
-        concept_embedding: L2-normalised embeddings of the prompted concepts t_m.
-        named: [N, C] scipy CSR bool: does caption i name concept c?
+        concept_embedding: L2-normalised embeddings of the prompted concepts t_m of CoCu.
+        named: [N, C] scipy CSR bool, whether caption i names concept c.
     """
 
     uid: Shaped[np.ndarray, " N"]
@@ -217,12 +216,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Names of the classes of a truth: index = position. `kind` is object or stuff."""
+    """Classes of true masks: names by index, and kinds (object or stuff), which may be empty."""
 
     names: tuple[str, ...]
     kinds: tuple[str, ...] = field(default=())
 
 
 def make_uid(location: str, caption: str) -> str:
-    """First 128 bits of sha256 over location and caption (separated by NUL), as 32 hex digits."""
+    """Return the first 128 bits of sha256(location, NUL, caption) as 32 hex digits."""
     return hashlib.sha256(f"{location}\0{caption}".encode()).hexdigest()[:32]

@@ -13,17 +13,17 @@ QUICK, PLAIN = "QuickGELU", "GELU"
 
 
 def name_activation(quick: bool) -> str:
-    """QuickGELU or GELU."""
+    """Return the name of an activation: QuickGELU or GELU."""
     return QUICK if quick else PLAIN
 
 
 def find_activation(file: ClipFile) -> bool | None:
-    """The activation that all say; None where nobody says any.
+    """Return whether all evidence says QuickGELU (True) or GELU (False); None without evidence.
 
     Raises:
-        UserError: where one says this and one that.
+        UserError: for contradictory evidence.
     """
-    sources = {one.quick: one.by for one in file.evidence}
+    sources = {evidence.quick: evidence.by for evidence in file.evidence}
     if len(sources) == 2:
         raise UserError(
             f"{file.path}: {sources[True]} says {QUICK}, but {sources[False]} says {PLAIN}; one of "
@@ -33,15 +33,15 @@ def find_activation(file: ClipFile) -> bool | None:
 
 
 class ActivationRequest(NamedTuple):
-    """What the user says of an activation.
+    """The activation that params and the name of a model ask for.
 
     Attributes:
-        choice: auto takes what the file says; else this is obeyed.
-        quick: whether the model's name says QuickGELU.
-        twin: whether there is a model of the same shape with the other activation, so that the name
-            alone decides nothing: QuickGELU's, for a name that does not end with -quickgelu.
-        model: its name.
-        where: dotted path of `choice`.
+        choice: auto, quick_gelu or gelu.
+        quick: whether the model of this name has QuickGELU.
+        twin: name of the same model with QuickGELU, if the model has GELU; empty if there is none.
+            With a twin, the name alone does not decide.
+        model: name of the model.
+        where: dotted path of `choice`, for messages.
     """
 
     choice: str
@@ -52,14 +52,14 @@ class ActivationRequest(NamedTuple):
 
 
 def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
-    """Whether the MLPs of a checkpoint have QuickGELU.
+    """Return whether the MLPs of a checkpoint have QuickGELU.
 
     Raises:
-        UserError: where the file and the name contradict each other, or nothing says it.
+        UserError: if the file contradicts the name of the model, or the activation is unknown.
     """
     if request.choice != "auto":
         chosen = NAMES[request.choice]
-        if against := next((one.by for one in file.evidence if one.quick != chosen), None):
+        if against := next((e.by for e in file.evidence if e.quick != chosen), None):
             log.warning(
                 "%s: using %s because of %s, although %s says %s",
                 file.path,
