@@ -18,18 +18,18 @@ from captionseg.training.training_set import TrainingSet
 
 
 class BatchTexts:
-    """The texts of batches as token numbers.
+    """Tokenises the texts of batches.
 
     Args:
         data: a training set with sentences.
-        reads: which encoding; of a model that reads tokens.
-        prompts: template set that concepts are put into, one drawn for each.
+        reads: what the model reads, with tokens.
+        prompts: template set for concepts; one template is drawn for each.
     """
 
     def __init__(self, data: TrainingSet, reads: InputSpec, prompts: str) -> None:
         assert data.sentences is not None
         self.masked_target = data.masked_target
-        self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
+        self.pieces: dict[str, list[int]] = {}  # tokens of words, cached
         self.sentences, self.concepts, self.templates = (
             data.sentences,
             data.concepts,
@@ -42,7 +42,7 @@ class BatchTexts:
         self.warn_of_long_texts(reads.context)
 
     def warn_of_long_texts(self, context: int) -> None:
-        """Say once, before the first batch, which texts are cut."""
+        """Warn once, before the first batch, about texts that are cut."""
         texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
         with group_warnings():
             self.tokens([text for text in texts if may_be_cut(text, context)])
@@ -54,13 +54,13 @@ class BatchTexts:
         rng: np.random.Generator,
         selected: slice = slice(None),
     ) -> tuple[Tokens, MaskedCaptions | None]:
-        """The texts of a batch, and its masked captions, where the model asks for them.
+        """Return the texts of a batch, and its masked captions if the model reads them.
 
         Args:
-            rows: [B] of the training set.
-            drawn: [B, L] concepts, -1 where there is none.
-            rng: of the templates.
-            selected: those of the B that are wanted; templates are chosen for all.
+            rows: [B] rows of the training set.
+            drawn: [B, L] drawn concepts, -1 pads.
+            rng: generator that draws templates.
+            selected: the part of the batch to return; templates are drawn for the whole batch.
         """
         sentences = self.sentences
         chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))[selected]
@@ -90,7 +90,13 @@ class BatchTexts:
     def mask_captions(
         self, rows: np.ndarray, drawn: np.ndarray, chosen: np.ndarray
     ) -> MaskedCaptions | None:
-        """The masked captions of rows [B], their answers in templates that are chosen [B]."""
+        """Return the masked captions of a batch; None if the model does not read them.
+
+        Args:
+            rows: [B] rows of the training set.
+            drawn: [B, L] drawn concepts, -1 pads.
+            chosen: [B] numbers of the templates of answers.
+        """
         if self.sentences.masked is None or self.masked_target is None:
             return None
         answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(drawn)]
@@ -101,9 +107,14 @@ class BatchTexts:
     def match_concepts(
         self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary
     ) -> np.ndarray:
-        """[B, T] the concept that each token of captions belongs to, -1 for none.
+        """Return the concept that each token of B captions belongs to, [B, T]; -1 for none.
 
-        Each word is found among the tokens of its caption by its own tokens, from left to right.
+        The tokens of each word are searched in the tokens of its caption, from left to right.
+
+        Args:
+            captions: B captions.
+            tokens: [B, T] their tokens.
+            vocabulary: the concepts.
         """
         out = np.full(tokens.shape, -1, np.int64)
         for row, caption in enumerate(captions):
@@ -123,15 +134,21 @@ class BatchTexts:
         return out
 
     def answer(self, drawn: np.ndarray, template: str) -> str:
-        """OVSegmentor's prompted entities: what stands before the gap of a template, and all of
-        them.
+        """Return OVSegmentor's prompted entities: the beginning of a template, and all entities.
+
+        Args:
+            drawn: [L] drawn concepts, -1 pads.
+            template: a template with {}.
         """
         names = " and ".join(self.concepts[concept] for concept in drawn if concept >= 0)
         return template[: template.index("{}")] + names
 
     def targets(self, masked: Tensor, concepts: np.ndarray) -> Tensor:
-        """[B, T] the concept behind each masked token of [B, T], of concepts [B, K] in order; -1
-        elsewhere.
+        """Return the concept behind each masked token, [B, T]; -1 elsewhere.
+
+        Args:
+            masked: [B, T] tokens of masked captions.
+            concepts: [B, K] concepts behind the masks, in order.
         """
         is_mask = masked == self.tokens.mask
         order = (is_mask.cumsum(1) - 1).clamp(min=0)

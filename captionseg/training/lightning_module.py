@@ -20,22 +20,22 @@ from captionseg.training.schedule import make_scheduler
 
 
 class LightningSegmenter(L.LightningModule):
-    """A model as Lightning wants it.
+    """Trains a Segmenter with Lightning; see LightningModule.
 
     Args:
-        model: the caller's.
+        model: the Segmenter.
         params: section `pretrain`.
-        steps: of the whole fit.
-        curve: see fit.
-        split: whether its parameters are shared out over the ranks; then a twin of the model is
-            trained, and `gather_model` puts the weights into the model.
+        steps: number of steps of the whole fit.
+        curve: records the losses.
+        split: whether parameters are sharded over ranks (FSDP). Then a copy of the model is
+            trained, and `gather_model` copies its weights to the model.
     """
 
     def __init__(
         self, model: Any, params: PretrainParams, steps: int, curve: Curve, *, split: bool = False
     ) -> None:
         super().__init__()
-        self.unregistered = (model,)  # not a part of this module
+        self.unregistered = (model,)  # in a tuple, so that it is no submodule
         self.model: Any = sharded.copy_parameters(model) if split else model
         self.params_, self.steps, self.curve, self.split = params, steps, curve, split
         self.late_from = model.late_from * steps if isinstance(model, HasLateParameters) else 0.0
@@ -44,11 +44,17 @@ class LightningSegmenter(L.LightningModule):
         self.counts: dict[str, float] = {}
 
     def configure_model(self) -> None:
+        """See LightningModule: shard the parameters."""
         if self.split:
             assert self.device_mesh is not None
             sharded.split(self.model, self.device_mesh)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
+        """See LightningModule: return the loss of a batch, and record its terms.
+
+        Raises:
+            UserError: if the loss is not finite.
+        """
         world = self.trainer.world_size
         gather = ranks.gather if world > 1 else gather_single
         losses = self.model.losses(self.model(batch), gather, rank=self.global_rank)
@@ -65,12 +71,13 @@ class LightningSegmenter(L.LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
+        """See LightningModule."""
         return batch.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        # Parameters that train late have gradients from the first step, which ranks average as they
-        # do all others, and which are thrown away here. Were they frozen instead, DDP, which looks
-        # for parameters once, would miss them.
+        """See LightningModule: drop gradients of late parameters, and average sharded gradients."""
+        # Late parameters have gradients from the first step. If they were frozen at first, DDP
+        # would never synchronise them, because it only looks for parameters once.
         if self.global_step < self.late_from:
             for parameter in self.model.late_parameters():
                 parameter.grad = None
@@ -80,12 +87,14 @@ class LightningSegmenter(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
+        """See LightningModule; sharded gradients are clipped by their global norm."""
         if self.split:
             sharded.clip(self.model, self.params_.gradient_clip)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
+        """See LightningModule: AdamW without weight decay for vectors and scalars."""
         p = self.params_
         groups = [
             {
@@ -101,17 +110,15 @@ class LightningSegmenter(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def gather_model(self) -> nn.Module:
-        """The caller's model with the weights of now, on the first rank; every rank has to
-        call it.
+        """Return the Segmenter with the current weights, on the first rank; all
+        ranks must call it.
         """
         if self.split:
             sharded.collect(self.model, self.unregistered[0])
         return self.unregistered[0]
 
     def count(self) -> None:
-        """Ask the model what it counted on all ranks since it was last asked; every rank has to
-        call it.
-        """
+        """Add the model's counts since the last call, summed over ranks; all ranks must call it."""
         counts = self.model.take_counts() if isinstance(self.model, CountsInTraining) else {}
         if counts:
             totals = ranks.sum_over_ranks(

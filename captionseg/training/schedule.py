@@ -11,10 +11,15 @@ from captionseg.training.params import PretrainParams
 
 
 def make_scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, steps: int) -> Any:
-    """The learning rate of each of `steps` iterations; see `poly_factor` for the second kind.
+    """Build the scheduler of the learning rate: one_cycle, or poly (see `poly_factor`).
+
+    Args:
+        optimiser: the optimiser.
+        params: section `pretrain`.
+        steps: number of steps of the whole fit.
 
     Raises:
-        UserError: if poly never comes up to the learning rate.
+        UserError: if the warm-up is longer than the training.
     """
     if params.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(
@@ -31,7 +36,8 @@ def make_scheduler(optimiser: torch.optim.Optimizer, params: PretrainParams, ste
 
 
 def poly_factor(step: int, steps: int, power: float, warmup: int = 0) -> float:
-    """(1 - t / T)^power of the learning rate in iteration t of T; before `warmup` the share (t + 1)
-    / warmup of it.
+    """Return the factor of the learning rate in step t of T: (1 - t / T)^power.
+
+    In the first `warmup` steps it is multiplied by (t + 1) / warmup.
     """
     return max(0.0, 1.0 - step / steps) ** power * min(1.0, (step + 1) / max(1, warmup))
