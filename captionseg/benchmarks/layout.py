@@ -37,8 +37,7 @@ class Layout:
         home: folder of its archives below the user's root, which may be inside of it.
         images: files of pictures; the suffix `.*` means any of images.SUFFIXES.
         masks: files of masks: index or palette PNG, or .mat with `LabelMap`.
-        names: file of class names, without background, one per line, in published/names or in
-            home. Leading numbers such as `12: ` are removed.
+        names: file of class names in published/names or in home, one per line, without background.
         fetch: archives to unpack, in words.
         source: source of layout, classes and sizes.
         split: file of home with the names of the pictures; empty takes all masks.
@@ -50,7 +49,7 @@ class Layout:
         rest: meaning of all other values: refused, ignored or background.
         rgb: whether masks are RGB with the value in R + 256 G.
         ignore: label of ignored pixels.
-        threshold: background threshold published for GroupViT's scores, if any.
+        threshold: background threshold published for GroupViT, if any.
         windows: windows of models that read pixels.
         own: whether the files are a user's: the list of classes may have other formats, and there
             are remarks about them.
@@ -144,7 +143,7 @@ class Layout:
         return tuple(names)
 
     def check_numbers(self, path: Path, lines: list[str]) -> None:
-        """Check that the lines of a file of names are in the order of their numbers, without gaps.
+        """Check that the numbers of a file of names are in order, without gaps.
 
         Raises:
             UserError: naming the first wrong line.

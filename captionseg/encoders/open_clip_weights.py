@@ -29,24 +29,32 @@ PIXELS = {
 
 
 class ModelChoice(Protocol):
-    """Fields of `index.open_clip` that say which model it is, see
-    captionseg.encoders.open_clip.OpenClipParams.
-    """
+    """Fields of captionseg.encoders.open_clip.OpenClipParams that determine the model."""
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Name of the model in open_clip."""
+        ...
 
     @property
-    def pretrained(self) -> str: ...
+    def pretrained(self) -> str:
+        """Tag of the weights, or path of a file."""
+        ...
 
     @property
-    def size(self) -> int | None: ...
+    def size(self) -> int | None:
+        """Side of the square input in pixels; None takes the model's own."""
+        ...
 
     @property
-    def activation(self) -> str: ...
+    def activation(self) -> str:
+        """Activation of the MLPs."""
+        ...
 
     @property
-    def normalise(self) -> str: ...
+    def normalise(self) -> str:
+        """Name of the normalisation of pixels."""
+        ...
 
 
 def load(params: ModelChoice) -> Any:

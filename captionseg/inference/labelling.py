@@ -168,11 +168,13 @@ class Labeller:
         with torch.inference_mode():
             return mask_logits(*self._model_arguments(inputs), self.protocol).float().cpu().numpy()
 
-    def detect(self, inputs: Inputs, wanted: np.ndarray) -> Detections:
-        """Detect the classes with True in `wanted`, bool [C], with a model that reads segments."""
+    def detect(self, inputs: Inputs, reported: np.ndarray) -> Detections:
+        """Detect the classes with True in `reported`, bool [C], with a model that
+        reads segments.
+        """
         with torch.inference_mode():
             return detect_masks(
-                *self._model_arguments(inputs), torch.from_numpy(wanted).to(self.loaded.device)
+                *self._model_arguments(inputs), torch.from_numpy(reported).to(self.loaded.device)
             )
 
     def _model_arguments(self, inputs: Inputs) -> tuple[Any, Inputs, Tensor]:

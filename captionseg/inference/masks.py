@@ -54,9 +54,9 @@ def score_masks(
 ) -> tuple[Bool[Tensor, "mask rows columns"], Float[Tensor, "mask class"], Float[Tensor, " class"]]:
     """Return the masks of one picture, their probabilities, and those of the whole picture."""
     assert inputs.masks is not None
-    everything = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
+    whole_picture = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
     scores = model.mask_scores(
-        replace(inputs, masks=torch.cat([inputs.masks, everything], 1)), classes
+        replace(inputs, masks=torch.cat([inputs.masks, whole_picture], 1)), classes
     )[0].float()
     return inputs.masks[0], scores[:-1], scores[-1]
 

@@ -121,8 +121,8 @@ def weigh_neighbours(
     """
     # [K, 3, H, W]
     around = torch.stack([shift_pixels(image, dy, dx, d) for d, dy, dx in list_steps(dilations)])
-    everything = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
-    scale = 1e-8 + 0.1 * everything.std(0)
+    neighbourhood = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
+    scale = 1e-8 + 0.1 * neighbourhood.std(0)
     return (-(around - image).abs() / scale).mean(1).softmax(0)
 
 

@@ -137,8 +137,11 @@ class Code(nn.Module):
         valid = concepts >= 0
         named = (batch.caption_concepts[:, None] == concepts[..., None]).any(2) & valid
         captions = batch.tokens.captions
-        both = pad_and_join([captions, prompts.flatten(0, 1)])
-        captions, prompts = both[: len(captions)], both[len(captions) :].unflatten(0, valid.shape)
+        joined = pad_and_join([captions, prompts.flatten(0, 1)])
+        captions, prompts = (
+            joined[: len(captions)],
+            joined[len(captions) :].unflatten(0, valid.shape),
+        )
         sentences = trim_padding(torch.where(named[..., None], captions[:, None], prompts))
         probabilities = self.words.probabilities(
             self.words.features(sentences, tower), nouns, valid

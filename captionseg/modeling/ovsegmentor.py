@@ -97,8 +97,8 @@ class OVSegmentor(GroupSegmenter):
             towers.text.requires_grad_(not self.has_mask_loss)
         encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
         # encoding a sentence is as expensive as a picture, so only what the losses need
-        few = towers.text is not None and config.objective != "multi_label"
-        captions, texts = towers.embed_batch(batch, texts=1 if few else None)
+        reads_one_text = towers.text is not None and config.objective != "multi_label"
+        captions, texts = towers.embed_batch(batch, texts=1 if reads_one_text else None)
         bag = pool_groups(encoded.groups, config.pool)
         completed = (
             self.completion(batch, encoded.groups, towers, texts) if self.completion else None

@@ -110,7 +110,9 @@ class SegmentMil(nn.Module):
         """Embed regions in the joint space, L2-normalised."""
         return F.normalize(self.region_head(self.region_norm(regions)).float(), dim=-1)
 
-    def embed_texts(self, texts: Float[Tensor, "*some embedding"]) -> Float[Tensor, "*some width"]:
+    def embed_texts(
+        self, texts: Float[Tensor, "*batch embedding"]
+    ) -> Float[Tensor, "*batch width"]:
         """See EmbedsTexts."""
         return F.normalize(self.text_head(texts).float(), dim=-1)
 

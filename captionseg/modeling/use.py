@@ -164,9 +164,9 @@ class Use(nn.Module):
     def losses(
         self, outputs: UseOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """Return Eq. 1 over the segments of all ranks, the same on every rank."""
-        every = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
-        segments, texts, number, known = (value[every.number >= 0] for value in every)
+        """Return Eq. 1 over the segments of all ranks, the same on gathered rank."""
+        gathered = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
+        segments, texts, number, known = (value[gathered.number >= 0] for value in gathered)
         return {
             "segment": segment_contrast(
                 segments,

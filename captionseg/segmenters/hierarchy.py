@@ -60,8 +60,8 @@ class Hierarchy:
         stability = (lifetime / np.log(self.high / self.low)).astype(np.float32)
         good = np.flatnonzero((stability > 0) & (area >= self.min_area))
         good = good[np.lexsort((-area[good], -stability[good]))]
-        both = (member[good] * size) @ member[good].T.astype(np.float64)
-        overlap = both / (area[good][:, None] + area[good] - both)
+        intersection = (member[good] * size) @ member[good].T.astype(np.float64)
+        overlap = intersection / (area[good][:, None] + area[good] - intersection)
         owner = find_survivors(overlap, np.arange(len(good)), self.nms_iou)
         selected = good[np.unique(owner)[: self.max_masks]]
         return member[selected][:, pieces], stability[selected]

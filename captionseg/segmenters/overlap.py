@@ -60,11 +60,13 @@ def mask_iou(
     pixels = masks.shape[1] * masks.shape[2]
     a = masks.reshape(len(masks), pixels)
     b = a if others is None else others.reshape(len(others), pixels)
-    both = np.zeros((len(a), len(b)), np.float32)
+    intersection = np.zeros((len(a), len(b)), np.float32)
     for start in range(0, pixels, BLOCK):
         part = a[:, start : start + BLOCK].astype(np.float32)
-        both += (
+        intersection += (
             part @ (part if others is None else b[:, start : start + BLOCK].astype(np.float32)).T
         )
-    either = a.sum(axis=1, dtype=np.float32)[:, None] + b.sum(axis=1, dtype=np.float32) - both
-    return both / np.maximum(either, 1)
+    union = (
+        a.sum(axis=1, dtype=np.float32)[:, None] + b.sum(axis=1, dtype=np.float32) - intersection
+    )
+    return intersection / np.maximum(union, 1)

@@ -74,22 +74,20 @@ def train(
             params, folders, reads, lambda: data.space.encoder if data.space else frozen()
         )
         write_concepts(data, out)
-    speeds = []
-    for seed in ranks.share(
-        [s for s in params.seeds if not (main and is_finished(out / "seeds" / str(s)))]
-    ):
-        folder = out / "seeds" / str(seed)
+    speeds, folders_of = [], {seed: out / "seeds" / str(seed) for seed in params.seeds}
+    todo = [s for s, folder in folders_of.items() if not (main and is_finished(folder))]
+    for seed in ranks.share(todo):
+        folder = folders_of[seed]
         torch.manual_seed(seed)
         model = build_model(recipe.model, config, data)
         result = train_seed(
             model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
         )
-        if not main:
-            continue
-        saved.save(folder, recipe.model, model, {**context, "seed": seed})
-        save_tokenizer(reads, folder)
-        speeds.append((result.images_per_second, result.seconds))
-        write_scores(result, folder / "fit.json")
+        if main:
+            saved.save(folder, recipe.model, model, {**context, "seed": seed})
+            save_tokenizer(reads, folder)
+            speeds.append((result.images_per_second, result.seconds))
+            write_scores(result, folder / "fit.json")
     return speeds
 
 

@@ -72,14 +72,14 @@ class Completion(nn.Module):
 
     def __init__(self, config: TowersConfig, objective: Objective, entities: int) -> None:
         super().__init__()
-        width, own = config.encoder.width, config.text.kind != "frozen"
+        width, has_text_encoder = config.encoder.width, config.text.kind != "frozen"
         self.objective = objective
         self.query = nn.Linear(config.text.width, width)
         self.decoder = None
         if objective != "mlm":
             self.decoder = (
                 Decoder(width, config.encoder.heads)
-                if own
+                if has_text_encoder
                 else CrossBlock(width, config.encoder.heads)
             )
         if objective.startswith("mlm"):

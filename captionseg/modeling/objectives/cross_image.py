@@ -16,15 +16,15 @@ from captionseg.modeling.segmenter import Gather
 
 @dataclass(frozen=True)
 class CrossImage:
-    """What Eq. 10-12 need; G groups, N tokens, all L2-normalised in the joint space.
+    """Inputs of Eq. 10-12 for G groups and N tokens, L2-normalised in the joint space.
 
     Attributes:
-        tokens: of the online encoder, the only ones with a gradient.
-        target_tokens: of the momentum encoder.
-        target_groups: likewise.
-        mask: which tokens are there.
-        concept: the entity that a partner is sought for; -1 has none.
-        entity: its embedding.
+        tokens: tokens by the online encoder, the only ones with gradients.
+        target_tokens: tokens by the momentum encoder.
+        target_groups: groups by the momentum encoder.
+        mask: False for padding of tokens.
+        concept: entity that a partner must share; -1 for none.
+        entity: embedding of the entity.
     """
 
     tokens: Float[Tensor, "B N W"]
@@ -72,7 +72,7 @@ class MaskAgreement:
         ranks = len(concepts) / len(paired)
         count = count_per_rank(paired, gather) if self.reduction == "mean" else 1.0 / ranks
         most = max(1, int(self.ratio * groups.shape[1]))
-        own, other = (
+        own_groups, partner_groups = (
             select_nearest_groups(g, cross.entity, most)
             for g in (cross.target_groups, groups[partner.clamp(min=0)])
         )

@@ -46,22 +46,22 @@ class Relations(NamedTuple):
 
 
 def relate_texts(
-    every: Texts, archive: Int[Tensor, "B M"], rank: int, *, mask_negatives: bool
+    texts: Texts, archive: Int[Tensor, "B M"], rank: int, *, mask_negatives: bool
 ) -> Relations:
     """Relate the images of this rank to the texts of all ranks.
 
     Args:
-        every: texts of all ranks.
+        texts: texts of all ranks.
         archive: concepts that each image of this rank may show, -1 pads.
         rank: number of this rank.
         mask_negatives: see SegmentMilConfig.
     """
-    images, per = len(archive), every.valid.shape[1]
-    valid = every.valid.flatten()
+    images, per = len(archive), texts.valid.shape[1]
+    valid = texts.valid.flatten()
     owner = torch.arange(len(valid), device=valid.device) // per
     own = (owner == torch.arange(images, device=valid.device)[:, None] + rank * images) & valid
     allowed = (
-        may_be_negative(archive, every.concepts.flatten(0, 1))
+        may_be_negative(archive, texts.concepts.flatten(0, 1))
         if mask_negatives
         else torch.ones_like(own)
     )

@@ -109,11 +109,13 @@ class Towers(nn.Module):
         if folder and isinstance(self.text, BertText):
             self.text.start_from(folder)
 
-    def embed(self, x: Float[Tensor, "*some width"]) -> Float[Tensor, "*some embedding"]:
+    def embed(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch embedding"]:
         """Project vectors of the image encoder, L2-normalised."""
         return F.normalize(self.image_projector(x).float(), dim=-1)
 
-    def embed_texts(self, texts: Float[Tensor, "*some width"]) -> Float[Tensor, "*some embedding"]:
+    def embed_texts(
+        self, texts: Float[Tensor, "*batch width"]
+    ) -> Float[Tensor, "*batch embedding"]:
         """Project text embeddings, own or frozen, L2-normalised."""
         return F.normalize(self.text_projector(texts).float(), dim=-1)
 
