@@ -181,9 +181,8 @@ class Tcl(nn.Module):
         return TextMasks(logits, vectors, number, related, regions)
 
     def unique_texts(self, texts: Texts) -> tuple[Tensor, Tensor]:
-        """Return the positions [U] of the different texts, and [T] which of them each text is.
-
-        Captions always count as different.
+        """Return the positions [U] of different texts, and [T] which each is;
+        captions all differ.
         """
         if self.config.texts == "captions":
             number = torch.arange(texts.valid.numel(), device=texts.valid.device)

@@ -84,20 +84,29 @@ def train(
             model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
         )
         if main:
-            saved.save(folder, recipe.model, model, {**context, "seed": seed})
-            save_tokenizer(reads, folder)
+            save_seed(folder, recipe.model, model, {**context, "seed": seed}, result)
             speeds.append((result.images_per_second, result.seconds))
-            write_scores(result, folder / "fit.json")
     return speeds
 
 
-def write_scores(result: FitResult, file: Path) -> None:
-    """Write the loss and the tune mIoU of a fit, without those that are NaN.
+def save_seed(
+    folder: Path, name: str, model: Any, context: dict[str, Any], result: FitResult
+) -> None:
+    """Save a trained model with its tokenizer, its loss and its tune mIoU.
 
-    It is the last file of a seed, so that a seed with it is finished.
+    The scores, fit.json without those that are NaN, are written last: a seed with them is finished.
+
+    Args:
+        folder: folder of the seed.
+        name: key of MODELS.
+        model: the model.
+        context: saved with the model.
+        result: result of its fit.
     """
+    saved.save(folder, name, model, context)
+    save_tokenizer(model.config.reads, folder)
     scores = {"loss": result.loss, "tune_miou": result.tune_miou}
-    write_json({name: value for name, value in scores.items() if value == value}, file)
+    write_json({key: value for key, value in scores.items() if value == value}, folder / "fit.json")
 
 
 def is_finished(folder: Path) -> bool:

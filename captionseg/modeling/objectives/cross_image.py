@@ -77,8 +77,8 @@ class MaskAgreement:
             for g in (cross.target_groups, groups[partner.clamp(min=0)])
         )
         mask = cross.mask & paired[:, None]
-        target = torch.sigmoid(self.scale * own @ cross.target_tokens.transpose(1, 2))
-        predicted = torch.sigmoid(self.scale * other @ cross.tokens.transpose(1, 2))
+        target = torch.sigmoid(self.scale * own_groups @ cross.target_tokens.transpose(1, 2))
+        predicted = torch.sigmoid(self.scale * partner_groups @ cross.tokens.transpose(1, 2))
         each = mask_consistency_loss(
             target, predicted, mask, threshold=self.threshold, relative=self.relative
         )
