@@ -74,7 +74,7 @@ def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch)
 
     seen, real = [], labelling.label_pixels
     monkeypatch.setattr(
-        labelling, "label", lambda *given: seen.append(given[3].refine) or real(*given)
+        labelling, "label_pixels", lambda *given: seen.append(given[3].refine) or real(*given)
     )
     params = EvaluateParams(bootstrap=2, device="cpu")
     evaluate(model, folders, params, seed=0)
