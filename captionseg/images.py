@@ -40,7 +40,7 @@ SUFFIXES = (
     ".pgm",
     ".avif",
 )
-"""What files of these formats are called, in small letters."""
+"""Suffixes of files of these formats, in lower case."""
 MASK_FORMATS = ("PNG", "TIFF")  # JPEG would change class numbers
 LARGEST_FILE = 256 * 2**20  # bytes
 TURNS = {
@@ -60,7 +60,7 @@ class Unreadable(Exception):
 
 
 class TooManyPixels(Unreadable):
-    """A picture that is not decoded, for it would take too much memory."""
+    """A picture that is not decoded, because it would need too much memory."""
 
 
 def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
@@ -110,7 +110,7 @@ def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Im
 def open_with_size(
     data: bytes, *, longest: int | None = None, name: str = ""
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """`open_image`, and (width, height) of the picture in the file, upright."""
+    """Return the result of `open_image`, and (width, height) of the upright picture in the file."""
     return _decode_safely(lambda: _decode_picture(data, longest, name))
 
 
@@ -233,9 +233,9 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """1, upright, to 8, as EXIF has it; 1 where that cannot be read."""
+    """Return the orientation as in EXIF, from 1 (upright) to 8; 1 if it cannot be read."""
     try:
         number = int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # metadata only: the pixels can be decoded all the same
+    except Exception:  # metadata only; the pixels can be decoded anyway
         return 1
     return number if number in TURNS else 1

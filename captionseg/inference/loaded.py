@@ -1,4 +1,4 @@
-"""A saved model that is loaded, with the frozen encoder beside it.
+"""A loaded model with its frozen encoder.
 
 Used by the command line, benchmarks, reports, serving, segment queries and the Python API.
 """

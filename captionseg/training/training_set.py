@@ -1,4 +1,4 @@
-"""What a recipe trains on, as arrays."""
+"""The data that a recipe trains on."""
 
 from __future__ import annotations
 
