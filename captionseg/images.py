@@ -1,34 +1,27 @@
 """The only module that opens picture files, for download, segment, evaluate and shards.
 
 The content of a file determines its format, not its name. Only FORMATS are tried, because some of
-Pillow's readers start programs (EPS) or rely on the system (WMF). Pictures are always converted to
-8-bit RGB:
-
-- upright according to EXIF; the first of several frames;
-- transparent pixels become white;
-- 16-bit grey keeps the upper 8 bits; floating-point and signed pixels, 32-bit pixels outside 0 to
-  65535 and CIELab are refused, because their value of white is unknown;
-- colour profiles (ICC) are not applied, as in nearly all training and test data of the field.
+Pillow's readers start programs (EPS) or rely on the system (WMF). Of several frames the first is
+used. Pictures are turned upright according to EXIF and converted to 8-bit RGB, see captionseg.rgb.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from captionseg.records import one_line
+from captionseg.rgb import STRETCH, WHITE_IS_ZERO, read_tag, to_rgb, warn_once
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -47,7 +40,7 @@ SUFFIXES = (
     ".pgm",
     ".avif",
 )
-"""What files of these formats are called, in small letters."""
+"""Suffixes of files of these formats, in lower case."""
 MASK_FORMATS = ("PNG", "TIFF")  # JPEG would change class numbers
 LARGEST_FILE = 256 * 2**20  # bytes
 TURNS = {
@@ -59,14 +52,7 @@ TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
-"""Supported modes of Pillow, besides 16-bit grey (`I` and `I;16..`)."""
-# 16-bit grey below this is more likely 12-bit data than a picture taken at night
-DARK = 2**12
-STRETCH = {"L;2": 85, "L;4": 17}  # factors by which Pillow multiplies grey of few bits
-WARNED: set[str] = set()  # kinds of warnings already logged
-# tags of TIFF and EXIF
-ORIENTATION, BITS, WHITE_IS_ZERO, EXTRA_SAMPLES, SAMPLE_FORMAT = (0x0112, 258, 262, 338, 339)
+ORIENTATION = 0x0112  # tag of EXIF
 
 
 class Unreadable(Exception):
@@ -74,7 +60,7 @@ class Unreadable(Exception):
 
 
 class TooManyPixels(Unreadable):
-    """A picture that is not decoded, for it would take too much memory."""
+    """A picture that is not decoded, because it would need too much memory."""
 
 
 def read_contents(path: Path | str, *, largest: int | None = None) -> bytes:
@@ -124,7 +110,7 @@ def open_image(data: bytes, *, longest: int | None = None, name: str = "") -> Im
 def open_with_size(
     data: bytes, *, longest: int | None = None, name: str = ""
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """`open_image`, and (width, height) of the picture in the file, upright."""
+    """Return the result of `open_image`, and (width, height) of the upright picture in the file."""
     return _decode_safely(lambda: _decode_picture(data, longest, name))
 
 
@@ -197,7 +183,7 @@ def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:
         content = np.array(image)
         if _is_one_of_several(image):
             raise Unreadable("has several frames or pages; save only one")
-        if image.mode != "P" and _read_first(tags, WHITE_IS_ZERO) == 0:
+        if image.mode != "P" and read_tag(tags, WHITE_IS_ZERO) == 0:
             raise Unreadable("its values are stored inverted (WhiteIsZero); save it as PNG")
         return image.mode, content // STRETCH[raw] if raw in STRETCH else content
 
@@ -240,12 +226,6 @@ def _is_one_of_several(image: Image.Image) -> bool:
         return False
 
 
-def _read_first(tags: Mapping[int, Any], tag: int) -> Any:
-    """Return the value of a tag, or the first of several."""
-    value = tags.get(tag)
-    return value[0] if isinstance(value, tuple) and value else value
-
-
 def turn_upright(image: Image.Image) -> Image.Image:
     """Rotate a picture according to its EXIF orientation; unreadable metadata are ignored."""
     turn = TURNS.get(_read_orientation(image))
@@ -253,77 +233,9 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """1, upright, to 8, as EXIF has it; 1 where that cannot be read."""
+    """Return the orientation as in EXIF, from 1 (upright) to 8; 1 if it cannot be read."""
     try:
         number = int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # metadata only: the pixels can be decoded all the same
+    except Exception:  # metadata only; the pixels can be decoded anyway
         return 1
     return number if number in TURNS else 1
-
-
-def to_rgb(image: Image.Image, raw: str, *, tags: Mapping[int, Any], name: str) -> Image.Image:
-    """Convert a decoded picture of any mode to 8-bit RGB, by the rules of the module docstring.
-
-    Args:
-        image: decoded picture.
-        raw: its raw mode before decoding, see `read_raw_mode`.
-        tags: its TIFF tags.
-        name: name of the file, for warnings.
-
-    Raises:
-        Unreadable: for pixels of unknown range or colours.
-    """
-    if image.mode == "F":
-        raise Unreadable("floating-point pixels have no known range; save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return grey_to_rgb(image, tags, name)
-    if image.mode not in MODES:
-        raise Unreadable(f"pixels of mode {image.mode} are not supported; save it as RGB")
-    if _read_first(tags, SAMPLE_FORMAT) == 2:
-        raise Unreadable("signed pixels have no known range; save it without a sign")
-    if image.mode == "RGBA" and tags and _read_first(tags, EXTRA_SAMPLES) not in (1, 2):
-        return image.convert("RGB")  # the fourth channel is not alpha, for example infrared
-    clear = image.info.get("transparency")
-    if raw in STRETCH and isinstance(clear, int):  # Pillow only stretches the pixels
-        image.info["transparency"] = clear * STRETCH[raw]
-    elif raw.startswith("RGB;16") and isinstance(clear, tuple):
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
-    if image.has_transparency_data:
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def grey_to_rgb(image: Image.Image, tags: Mapping[int, Any], name: str) -> Image.Image:
-    """Convert 16-bit grey (modes `I` and `I;16..`) to RGB; Pillow would clip values at 255.
-
-    Raises:
-        Unreadable: for values outside 16 bits.
-    """
-    values = np.asarray(image).astype(np.int64)
-    clear = values == image.info.get("transparency", -1)
-    least, most = int(values.min()), int(values.max())
-    if image.mode == "I" and (least < 0 or most > 65535 or 0 < most < 256):
-        raise Unreadable(
-            f"32-bit pixels from {least} to {most} have no known range; save it with 8 or 16 bits"
-        )
-    if _read_first(tags, BITS) == 12:
-        values = values << 4
-    if image.mode != "I" and _read_first(tags, WHITE_IS_ZERO) == 0:
-        values = 65535 - values
-    if 0 < (most := int(values.max())) < DARK:
-        warn_once(
-            "dark",
-            f"{name}: 16-bit grey and almost black, the brightest pixel is {most} of 65535; "
-            "stretch the contrast of such pictures first",
-        )
-    values = (values >> 8).astype(np.uint8)
-    values[clear] = 255
-    return Image.fromarray(values).convert("RGB")
-
-
-def warn_once(kind: str, text: str) -> None:
-    """Log only the first warning of a kind, because all pictures of a folder may be alike."""
-    if kind not in WARNED:
-        WARNED.add(kind)
-        log.warning("%s (further pictures like this are not reported)", one_line(text, 400))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from captionseg.constraints import Member
 from captionseg.encoders.alignment import AlignmentParams
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.encoders import ENCODERS
@@ -13,7 +14,7 @@ from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.device import detect
 from captionseg.runtime.params import Precision
-from captionseg.typed import Count, Device, Member, Natural, Share
+from captionseg.typed import Count, Device, Natural, Share
 
 
 @dataclass(frozen=True)

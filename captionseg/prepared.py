@@ -16,7 +16,7 @@ from captionseg.datasets.ids import read_ids
 from captionseg.datasets.pair_tables import read_shard, read_truth
 from captionseg.datasets.random_access import Pictures
 from captionseg.grids import MEAN, STD, squash
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 from captionseg.segmenters.segmenter import MaskMaker
 
 

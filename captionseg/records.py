@@ -3,27 +3,26 @@
     pairs --index--> Corpus --rule--> Supervision --loader--> Batch --model--> mask logits
       `--regions / segment_text--> Segments --------'
 
-This module contains only data; it does not depend on stages, models or devices.
+This module contains only data; it does not depend on stages, models or devices. Batch and Inputs,
+which models read, are in captionseg.model_inputs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, Integer, Shaped
+from jaxtyping import Float, Float32, Int32, Shaped
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-    from torch import Tensor
 else:
-    # most stages read records and none of these, which take long to import
-    csr_array = Tensor = Any
+    # most stages read records without it, and it takes long to import
+    csr_array = Any
 
 
 class UserError(Exception):
@@ -40,35 +39,37 @@ def one_line(text: object, most: int = 200) -> str:
 
 
 LONGEST_CAPTION = 50_000
-"""Characters of a caption: a source refuses a longer one, and of one that comes from elsewhere only
-the beginning is parsed. A parse takes 10 KB a character, spaCy refuses a million, and `max_caption`
-of validation is as much."""
+"""Maximum length of a caption in characters, as in `max_caption` of validation.
+
+Sources refuse longer captions; of longer captions from elsewhere only the beginning is parsed. A
+parse needs 10 KB of memory per character, and spaCy refuses a million.
+"""
 
 PAIRS = pa.schema(
     [
         ("uid", pa.string()),  # first 128 bits of sha256(url or path, caption), 32 hex digits
         ("key", pa.string()),  # name of the sample inside its shard
-        ("url", pa.string()),  # where it came from: a URL, a path, or source:split/number
+        ("url", pa.string()),  # a URL, a path, or source:split/number
         ("caption", pa.string()),
         ("split", pa.string()),  # train, tune or test
-        # success, or why there is no sample: failed_to_download, failed_to_resize
+        # success, failed_to_download or failed_to_resize
         ("status", pa.string()),
         ("error_message", pa.string()),  # null on success
         ("sha256", pa.string()),  # of the encoded image in the shard, null on failure
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("original_width", pa.int32()),  # of the picture as it came, upright
+        ("original_width", pa.int32()),  # of the original picture, upright
         ("original_height", pa.int32()),
-        ("original_sha256", pa.string()),  # of its bytes as they came
+        ("original_sha256", pa.string()),  # of the original file
         ("phash", pa.string()),  # perceptual hash of the image in the shard, 16 hex digits
         ("reason", pa.string()),  # one of captionseg.sources.reasons, null on success
-        # further captions of the picture, which no rule, vocabulary or alignment may see
+        # further captions of the picture, which no rule, vocabulary or alignment may read
         ("held_out_captions", pa.list_(pa.string())),
-        ("source_row", pa.string()),  # where the row came from: captions.csv:17
+        ("source_row", pa.string()),  # file and line of the row: captions.csv:17
     ]
 )
-"""One row per source row of a shard, failures too (`NNNNN.parquet`, img2dataset's layout and more
-columns).
+"""Metadata of a shard (`NNNNN.parquet`): one row per source row, including failures. The layout is
+img2dataset's, with more columns.
 """
 
 TRUTH = pa.schema(
@@ -78,7 +79,7 @@ TRUTH = pa.schema(
         ("mask", pa.binary()),  # PNG, 8 bit, class index; 255 is ignored
     ]
 )
-"""The truth. Only for evaluation: no rule and no model may read it."""
+"""True masks. They are only for evaluation: no rule and no model may read them."""
 
 IDS = pa.schema(
     [
@@ -90,8 +91,8 @@ IDS = pa.schema(
         ("fold", pa.int32()),
     ]
 )
-"""Row number in every `.npy` of the index -> pair. `fold` is the cross-fitting fold, -1 outside
-train.
+"""The pair of each row of the index's arrays. `fold` is the cross-fitting fold, -1
+outside train.
 """
 
 NEIGHBOURS = pa.schema(
@@ -103,16 +104,14 @@ NEIGHBOURS = pa.schema(
 )
 
 RECALL = "recall.json"
-"""Beside them, where a search was not exact: the share of the nearest rows that each index
-found.
-"""
+"""File next to the neighbours with the recall of each index, if the search was not exact."""
 
 CAPTIONS = pa.schema(
     [
         ("uid", pa.string()),
         ("caption", pa.string()),  # the original one
         ("captioner", pa.string()),  # key of its configuration
-        ("generated", pa.string()),  # tidied; null where there is none
+        ("generated", pa.string()),  # cleaned up; null if there is none
         ("status", pa.string()),  # success, failed or missing (precomputed)
         ("error_message", pa.string()),  # null on success
     ]
@@ -122,14 +121,14 @@ CAPTIONS = pa.schema(
 CONCEPT = pa.struct(
     [
         ("text", pa.string()),
-        # s_c, Eq. 8 of CoCu, or what the rule puts in its place; for ranking and reading
+        # s_c, Eq. 8 of CoCu, or the rule's own score; for ranking
         ("score", pa.float32()),
-        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN where a rule has none
-        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN where a rule has none
+        ("score_a", pa.float32()),  # s^a_c, Eq. 6; NaN if the rule has none
+        ("score_b", pa.float32()),  # s^b_c, Eq. 7; NaN if the rule has none
         ("weight", pa.float32()),  # unnormalised probability of being drawn, > 0
-        ("support", pa.int32()),  # N', how many neighbours' captions name it
+        ("support", pa.int32()),  # N', number of neighbours whose captions name it
         ("cluster", pa.int32()),  # semantic cluster; -1: not clustered
-        ("rule", pa.string()),  # who put it there
+        ("rule", pa.string()),  # rule that found it
     ]
 )
 SUPERVISION = pa.schema(
@@ -140,29 +139,29 @@ SUPERVISION = pa.schema(
         ("concepts", pa.list_(CONCEPT)),
     ]
 )
-"""What models learn from. Rows are marked, never deleted."""
+"""Concepts of each pair, which models learn from. Dropped rows are marked, never deleted."""
 
 MARKS = pa.schema(
     [
         ("uid", pa.string()),
-        ("kind", pa.string()),  # of captionseg.marking.marker.KINDS
+        ("kind", pa.string()),  # one of captionseg.marking.marker.KINDS
         ("reason", pa.string()),  # a line for people: near duplicate of UID (distance 3)
-        ("twin", pa.string()),  # uid of the pair that stays in its place; null where there is none
+        ("twin", pa.string()),  # uid of the pair that is kept instead; null if there is none
     ]
 )
-"""The training pairs that no rule keeps, whatever their concepts."""
+"""Training pairs that all rules drop, independently of their concepts."""
 
 DROPPED = "dropped"
-"""In curation.json, beside the names of rules: how many pairs are marked, by kind."""
+"""Key of curation.json, next to the names of rules: number of marked pairs by kind."""
 
 SEGMENT_TEXT = pa.struct(
     [
         ("text", pa.string()),
         ("kind", pa.string()),  # phrase or expression (of a caption), concept (curated)
-        ("score", pa.float32()),  # of the best of its boxes
-        # whose text it is there: number of the caption, the generated one last; -1 of none
+        ("score", pa.float32()),  # score of its best box
+        # number of the caption that contains it, the generated one last; -1 for none
         ("caption", pa.int16()),
-        ("count", pa.int32()),  # how many boxes gave the segment this text
+        ("count", pa.int32()),  # number of boxes of the segment with this text
     ]
 )
 SEGMENTS = pa.schema(
@@ -181,25 +180,24 @@ SEGMENTS = pa.schema(
         ("texts", pa.list_(SEGMENT_TEXT)),
     ]
 )
-"""One row per segment, each with all texts that name it (USE)."""
+"""Segments with all texts that name them (USE), one row per segment."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Captioned images as rules see them: read-only and columnar, row i of each array is pair i.
+    """Captioned images, as rules read them. Row i of each array is pair i; all are read-only.
 
     Attributes:
         uid: 32 hex digits.
         caption: [N] strings.
-        image_embedding: L2-normalised, in the space of `concept_embedding`. Rows of the training
-            split are cross-fitted: embedded by an alignment that never saw their caption.
-        image_feature: frozen image features before any alignment with text (memory-mapped where
-            large).
+        image_embedding: L2-normalised, in the space of `concept_embedding`. Those of the training
+            split are cross-fitted: by an alignment that was not trained on their captions.
+        image_feature: frozen image features before any alignment with text; memory-mapped.
         neighbours: rows of this corpus, most similar images first, never the row itself; -1 pads.
         caption_neighbours: rows whose captions are most similar to image i, never its own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
-        concept_embedding: L2-normalised embeddings of the prompted concepts t_m.
-        named: [N, C] scipy CSR bool: does caption i name concept c?
+        concept_embedding: L2-normalised embeddings of the prompted concepts t_m of CoCu.
+        named: [N, C] scipy CSR bool, whether caption i names concept c.
     """
 
     uid: Shaped[np.ndarray, " N"]
@@ -216,147 +214,14 @@ class Corpus:
         return len(self.uid)
 
 
-Record = TypeVar("Record", bound="TensorRecord")
-
-
-class TensorRecord:
-    """A dataclass of tensors and nested records; None and tuples are not tensors."""
-
-    def map(self: Record, change: Callable[[Tensor], Tensor]) -> Record:
-        """Every tensor changed alike: moved to a device, its rows chosen."""
-        record: Any = self
-        changed = {
-            name: value.map(change) if isinstance(value, TensorRecord) else change(value)
-            for name, value in vars(record).items()
-            if value is not None and not isinstance(value, tuple)
-        }
-        return dataclasses.replace(record, **changed)
-
-
-@dataclass(frozen=True)
-class Inputs(TensorRecord):
-    """What a model segments. B images; S regions, F features a region.
-
-    Attributes:
-        regions: frozen features pooled over class-agnostic regions; S is 0 where a model reads
-            pixels.
-        region_mask: False pads.
-        labels: which region each cell of a grid over the image belongs to.
-        size: (height, width) of the mask logits wanted, in pixels.
-        image: pixels, normalised by ImageNet's mean and deviation; None where nobody needs them.
-        dense: frozen features of a grid over the image; None where no model needs them.
-        masks: class-agnostic masks on a grid over the image, which may overlap; empty ones pad.
-            None where regions take their part.
-    """
-
-    regions: Float[Tensor, "B S F"]
-    region_mask: Bool[Tensor, "B S"]
-    labels: Integer[Tensor, "B h w"]
-    size: tuple[int, int]
-    image: Float[Tensor, "B 3 H W"] | None = None
-    dense: Float[Tensor, "B gh gw E"] | None = None
-    masks: Bool[Tensor, "B M mh mw"] | None = None
-
-
-@dataclass(frozen=True)
-class Tokens(TensorRecord):
-    """Texts of a batch as token numbers: int64, 0 pads.
-
-    Attributes:
-        captions: of the images.
-        concepts: the drawn concepts, each in a prompt.
-        names: their names alone, for models that learn their prompt; else None.
-        caption_words: the concept that each token of `captions` belongs to, -1 for none; None where
-            the model does not ask.
-    """
-
-    captions: Int64[Tensor, "B T"]
-    concepts: Int64[Tensor, "B L T1"]
-    names: Int64[Tensor, "B L T2"] | None = None
-    caption_words: Int64[Tensor, "B T"] | None = None
-
-
-@dataclass(frozen=True)
-class MaskedCaptions(TensorRecord):
-    """Captions whose entities are masked, as embeddings or as tokens.
-
-    Attributes:
-        target: the concepts behind the masks: of tokens [B, T] that of each masked token, -1
-            elsewhere; of embeddings [B, K] those of a caption in order, -1 pads.
-        embedding: frozen embeddings of the masked captions; None where the model reads tokens.
-        tokens: of the masked captions, 0 pads; None where it reads embeddings.
-        answers: tokens of a sentence with the drawn concepts; None likewise.
-    """
-
-    target: Int64[Tensor, "B K"]
-    embedding: Float[Tensor, "B D"] | None = None
-    tokens: Int64[Tensor, "B T"] | None = None
-    answers: Int64[Tensor, "B T1"] | None = None
-
-
-@dataclass(frozen=True)
-class NamedSegments(TensorRecord):
-    """Segments of a batch, each with a text that was drawn for it in this step.
-
-    Attributes:
-        masks: how much of each cell of a grid over the image lies in a segment.
-        embedding: frozen embeddings of the texts.
-        number: which text that is, equal numbers for equal texts; -1 pads.
-        known: all texts that name the segment, -1 pads.
-    """
-
-    masks: Float[Tensor, "B S gh gw"]
-    embedding: Float[Tensor, "B S D"]
-    number: Int64[Tensor, "B S"]
-    known: Int64[Tensor, "B S K"]
-
-
-@dataclass(frozen=True)
-class Batch(TensorRecord):
-    """What a model trains on. B images, S regions an image, L texts drawn for it, D text and F
-    region dimensions.
-
-    Concepts are numbers of the vocabulary; who may be a negative of whom is decided from them after
-    all ranks' batches were gathered.
-
-    Attributes:
-        regions: frozen features pooled over class-agnostic regions; S is 0 where the model reads
-            pixels.
-        region_mask: False pads.
-        caption_embedding: frozen text embeddings of the captions.
-        caption_concepts: concepts that the caption names, -1 pads.
-        text_embedding: frozen text embeddings of the concepts drawn in this step.
-        text_concept: those concepts, -1 where fewer than L could be drawn.
-        archive: concepts that image i may show: they are no negatives of it; -1 pads.
-        image: pixels, augmented and normalised; None where the model needs none.
-        dense: frozen features of a grid over the image; None likewise.
-        tokens: the texts as tokens; None where the model reads embeddings.
-        masked: captions with their entities masked; None where the model asks for none.
-        segments: with texts; None likewise.
-    """
-
-    regions: Float[Tensor, "B S F"]
-    region_mask: Bool[Tensor, "B S"]
-    caption_embedding: Float[Tensor, "B D"]
-    caption_concepts: Int[Tensor, "B K"]
-    text_embedding: Float[Tensor, "B L D"]
-    text_concept: Int[Tensor, "B L"]
-    archive: Int[Tensor, "B M"]
-    image: Float[Tensor, "B 3 H W"] | None = None
-    dense: Float[Tensor, "B gh gw E"] | None = None
-    tokens: Tokens | None = None
-    masked: MaskedCaptions | None = None
-    segments: NamedSegments | None = None
-
-
 @dataclass(frozen=True)
 class ClassTable:
-    """Names of the classes of a truth: index = position. `kind` is object or stuff."""
+    """Classes of true masks: names by index, and kinds (object or stuff), which may be empty."""
 
     names: tuple[str, ...]
     kinds: tuple[str, ...] = field(default=())
 
 
 def make_uid(location: str, caption: str) -> str:
-    """First 128 bits of sha256 over location and caption (separated by NUL), as 32 hex digits."""
+    """Return the first 128 bits of sha256(location, NUL, caption) as 32 hex digits."""
     return hashlib.sha256(f"{location}\0{caption}".encode()).hexdigest()[:32]

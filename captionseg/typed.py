@@ -1,64 +1,28 @@
-"""Plain values, as YAML and JSON have them -> frozen dataclasses, checked.
+"""Converts plain values, as YAML and JSON have them, to frozen dataclasses, and checks them.
 
-A fault is one line with its path, what was found and what would be valid; all faults of a value
-come together. What a number may be stands in its annotation, in annotated_types' words: `epochs:
-Count`, `weight: Annotated[float, Ge(2)]`.
+Each fault is one line: the path, the value and what would be valid. All faults of a value are
+reported together. The annotation of a field says which values are valid: `epochs: Count`,
+`weight: Annotated[float, Ge(2)]`; see captionseg.constraints.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MinLen, Predicate
+from annotated_types import Ge, Gt, Interval, Predicate
 
+from captionseg.constraints import Match, check_constraints, check_member, suggest
 from captionseg.records import UserError, one_line
 
-
-@dataclass(frozen=True)
-class Match:
-    """Of a text: the pattern that it matches as a whole, and that in words."""
-
-    pattern: str
-    words: str
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """Of a text: a name of a family's dict.
-
-    Attributes:
-        family: name -> member; its names are valid.
-        also: one more valid name, of no member.
-    """
-
-    family: Mapping[str, Any]
-    also: str = ""
-
-    @property
-    def names(self) -> list[str]:
-        """All that is valid."""
-        return [*filter(None, [self.also]), *self.family]
-
-
-@dataclass(frozen=True)
-class Distinct:
-    """Of a list: no value twice."""
-
-
-MOST = (
-    10**9
-    # of anything that is counted: more is a slip, and does not fit the 32 bits that some libraries
-    # count in
-)
+# Larger counts are mistakes, and do not fit the 32-bit integers of some libraries.
+MOST = 10**9
 
 Count = Annotated[int, Interval(ge=1, le=MOST)]
 Natural = Annotated[int, Interval(ge=0, le=MOST)]
@@ -78,39 +42,36 @@ Name = Annotated[str, NAME]
 Split = typing.Literal["train", "tune", "test"]
 Template = Annotated[str, Match(r"[^{}]*\{\}[^{}]*", "a text with one {} in it")]
 
-_RANGES: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
-    Ge: ("ge", "{:g} or more", lambda value, bound: value >= bound),
-    Gt: ("gt", "above {:g}", lambda value, bound: value > bound),
-    Le: ("le", "at most {:g}", lambda value, bound: value <= bound),
-    Lt: ("lt", "below {:g}", lambda value, bound: value < bound),
-}
-
 
 def build_all(makers: Mapping[Any, Callable[[], Any]]) -> dict[Any, Any]:
-    """What each of some functions makes, by name.
+    """Call all functions, and return their results by key.
 
     Raises:
-        UserError: with the lines of all that fail.
+        UserError: with the lines of all functions that fail.
     """
-    made, faults = {}, []
+    built, faults = {}, []
     for key, make in makers.items():
         try:
-            made[key] = make()
+            built[key] = make()
         except UserError as error:
             faults.append(str(error))
     if faults:
         raise UserError("\n".join(faults))
-    return made
-
-
-def suggest(value: Any, valid: Iterable[str]) -> str:
-    """`; did you mean 'NAME'?` where a valid name is near, else nothing."""
-    near = difflib.get_close_matches(str(value), list(valid), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return built
 
 
 def check_keys(values: Any, valid: Iterable[str], where: str) -> None:
-    """A line for each key that is not valid: its path, the nearest valid name, all valid names."""
+    """Check that all keys of a mapping are valid.
+
+    Args:
+        values: the mapping.
+        valid: all valid keys.
+        where: dotted path of the mapping, for the message.
+
+    Raises:
+        UserError: if it is no mapping; or a line for each unknown key, with its path, the most
+            similar valid key and all valid keys.
+    """
     names = list(valid)
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: expected keys ({', '.join(names)}), found {values!r}")
@@ -124,25 +85,15 @@ def check_keys(values: Any, valid: Iterable[str], where: str) -> None:
         raise UserError("\n".join(faults))
 
 
-def check_member(value: Any, valid: Iterable[Any], where: str) -> None:
-    """Refuse a value that is none of some; the line names them, and the nearest."""
-    names = list(valid)
-    if value not in names:
-        raise UserError(
-            f"{where}: {value!r} is not valid (valid: {', '.join(map(str, names))})"
-            f"{suggest(value, names)}"
-        )
-
-
 def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING) -> Any:
-    """`value` from YAML as `kind`: a dataclass, a union with None, a Literal, a container of those,
-    or a scalar.
+    """Convert a plain value to an annotated type.
 
     Args:
-        kind: as annotated; what Annotated says of ranges, lengths and patterns is checked.
-        value: found.
-        where: its dotted path.
-        default: proposed where the value is out of range.
+        kind: a dataclass, a union with None, a Literal, a container of those, or a scalar; the
+            constraints of Annotated are checked.
+        value: the plain value.
+        where: its dotted path, for messages.
+        default: named in messages about invalid values.
 
     Raises:
         UserError: a line for each fault, with its dotted path.
@@ -150,7 +101,7 @@ def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         built = build(args[0], value, where, default)
-        _check(built, args[1:], where, default)
+        check_constraints(built, args[1:], where, default)
         return built
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
@@ -167,8 +118,12 @@ def build(kind: Any, value: Any, where: str, default: Any = dataclasses.MISSING)
 
 
 def replace_fields(value: Any, changes: Mapping[str, Any], where: str) -> Any:
-    """A dataclass with some of its fields changed, those of dataclasses inside it too; `changes`
-    are plain values.
+    """Return a dataclass with some fields changed.
+
+    Args:
+        value: the dataclass.
+        changes: field -> plain value; a mapping changes fields of a nested dataclass.
+        where: dotted path of the dataclass, for messages.
 
     Raises:
         UserError: a line for each fault, with its dotted path.
@@ -178,11 +133,11 @@ def replace_fields(value: Any, changes: Mapping[str, Any], where: str) -> Any:
     makers = {}
     for key, change in changes.items():
         old = getattr(value, key)
-        deeper = dataclasses.is_dataclass(old) and isinstance(change, Mapping)
+        is_nested = dataclasses.is_dataclass(old) and isinstance(change, Mapping)
         path = f"{where}.{key}"
         makers[key] = (
             functools.partial(replace_fields, old, change, path)
-            if deeper
+            if is_nested
             else functools.partial(build, hints[key], change, path, old)
         )
     return _construct(functools.partial(dataclasses.replace, value), build_all(makers), where)
@@ -237,7 +192,7 @@ def _missing(where: str) -> None:
 
 
 def _construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
-    """What `make` makes of the fields; what a __post_init__ refuses is a mistake of the user's."""
+    """Call `make` with the fields; a ValueError of a __post_init__ becomes a UserError."""
     try:
         return make(**fields)
     except ValueError as error:
@@ -245,7 +200,7 @@ def _construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) 
 
 
 def _build_entry(kind: Any, key: Any, value: Any, where: str) -> Any:
-    """One value of a mapping, whose keys are text: YAML reads 1, no and null as something else."""
+    """Build one value of a mapping. Keys must be strings; unquoted 1, no and null are not."""
     if not isinstance(key, str):
         raise UserError(
             f"{where}.{key}: names must be text, but YAML reads {type(key).__name__}; put it in "
@@ -279,51 +234,3 @@ def _build_scalar(kind: Any, value: Any, where: str) -> Any:
             f"{mantissa}.0e{exponent if exponent[0] in '+-' else '+' + exponent}"
         )
     raise UserError(f"{where}: expected {kind.__name__}, found {value!r}{hint}")
-
-
-def _check(value: Any, rules: Iterable[Any], where: str, default: Any) -> None:
-    """What Annotated says of a value.
-
-    Raises:
-        UserError: naming the path, the value, what would be valid and, where there is one, the
-            default.
-    """
-    flat = [
-        one for rule in rules for one in (rule if isinstance(rule, GroupedMetadata) else [rule])
-    ]
-    ranges = [one for one in flat if type(one) in _RANGES]
-    if not all(_RANGES[type(one)][2](value, getattr(one, _RANGES[type(one)][0])) for one in ranges):
-        raise UserError(
-            f"{where}: {value!r} is out of range (valid: {_words(ranges)}{_default(default)})"
-        )
-    for rule in flat:
-        if isinstance(rule, Match) and not re.fullmatch(rule.pattern, value):
-            raise UserError(
-                f"{where}: {one_line(repr(value))} is not valid (valid: "
-                f"{rule.words}{_default(default)})"
-            )
-        if isinstance(rule, Member):
-            check_member(value, rule.names, where)
-        if isinstance(rule, MinLen) and len(value) < rule.min_length:
-            raise UserError(
-                f"{where}: give at least {'one' if rule.min_length == 1 else rule.min_length}, "
-                f"found {value!r}{_default(default)}"
-            )
-        if isinstance(rule, Distinct) and len({repr(one) for one in value}) < len(value):
-            twice = next(one for i, one in enumerate(value) if one in value[:i])
-            raise UserError(f"{where}: {twice!r} occurs twice in {list(value)!r}; remove one")
-
-
-def _words(ranges: Iterable[Any]) -> str:
-    """Ranges in words: `1 to 9`, `0 or more`, `above 0, at most 1`."""
-    bounds = {type(one): getattr(one, _RANGES[type(one)][0]) for one in ranges}
-    if bounds.keys() == {Ge, Le}:
-        return f"{bounds[Ge]:.10g} to {bounds[Le]:.10g}"
-    return ", ".join(_RANGES[kind][1].format(bound) for kind, bound in bounds.items())
-
-
-def _default(value: Any) -> str:
-    has_default = (
-        value is not dataclasses.MISSING and value is not None and value not in ("", [], ())
-    )
-    return f"; default: {value!r}" if has_default else ""

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.inference.labelling import label
-from captionseg.inference.windows import ResolvedProtocol, WindowParams, starts
+from captionseg.inference.labelling import label_pixels
+from captionseg.inference.windows import ResolvedProtocol, WindowParams, list_starts
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.prepared import pixel_inputs
@@ -58,7 +58,9 @@ def time_picture(
     """Seconds of one picture, and its labels."""
     runtime.synchronize()
     start = time.perf_counter()
-    found = label(net, pixel_inputs(image, (image.shape[2], image.shape[3])), classes, protocol)
+    found = label_pixels(
+        net, pixel_inputs(image, (image.shape[2], image.shape[3])), classes, protocol
+    )
     runtime.synchronize()
     return time.perf_counter() - start, found
 
@@ -101,7 +103,9 @@ def main() -> None:
                 seen.update(both["batched"][1].unique().tolist())
                 for name, (spent, _) in both.items():
                     seconds[name] += [spent] if number else []  # the first round warms up
-    each = len(starts(side, crop, crop // 2)) * len(starts(side * 4 // 3, crop, crop // 2))
+    each = len(list_starts(side, crop, crop // 2)) * len(
+        list_starts(side * 4 // 3, crop, crop // 2)
+    )
     assert len(seen) > 2, "random weights label everything alike: nothing is compared"
     print(
         f"{each} windows a picture, {arguments.classes} classes, {runtime.device}, "

@@ -25,7 +25,7 @@ from transformers import GroupViTConfig, GroupViTModel
 from transformers.utils import logging
 
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
-from captionseg.modeling.weights.groupvit_checkpoint import config_to, to_theirs
+from captionseg.modeling.weights.groupvit_checkpoint import to_transformers, to_transformers_config
 from captionseg.runtime.device import Runtime, detect
 
 TEXTS = 4  # the caption and three prompts
@@ -88,8 +88,8 @@ def main() -> None:
     runtime = detect(arguments.device, arguments.precision)
     torch.manual_seed(0)
     ours = GroupViT(groupvit_small())
-    theirs = GroupViTModel(GroupViTConfig(**config_to(ours.config)))
-    theirs.load_state_dict(to_theirs(ours.state_dict()), strict=False)
+    theirs = GroupViTModel(GroupViTConfig(**to_transformers_config(ours.config)))
+    theirs.load_state_dict(to_transformers(ours.state_dict()), strict=False)
     models: dict[str, Any] = {
         "captionseg": ours.to(runtime.device).train(),
         "transformers": theirs.train(),

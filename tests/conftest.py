@@ -29,6 +29,7 @@ CHECKED = (
     "captionseg.inference.windows",
     "captionseg.losses",
     "captionseg.metrics",
+    "captionseg.model_inputs",
     "captionseg.modeling",
     "captionseg.records",
     "captionseg.retrieval",

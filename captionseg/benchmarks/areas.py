@@ -1,6 +1,4 @@
-"""Areas of every picture, seed and class as a table, for comparing recipes picture by picture
-without their models.
-"""
+"""Stores the areas of each picture, seed and class, to compare recipes without their models."""
 
 from __future__ import annotations
 
@@ -23,18 +21,18 @@ SCHEMA = pa.schema(
         ("true", pa.int32()),
     ]
 )
-"""A row for each class that is predicted or true in a picture."""
+"""One row for each class that is predicted or true in a picture; areas are in pixels."""
 COUNTS = SCHEMA.names[3:]
 
 
 def write(areas: np.ndarray, uids: Sequence[str], seeds: Sequence[int], path: Path) -> None:
-    """The areas of a recipe.
+    """Write the areas of a recipe.
 
     Args:
-        areas: [n, seeds, 3, C] of `metrics.areas`.
-        uids: [n] of the pictures.
-        seeds: that the models were trained with.
-        path: of the parquet file.
+        areas: [n, seeds, 3, C], see `metrics.areas`.
+        uids: [n] uids of the pictures.
+        seeds: seeds of the models.
+        path: path of the parquet file.
     """
     n, s, c = np.nonzero(areas[:, :, 1:].any(2))
     names = pa.array(list(uids), pa.string()).take(pa.array(n))
@@ -53,10 +51,14 @@ def write(areas: np.ndarray, uids: Sequence[str], seeds: Sequence[int], path: Pa
 
 
 def read(files: Sequence[Path], classes: int) -> list[np.ndarray]:
-    """[n, seeds, 3, C] int64 of each file; n the pictures that are in any of them, in the same
-    order for all.
+    """Read the areas of several recipes, each [n, seeds, 3, C] int64.
 
-    A picture or class that a file lacks has zeros; seeds stand in the order of their numbers.
+    The n pictures are those of any file, in the same order for all. Missing pictures and classes
+    have zeros; seeds are sorted.
+
+    Args:
+        files: files that `write` wrote.
+        classes: C, number of classes.
     """
     tables = [read_table(file, schema=SCHEMA) for file in files]
     uids = pa.chunked_array(
@@ -67,7 +69,7 @@ def read(files: Sequence[Path], classes: int) -> list[np.ndarray]:
 
 
 def dense(table: pa.Table, uids: pa.Array, classes: int) -> np.ndarray:
-    """[n, seeds, 3, C] int64 of rows of SCHEMA; n of `uids`."""
+    """Convert rows of SCHEMA to [n, seeds, 3, C] int64 for the n pictures of `uids`."""
     place = {uid: number for number, uid in enumerate(uids.to_pylist())}
     row = np.array([place[uid] for uid in table["uid"].to_pylist()], np.int64)
     seeds, seed = np.unique(table["seed"].to_numpy(), return_inverse=True)

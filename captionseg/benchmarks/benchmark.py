@@ -1,4 +1,4 @@
-"""The interface of benchmarks: pictures with exact masks, and the names of their classes."""
+"""The interface of benchmarks: pictures with true masks, and the names of their classes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Protocol
 import numpy as np
 
 from captionseg.inference.inputs import PreparedFolders
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Inputs
 from captionseg.segmenters.segmenter import MaskMaker
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: what the model gets, its true labels [H, W] (255 ignored), its uid."""
+    """One picture: its uid, the inputs of the model, and true labels [H, W]."""
 
     uid: str
     inputs: Inputs
@@ -25,16 +25,16 @@ class Sample:
 
 
 class Benchmark(Protocol):
-    """Pictures with exact masks."""
+    """Pictures with true masks."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """[C] class names, as they are prompted; index = label."""
+        """[C] names of the classes, as they are prompted, by label."""
         ...
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """[C] object or stuff, or empty."""
+        """[C] kinds of the classes, object or stuff; empty if unknown."""
         ...
 
     @property
@@ -47,27 +47,25 @@ class Benchmark(Protocol):
     def of(
         self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None
     ) -> Benchmark:
-        """The same pictures, with what a model and the refinement of its masks read of them; see
-        Prepared.inputs.
+        """Return the same pictures with the inputs of a model and its refinement; arguments as of
+        PreparedFolders.inputs.
         """
         ...
 
     def samples(self) -> Iterator[Sample]:
-        """All pictures, in a fixed order."""
+        """Yield all pictures, in a fixed order."""
         ...
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages left what a benchmark over the run's own data reads."""
+    """Folders of the stages that a benchmark on the run's own data reads."""
 
     prepared: PreparedFolders
     truth: Path
 
 
 def spread(count: int, limit: int) -> np.ndarray:
-    """Which of `count` things are kept where at most `limit` are wanted, evenly over all; 0 wants
-    all.
-    """
-    few = min(limit or count, count)
-    return np.linspace(0, count - 1, few).round().astype(int)
+    """Return at most `limit` evenly spaced indices below `count`; 0 returns all."""
+    selected = min(limit or count, count)
+    return np.linspace(0, count - 1, selected).round().astype(int)

@@ -1,4 +1,4 @@
-"""Zero-shot classification of whole pictures: how far up the right class is among all."""
+"""Zero-shot classification of whole pictures: the rank of the true class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captionseg import metrics
 from captionseg.inference.classify import classify, embed_picture
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
-from captionseg.inference.preparation import preparation
+from captionseg.inference.preparation import build_preparation
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.words import SUBSET
 from captionseg.modeling.capabilities import EmbedsImages
@@ -26,11 +26,9 @@ from captionseg.prepared import without_regions
 PROMPTS = SUBSET
 AT = (1, 5)
 SHARE = 224 / 256
-"""Of the short side, that the middle square keeps."""
+"""Share of the short side that the centre crop keeps."""
 COARSE = (56, 56)
-"""Grid of mask logits where their mean is all that is asked for: 1000 classes at full size would be
-a gigabyte.
-"""
+"""Size of mask logits whose mean is used; 1000 classes at full size would need a gigabyte."""
 
 
 class Item(NamedTuple):
@@ -46,7 +44,7 @@ class ClassificationSet:
     """Pictures with one class each.
 
     Attributes:
-        names: [C] of the classes, as they are prompted.
+        names: [C] names of the classes, as they are prompted.
         items: the pictures.
     """
 
@@ -58,11 +56,12 @@ class ClassificationSet:
 
 
 def crop_centre(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle square of uint8 [H, W, 3], .875 of the short side.
+    """Crop the central square, 0.875 of the short side.
 
     Args:
-        image: of any size.
-        side: that the square gets, as 256 and 224 are for 224; 0 leaves pixels as they are.
+        image: uint8 [H, W, 3].
+        side: side of the crop in pixels, to which the picture is resized first (256 to 224); 0
+            does not resize.
     """
     height, width = image.shape[:2]
     if side:
@@ -75,9 +74,7 @@ def crop_centre(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def rank_of_class(scores: np.ndarray, label: int) -> int:
-    """Place of a class among scores [C], from 1; of equal scores the first stands first, so that
-    the second of two classes of one name is never found.
-    """
+    """Return the rank of a class among scores [C], from 1; equal scores are in order of classes."""
     own = scores[label]
     return 1 + int((scores > own).sum() + (scores[:label] == own).sum())
 
@@ -85,11 +82,11 @@ def rank_of_class(scores: np.ndarray, label: int) -> int:
 def rank_pictures(
     model: Labeller, benchmark: ClassificationSet, options: ScoringOptions
 ) -> np.ndarray:
-    """[n] int64: place of the right class of each picture, from 1."""
+    """Return the rank of the true class of each picture, [n] int64 from 1."""
     loaded, classes = model.loaded, model.classes
     assert classes is not None
     own = isinstance(loaded.model, EmbedsImages)
-    prepare = preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
+    prepare = build_preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
     places = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
         image = crop_centre(read_image(item.image), model.reads.picture)
@@ -109,10 +106,16 @@ def rank_pictures(
 def summarise_ranks(
     runs: Sequence[np.ndarray], benchmark: ClassificationSet, options: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """acc1 and acc5 of the ranks [n] of every seed, with 95 % intervals over pictures, and acc1 of
-    each class.
+    """Summarise the ranks of all seeds, in per cent.
 
-    All 0 to 100, means over seeds; acc1_std is that over seeds (n - 1).
+    Args:
+        runs: for each seed the ranks [n].
+        benchmark: the pictures.
+        options: number and seed of the bootstrap.
+
+    Returns:
+        acc1 and acc5, means over seeds, with 95 % bootstrap intervals over pictures, and acc1_std,
+        the standard deviation over seeds (n - 1); and acc1 of each class.
     """
     # [n, seeds, 2]
     right = np.stack([np.stack(runs) <= k for k in AT], -1).astype(np.float64).swapaxes(0, 1)

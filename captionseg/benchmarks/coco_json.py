@@ -1,6 +1,4 @@
-"""Masks of things in COCO's JSON: run lengths, compressed or not, and polygons. All input is
-validated.
-"""
+"""Reads masks of objects from COCO's JSON, as run lengths or polygons, with validation."""
 
 from __future__ import annotations
 
@@ -18,14 +16,14 @@ Size = tuple[int, int]
 
 
 class Instance(NamedTuple):
-    """A thing: the number of its class, and its mask as the file has it."""
+    """An object: the number of its class, and its mask in COCO's format."""
 
     label: int
     segmentation: Any
 
 
 class AnnotatedPicture(NamedTuple):
-    """A picture of the file."""
+    """A picture with its objects."""
 
     name: str
     size: Size
@@ -33,11 +31,10 @@ class AnnotatedPicture(NamedTuple):
 
 
 def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture, ...]]:
-    """Names of the classes by their ids, and all pictures in the order of the file. Crowds are left
-    out.
+    """Read the names of the classes, in order of their ids, and all pictures, without crowds.
 
     Raises:
-        UserError: for a file that is missing or not of that form.
+        UserError: for a file that is missing or invalid.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -46,17 +43,17 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture,
             for row in sorted(table["categories"], key=lambda row: int(row["id"]))
         }
         label = {id_: number for number, id_ in enumerate(names)}
-        things: dict[Any, list[Instance]] = {row["id"]: [] for row in table["images"]}
+        objects: dict[Any, list[Instance]] = {row["id"]: [] for row in table["images"]}
         for row in table["annotations"]:
             if not row.get("iscrowd"):
-                things[row["image_id"]].append(
+                objects[row["image_id"]].append(
                     Instance(label[row["category_id"]], row["segmentation"])
                 )
         pictures = tuple(
             AnnotatedPicture(
                 str(row["file_name"]),
                 (int(row["height"]), int(row["width"])),
-                tuple(things[row["id"]]),
+                tuple(objects[row["id"]]),
             )
             for row in table["images"]
         )
@@ -81,12 +78,12 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture,
 
 
 def mask_of(segmentation: Any, size: Size) -> np.ndarray:
-    """bool [H, W] of a segmentation: {"size", "counts"} with a list or COCO's string, or a list of
-    polygons.
+    """Decode a segmentation to a mask, bool [H, W].
 
     Args:
-        segmentation: of the file.
-        size: of the picture, which was looked at.
+        segmentation: {"size", "counts"}, with counts as a list or COCO's string; or a list of
+            polygons.
+        size: (height, width) of the picture.
 
     Raises:
         ValueError: for anything else, and for a mask of another size.
@@ -104,8 +101,13 @@ def mask_of(segmentation: Any, size: Size) -> np.ndarray:
 
 
 def decompress_counts(text: str) -> list[int]:
-    """Run lengths of COCO's string: six bits a character from 48 on, the last of them says whether
-    more follow; from the third run on differences to the run before the last.
+    """Decode COCO's string of run lengths.
+
+    Each character has six bits, plus 48; the highest bit says whether more characters follow. From
+    the third run on, values are differences to the run before the previous one.
+
+    Raises:
+        ValueError: for an invalid string.
     """
     counts: list[int] = []
     value = shift = 0
@@ -125,7 +127,11 @@ def decompress_counts(text: str) -> list[int]:
 
 
 def from_counts(counts: Sequence[int], size: Size) -> np.ndarray:
-    """bool [H, W] of run lengths, column by column, the first of them outside."""
+    """Decode run lengths to a mask, bool [H, W]; they are column-major, the first is background.
+
+    Raises:
+        ValueError: if they do not add up to the size.
+    """
     if (
         not all(isinstance(run, int) and run >= 0 for run in counts)
         or sum(counts) != size[0] * size[1]
@@ -136,18 +142,20 @@ def from_counts(counts: Sequence[int], size: Size) -> np.ndarray:
 
 
 def from_polygons(polygons: Sequence[Any], size: Size) -> np.ndarray:
-    """bool [H, W]: what lies in any of the polygons [x, y, x, y, ..], as COCO's own code fills
-    them.
+    """Return the union of polygons [x, y, x, y, ..] as a mask, bool [H, W], by COCO's own code.
+
+    Raises:
+        ValueError: for an invalid polygon, or one far outside of the picture.
     """
     from pycocotools import mask
 
-    coco: Any = mask  # its own type hints know a box alone
+    coco: Any = mask  # its type hints only allow boxes
     height, width = size
     for polygon in polygons:
         points = np.asarray(polygon, np.float64)
         if points.ndim != 1 or len(points) < 6 or len(points) % 2:
             raise ValueError("a polygon that is not at least three pairs of numbers")
-        reach = max(height, width)  # filling takes time and memory by the length of edges
+        reach = max(height, width)  # filling needs time and memory in proportion to edges
         if not np.isfinite(points).all() or points.min() < -reach or points.max() > 2 * reach:
             raise ValueError(f"a polygon far outside the picture of {width} x {height} pixels")
     if not polygons:

@@ -1,4 +1,4 @@
-"""One loop for every model and benchmark: predict, count pixels, score."""
+"""Evaluates predictions on a benchmark: counts pixels per class, and computes scores."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from tqdm import tqdm
 
 from captionseg import metrics
 from captionseg.benchmarks.benchmark import Benchmark, Sample
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 
 AREAS = 3
-"""So many rows of a picture's counts are areas; those after them are of boundaries."""
+"""Number of rows of a picture's counts that are areas; the others are counts of boundaries."""
 Predict = Callable[[Inputs], np.ndarray]
-"""Inputs of one image -> labels [H, W]."""
+"""Function from the inputs of one image to labels [H, W]."""
 
 
 def count(
     benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None
 ) -> np.ndarray:
-    """[n, 7, C] int64 of every picture: `metrics.areas`, then `metrics.boundary_matches`. `look` is
-    shown every picture as well.
+    """Count pixels and boundaries of each picture.
+
+    Args:
+        benchmark: the pictures.
+        predict: predicts labels.
+        look: called with every picture, if given.
+
+    Returns:
+        [n, 7, C] int64: `metrics.areas`, then `metrics.boundary_matches`.
     """
     bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
     classes, counts = len(benchmark.names), []
@@ -42,17 +49,18 @@ def scores(
     seed: int,
     groups: dict[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Means over seeds of dataset-wide scores, their spread, and a bootstrap interval over images.
+    """Compute dataset-wide scores: means over seeds, with a bootstrap interval over images.
 
     Args:
-        per_seed: one [n, 7, C] of `count` for each trained seed, or [n, 3, C] of areas alone.
-        samples: bootstrap data sets; the same images are drawn for every seed.
-        seed: of the bootstrap.
-        groups: name -> [C] bool; each gives `miou_NAME`.
+        per_seed: for each seed [n, 7, C] of `count`, or only the areas [n, 3, C].
+        samples: number of bootstrap samples, with the same images for all seeds.
+        seed: seed of the bootstrap.
+        groups: name -> [C] bool, groups of classes.
 
     Returns:
-        miou, miou_low, miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, boundary_f
-        (where there are boundaries; the mean over classes that occur), miou_NAME; all 0 to 100.
+        miou, miou_low and miou_high (95 %), miou_std over seeds (n - 1), pixel_accuracy, boundary_f
+        (mean over classes that occur, if there are boundaries), and miou_NAME of each group; all 0
+        to 100.
     """
     counts = np.stack(per_seed, axis=1)  # [n, seeds, 7, C]
     areas, total = counts[:, :, :AREAS], counts.sum(0)
@@ -78,7 +86,12 @@ def scores(
 
 
 def per_class(per_seed: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, float]:
-    """Class name -> IoU (0 to 100), mean over seeds; classes that occur nowhere are left out."""
+    """Return class name -> IoU (0 to 100), mean over seeds, without classes that do not occur.
+
+    Args:
+        per_seed: see `scores`.
+        names: names of the classes.
+    """
     values = np.stack([metrics.iou(counts.sum(0)) for counts in per_seed])
     known = np.isfinite(values)
     mean = np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)

@@ -1,4 +1,4 @@
-"""Benchmarks on folders of pictures and masks; inputs are made from pixels for any model."""
+"""Benchmarks on folders of pictures and masks; inputs of all models are made from pixels."""
 
 from __future__ import annotations
 
@@ -14,35 +14,33 @@ from captionseg.benchmarks.layout import BACKGROUND, Item, Layout, list_files
 from captionseg.benchmarks.mask_files import RAW, read_mask
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.predictor import read_image
-from captionseg.inference.preparation import preparation
+from captionseg.inference.preparation import build_preparation
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
-from captionseg.records import Inputs, UserError
+from captionseg.records import UserError
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
 def sizes_only(image: np.ndarray) -> Inputs:
-    """Inputs that hold nothing but the size of uint8 [H, W, 3]: what a predictor gets that reads
-    nothing.
-    """
+    """Return inputs with only the size of a picture uint8 [H, W, 3]."""
     return without_regions(1, (image.shape[0], image.shape[1]))
 
 
 @dataclass(frozen=True)
 class FolderBenchmark:
-    """Pictures with masks that lie as a Layout says.
+    """Pictures with masks, whose files are described by a Layout. See Benchmark.
 
     Attributes:
-        layout: of its files.
-        names: see Benchmark; where the background is a class it is the first and named
-            `background`.
-        items: its pictures.
-        total: how many there were before `limit`.
+        layout: layout of the files.
+        names: names of the classes; a background class is the first, named `background`.
+        items: the pictures.
+        total: number of pictures before `limit`.
         prepare: picture -> inputs, see `of`.
-        encoder: gives the frozen encoder that `of` makes features with.
-        maker: of regions.
-        kinds: see Benchmark; nobody says.
-        remarks: what makes a score mean something else than its reader may think, a line each.
+        encoder: returns the frozen encoder, for features.
+        maker: makes regions.
+        kinds: empty, because kinds are unknown.
+        remarks: warnings about the files that affect the meaning of scores, a line each.
     """
 
     layout: Layout
@@ -59,20 +57,19 @@ class FolderBenchmark:
     def open(
         layout: Layout, root: Path, *, limit: int = 0, ignore: Sequence[int] | None = None
     ) -> FolderBenchmark:
-        """The benchmark below a root.
+        """Open a benchmark.
 
         Args:
-            layout: of its files.
-            root: folder that its archives were unpacked in, or one inside.
-            limit: at most so many pictures, spread evenly over the list; 0 takes all, and wants all
-                there are.
-            ignore: of a folder of one's own, the values of masks to ignore, in place of
-                those that its list of classes names, or else the layout's; a class of such a number
-                is left out.
+            layout: layout of its files.
+            root: folder in which its archives were unpacked, or a folder inside.
+            limit: maximum number of pictures, evenly spaced; 0 takes all, and requires the
+                published number.
+            ignore: for a user's folder, values of masks to ignore, instead of those in its list of
+                classes or the layout; classes with these numbers are left out.
 
         Raises:
-            UserError: for a folder that is missing or half unpacked; of one's own, for masks that
-                do not fit too.
+            UserError: for a folder that is missing or incomplete; for a user's folder, also for
+                invalid masks.
         """
         home = layout.locate(root)
         names, items = layout.classes(home), layout.items(home, root)
@@ -120,19 +117,18 @@ class FolderBenchmark:
     def of(
         self, reads: InputSpec, refine: str = "none", masks: MaskMaker | None = None
     ) -> FolderBenchmark:
-        """See Benchmark; `encoder` and `maker` have to be there where the model asks for what they
-        make.
-        """
+        """See Benchmark; requires `encoder` and `maker` if the model reads features or regions."""
         return replace(
-            self, prepare=preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker)
+            self,
+            prepare=build_preparation(reads, refine, masks, encoder=self.encoder, maker=self.maker),
         )
 
     def samples(self) -> Iterator[Sample]:
         """See Benchmark.
 
         Raises:
-            UserError: for a file that cannot be read, a mask of another size than its picture, or a
-                value in it that is no class.
+            UserError: for a file that cannot be read, a mask whose size differs from its picture's,
+                or an invalid value.
         """
         labels = self.layout.labels(len(self.names))
         for item in self.items:
@@ -145,7 +141,18 @@ class FolderBenchmark:
             yield Sample(item.uid, self.prepare(image), truth)
 
     def truth_of(self, item: Item, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Raw values [H, W] of a mask, and what they mean by `labels` of the layout."""
+        """Read a mask.
+
+        Args:
+            item: the picture.
+            labels: label of each raw value, see Layout.labels.
+
+        Returns:
+            raw values [H, W], and labels [H, W].
+
+        Raises:
+            UserError: for a file that cannot be read, or a value that is no class.
+        """
         raw = read_mask(item.mask, rgb=self.layout.rgb)
         truth = labels[raw]
         if truth.size and truth.min() < 0:

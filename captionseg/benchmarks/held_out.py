@@ -1,6 +1,4 @@
-"""The benchmark of the run's own data: a split with exact masks, from features that are there
-already.
-"""
+"""The benchmark on the run's own data: a split with true masks, from stored features."""
 
 from __future__ import annotations
 
@@ -17,8 +15,17 @@ from captionseg.segmenters.segmenter import MaskMaker
 
 @dataclass(frozen=True)
 class HeldOut:
-    """All pictures of a split whose truth is known, each once; none where `truth` holds nothing of
-    it.
+    """The pictures of a split that have true masks, each once. See Benchmark.
+
+    Attributes:
+        names: names of the classes.
+        kinds: kinds of the classes.
+        pictures: the pictures.
+        folders: folders of the stages.
+        ignore: label of ignored pixels.
+        reads: what the model reads.
+        refine: method of refinement.
+        masks: makes masks that replace regions.
     """
 
     names: tuple[str, ...]
@@ -32,7 +39,7 @@ class HeldOut:
 
     @staticmethod
     def load(folders: Folders, split: str) -> HeldOut:
-        """The benchmark of a split."""
+        """Load the pictures of a split."""
         classes = read_classes(folders.truth)
         pictures = LabelledPictures.of_split(
             folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs

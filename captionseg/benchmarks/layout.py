@@ -1,6 +1,4 @@
-"""How a published benchmark lies on disk, as unpacked from its archives, and what its mask files
-mean.
-"""
+"""The layout of a benchmark's files, as unpacked from its archives, and the meaning of masks."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ NUMBER = r"^\s*(\d+)\s*:\s*"
 
 
 class Item(NamedTuple):
-    """One picture: its name, and the files that hold it and its mask."""
+    """One picture: its name, its file, and the file of its mask."""
 
     uid: str
     image: Path
@@ -32,32 +30,29 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A benchmark as data. Paths are relative to its home; {} stands for the name of a picture.
+    """The files of a benchmark. Paths are relative to its home; {} is the name of a picture.
 
     Attributes:
-        title: what people call it.
-        home: where its archives unpack to below the root that a user names; any tail of it may be
-            left out.
-        images: where a picture lies; a suffix `.*` takes any of images.SUFFIXES.
-        masks: where its mask lies: index or palette PNG, or a .mat with `LabelMap`.
-        names: of the classes but the background, one a line: a file of published/names,
-            or of home where it is not one of those. Leading numbers such as `12: ` are passed over.
+        title: title for people.
+        home: folder of its archives below the user's root, which may be inside of it.
+        images: files of pictures; the suffix `.*` means any of images.SUFFIXES.
+        masks: files of masks: index or palette PNG, or .mat with `LabelMap`.
+        names: file of class names in published/names or in home, one per line, without background.
         fetch: archives to unpack, in words.
-        source: where layout, classes and sizes come from.
-        split: file of home that lists the names of the pictures; empty takes all masks.
-        count: how many pictures the split has; 0 where nobody knows.
+        source: source of layout, classes and sizes.
+        split: file of home with the names of the pictures; empty takes all masks.
+        count: number of pictures of the split; 0 if unknown.
         background: whether the background is a class, the first.
-        ids: raw value in mask files of each class, the background first where it is one (-1: no
-            value of its own); empty counts classes from 0.
-        void: raw values that are ignored.
-        rest: what any other raw value is: a mistake (`refused`), not counted (`ignored`), or
-            background.
-        rgb: masks are RGB with the raw value in R + 256 G.
+        ids: value in mask files of each class, including a background (-1: no value); empty
+            numbers classes from 0.
+        void: values that are ignored.
+        rest: meaning of all other values: refused, ignored or background.
+        rgb: whether masks are RGB with the value in R + 256 G.
         ignore: label of ignored pixels.
-        threshold: of the background, as published for GroupViT's scores; None where none was.
-        windows: how models that read pixels see a picture.
-        own: its files are a user's, not those of an archive: the list of classes may be written in
-            other ways, and what makes a score mean something else than one may think is said.
+        threshold: background threshold published for GroupViT, if any.
+        windows: windows of models that read pixels.
+        own: whether the files are a user's: the list of classes may have other formats, and there
+            are remarks about them.
     """
 
     title: str
@@ -81,7 +76,7 @@ class Layout:
 
     @property
     def expected_paths(self) -> list[str]:
-        """Paths below the root that have to be there, with * for names of pictures."""
+        """Required paths below the root, with * for names of pictures."""
         inside = [
             self.images,
             self.masks,
@@ -91,10 +86,10 @@ class Layout:
         return [f"{self.home}/{path}".lstrip("/").replace("{}", "*") for path in inside if path]
 
     def locate(self, root: Path) -> Path:
-        """Its home below a root that may lie inside the home.
+        """Find the home of the benchmark below a root, or around it.
 
         Raises:
-            UserError: if masks or pictures are not where they should be; it says what to fetch.
+            UserError: if masks or pictures are missing.
         """
         parts = [part for part in self.home.split("/") if part]
         folders = [parent(self.masks), parent(self.images)]
@@ -109,17 +104,17 @@ class Layout:
         )
 
     def advice(self, root: Path, problem: str) -> str:
-        """One line: what is wrong below a root, what to fetch, and what should lie where."""
+        """Return an error message: the problem, what to fetch, and the required paths."""
         return (
             f"{self.title}: {root}: {problem}; {self.fetch}, so that {root} holds "
             f"{', '.join(self.expected_paths)}"
         )
 
     def classes(self, home: Path) -> tuple[str, ...]:
-        """Names of all classes; index = label.
+        """Read the names of all classes, by label.
 
         Raises:
-            UserError: for a file that is missing, empty, or names a class twice.
+            UserError: for a file that is missing or empty, or has a name twice.
         """
         path = NAMES / self.names if (NAMES / self.names).is_file() else home / self.names
         try:
@@ -148,11 +143,10 @@ class Layout:
         return tuple(names)
 
     def check_numbers(self, path: Path, lines: list[str]) -> None:
-        """Refuses a file of names whose lines are not where their numbers, or the lines before
-        them, say.
+        """Check that the numbers of a file of names are in order, without gaps.
 
         Raises:
-            UserError: naming the line.
+            UserError: naming the first wrong line.
         """
         last = max((number for number, line in enumerate(lines) if line.strip()), default=-1)
         start = None
@@ -169,10 +163,10 @@ class Layout:
                 )
 
     def labels(self, classes: int) -> np.ndarray:
-        """[RAW] int32: label of each raw value, -1 where it is refused.
+        """Return the label of each raw value, [RAW] int32; -1 means refused.
 
         Raises:
-            UserError: if ids and classes do not fit together.
+            UserError: if the number of classes is not that of `ids`.
         """
         ids = np.array(self.ids or range(classes))
         if len(ids) != classes or classes > RAW:
@@ -185,11 +179,10 @@ class Layout:
         return table
 
     def items(self, home: Path, root: Path) -> list[Item]:
-        """All pictures with their masks, in the order of the split's list, or of names.
+        """List all pictures with their masks, in the order of the split's list, or of names.
 
         Raises:
-            UserError: if the list, a picture or a mask is missing, or there is none at all; it says
-                what to fetch.
+            UserError: if the list, a picture or a mask is missing, or there are none.
         """
         if self.split:
             if not (home / self.split).is_file():
@@ -223,13 +216,14 @@ class Layout:
 
 
 def parent(pattern: str) -> str:
-    """The folder that all files of a pattern lie in, or below."""
+    """Return the folder that contains all files of a pattern."""
     return pattern.split("{}")[0].rstrip("/")
 
 
 def list_files(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
-    """(name, file) of every file that a pattern fits, by name; capital letters of suffixes make no
-    difference, hidden files are passed over.
+    """Yield (name, file) of all files that match a pattern, by name.
+
+    Suffixes are case-insensitive; hidden files are ignored.
     """
     folder, after = home / parent(pattern), pattern.split("{}")[1].lower()
     for path in sorted(folder.rglob("*")):
@@ -246,10 +240,10 @@ def list_files(home: Path, pattern: str) -> Iterator[tuple[str, Path]]:
 
 
 def unique_files(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """The file of each name.
+    """Return name -> file.
 
     Raises:
-        UserError: for a second one.
+        UserError: for two files with the same name.
     """
     files: dict[str, Path] = {}
     for uid, path in pairs:

@@ -1,4 +1,4 @@
-"""COCO's mean average precision of masks: detections against true masks, by COCO's own code."""
+"""COCO's mean average precision of masks, by COCO's own code."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import numpy as np
 
 from captionseg.benchmarks.benchmark import Benchmark, Sample
 from captionseg.inference.detections import Detections
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 from captionseg.segment_text.rle import encode
 from captionseg.segmenters.mask_makers import MasksParams
 
 IOU = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-"""Least overlaps with a true mask that a detection is right at; the mean is over all of them."""
+"""Minimum IoU of a correct detection with a true mask; the mean is over all of these."""
 Detect = Callable[[Inputs, np.ndarray], Detections]
-"""Inputs of one image and which classes are is_scored [C] -> what is found of them."""
+"""Function from the inputs of one image, and which classes are scored [C] bool, to detections."""
 
 
 class MaskPrecision:
-    """Detections and true masks of any number of pictures, of any sizes, and the precision of the
-    former.
+    """Collects detections and true masks of pictures, and computes the average precision.
 
-    For each class and each least overlap, detections are visited from the highest score down; one
-    is right if it overlaps a true mask of its class enough that none before it has taken. AP is the
-    mean precision at 101 recalls, mAP its mean over overlaps and over the classes that are anywhere
-    in the truth.
+    For each class and minimum IoU, detections are visited in order of score. A detection is correct
+    if its IoU with a true mask of its class, which no earlier detection has matched, is high
+    enough. AP is the mean precision at 101 recalls. mAP is its mean over minimum IoUs and over
+    classes with true masks.
 
     Args:
-        classes: C.
-        most: so many detections of a picture and a class, those of highest score, count.
+        classes: C, number of classes.
+        most: maximum number of detections per picture and class, those with the highest scores.
     """
 
     def __init__(self, classes: int, *, most: int = 100) -> None:
@@ -43,12 +42,12 @@ class MaskPrecision:
         self.true: list[dict[str, Any]] = []
 
     def add(self, detections: Detections, masks: np.ndarray, classes: np.ndarray) -> None:
-        """One picture more.
+        """Add a picture.
 
         Args:
-            detections: in it; empty masks do not count.
-            masks: [m, H, W] bool, the true ones, none empty.
-            classes: [m] their classes.
+            detections: its detections; empty masks do not count.
+            masks: [m, H, W] bool true masks, none empty.
+            classes: [m] classes of the true masks.
         """
         visible = detections.masks.any((1, 2))
         number, (height, width) = len(self.pictures), masks.shape[1:]
@@ -62,14 +61,14 @@ class MaskPrecision:
         self.pictures.append({"id": number, "height": height, "width": width})
 
     def precision(self) -> np.ndarray:
-        """[10, C] average precision in 0..1 at each of IOU; NaN for classes that are nowhere in the
-        truth.
+        """Return the average precision in 0..1 at each of IOU, [10, C]; NaN for classes without
+        true masks.
         """
         from pycocotools.cocoeval import COCOeval
 
         if not self.true:
             return np.full((len(IOU), self.classes), np.nan)
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells how it gets on
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
             judge = COCOeval(self._table(self.true), self._table(self.detected), "segm")
             judge.params.iouThrs, judge.params.maxDets = np.array(IOU), [self.most]
             judge.params.areaRng, judge.params.areaRngLbl = [[0, float("inf")]], ["all"]
@@ -96,8 +95,13 @@ class MaskPrecision:
 def coco_rows(
     masks: np.ndarray, classes: np.ndarray, picture: int, before: int
 ) -> list[dict[str, Any]]:
-    """COCO's annotations of masks [n, H, W] of one picture, of which there are `before` in
-    others.
+    """Return COCO's annotations of masks of one picture.
+
+    Args:
+        masks: [n, H, W] bool.
+        classes: [n] classes.
+        picture: number of the picture.
+        before: number of annotations of earlier pictures.
     """
     size = list(masks.shape[1:])
     return [
@@ -115,14 +119,13 @@ def coco_rows(
 
 
 class MaskScores:
-    """Masks of things, found by a recipe whose model reads segments: COCO's precision, each seed by
-    itself.
+    """Computes the mask precision of a recipe whose model reads segments, for each seed.
 
-    The truth has one mask for each thing's class in a picture; the classes of stuff are background
-    (USE's part segmentation).
+    There is one true mask for each class of objects in a picture; classes of stuff are background
+    (as in USE's part segmentation).
 
     Args:
-        benchmark: whose classes have kinds; nothing is scored where none is an object.
+        benchmark: the pictures; nothing is scored if no class is an object.
         most: see MaskPrecision.
     """
 
@@ -133,8 +136,8 @@ class MaskScores:
         self.covered: list[float] = []
 
     def seed(self, detect: Detect | None) -> Callable[[Sample], None] | None:
-        """One seed more: what is to be shown every picture; None where the model reads no
-        segments.
+        """Add a seed, and return the function to call with every picture; None for a model that
+        reads no segments.
         """
         if detect is None or not self.things.any():
             return None
@@ -154,15 +157,15 @@ class MaskScores:
         return look
 
     def add_to(self, result: dict[str, Any], segments: MasksParams | None) -> None:
-        """Put into the result of a recipe what its seeds came to; nothing where none was looked at.
+        """Add the means over seeds to the result of a recipe, if any seed was scored.
 
-        scores: mask_map, mask_map_50, mask_map_75 and mask_coverage, the share of pixels that are
-        in any mask; mask_ap: AP of each class that occurs; all 0 to 100, means over seeds.
-        protocol: masks, aggregate, max_detections.
+        In `scores`: mask_map, mask_map_50, mask_map_75 and mask_coverage, the share of pixels in
+        any mask. In `mask_ap`: AP of each class that occurs. All are 0 to 100. In `protocol`:
+        masks, aggregate, max_detections.
         """
         if not self.each or segments is None:
             return
-        # one truth for all seeds
+        # the classes with true masks are the same for all seeds
         ap = 100.0 * np.mean([precision.precision() for precision in self.each], axis=0)
         present = np.flatnonzero(np.isfinite(ap[0]))
         rows = {
@@ -186,11 +189,11 @@ class MaskScores:
 
 
 def true_masks(truth: np.ndarray, is_scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[m, H, W] bool and [m]: one mask for each is_scored class of a picture.
+    """Return the true masks [m, H, W] bool and classes [m] of the scored classes of a picture.
 
     Args:
         truth: [H, W] labels.
-        is_scored: [C] bool.
+        is_scored: [C] bool, which classes are scored.
     """
     classes = np.array(
         [c for c in np.unique(truth) if c < len(is_scored) and is_scored[c]], np.int64

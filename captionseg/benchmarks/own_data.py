@@ -1,6 +1,4 @@
-"""The run's own data outside DVC: pictures of a split with exact masks, in the checkout where a run
-left them.
-"""
+"""The run's own data as a benchmark outside of DVC: a split with true masks in a checkout."""
 
 from __future__ import annotations
 
@@ -19,9 +17,9 @@ class OwnData:
     """A split of the data of a checkout.
 
     Attributes:
-        title: what people call it.
-        source: what its masks are.
-        split: whose pictures are scored.
+        title: title for people.
+        source: source of the masks.
+        split: split that is scored.
     """
 
     title: str = "the run's own data"
@@ -29,11 +27,17 @@ class OwnData:
     split: str = "test"
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[HeldOut, int]:
-        """The pictures of the split, of which `limit` are spread evenly over it (0 takes all), and
-        how many it has.
+        """Open the benchmark.
+
+        Args:
+            root: root of the checkout.
+            limit: maximum number of pictures, evenly spaced; 0 takes all.
+
+        Returns:
+            the pictures, and the number of pictures of the split.
 
         Raises:
-            UserError: where no run left any.
+            UserError: if a run has not made them.
         """
         data = root / "data"
         prepared = PreparedFolders(

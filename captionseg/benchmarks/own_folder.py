@@ -1,5 +1,5 @@
-"""What a folder of one's own means: its list of classes as people write such lists, and all that
-makes a score mean something else than its reader may think, in a line each.
+"""A user's folder as a benchmark: reads lists of classes in common formats, and warns about files
+that affect the meaning of scores.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ LABELME = "__ignore__"  # labelme's first line, which has no number
 
 
 def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
-    """The lines of a list of classes without comments, heading and quotes, numbers written as `0:
+    """Remove comments (#), heading and quotes from a list of classes, and write numbers as `0:
     name`.
 
-    Comments start with #. Where every line starts with a number, or all but a first one of column
-    names, a comma, semicolon, tab, dot or space may follow it.
+    Numbers are recognised if all lines, or all but a heading, start with one, followed by a comma,
+    semicolon, tab, dot or space.
 
     Raises:
-        UserError: for a heading without numbers below, columns beside the names, and all names on
+        UserError: for a heading without numbers below, for further columns, and if all names are on
             one line.
     """
     lines = [
@@ -95,8 +95,8 @@ def strip_quotes(name: str) -> str:
 
 
 def read_ignored_values(path: Path) -> tuple[int, ...] | None:
-    """The values that a line such as `# ignore: 0, 254` of a list of classes names; None without
-    one.
+    """Read the values of a line such as `# ignore: 0, 254` in a list of classes;
+    None without one.
     """
     try:
         lists = [
@@ -104,16 +104,16 @@ def read_ignored_values(path: Path) -> tuple[int, ...] | None:
             for line in path.read_text(encoding="utf-8-sig").splitlines()
             if (match := IGNORE.match(line))
         ]
-    except (OSError, UnicodeDecodeError):  # the list of names says it
+    except (OSError, UnicodeDecodeError):  # reported when the names are read
         return None
     return parse_values(", ".join(lists), f"{path}: ignore") if lists else None
 
 
 def parse_values(text: str, what: str) -> tuple[int, ...]:
-    """Values of masks, between commas or spaces.
+    """Parse values of masks, separated by commas or spaces.
 
     Raises:
-        UserError: for anything else; it begins with `what`.
+        UserError: for anything else; the message begins with `what`.
     """
     parts = text.replace(",", " ").split()
     if not parts or any(
@@ -126,11 +126,11 @@ def parse_values(text: str, what: str) -> tuple[int, ...]:
 
 
 def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
-    """What is to be said of classes by their names.
+    """Return remarks about names of classes.
 
     Args:
-        names: that are scored.
-        left_out: whose pixels are ignored.
+        names: names of scored classes.
+        left_out: names of classes whose pixels are ignored.
     """
     remarks = []
     if left_out:
@@ -150,11 +150,11 @@ def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
 def about_files(
     home: Path, patterns: Sequence[str], used: Iterable[Path], images: dict[str, Path]
 ) -> list[str]:
-    """What is to be said of files that no score is of.
+    """Return remarks about files that are not scored.
 
     Args:
-        home: of the benchmark.
-        patterns: where pictures and masks lie.
+        home: folder of the benchmark.
+        patterns: patterns of pictures and masks.
         used: files that are scored.
         images: all pictures by name.
     """
@@ -186,7 +186,5 @@ def join_names(names: Sequence[str], most: int = 10) -> str:
 
 
 def normalise_name(name: str) -> str:
-    """A name of a file as it is compared: composed, for some systems take letters with
-    marks apart.
-    """
+    """Normalise the name of a file to composed Unicode (NFC), because some systems decompose it."""
     return unicodedata.normalize("NFC", name)

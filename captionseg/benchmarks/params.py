@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from captionseg.constraints import Distinct, Member
 from captionseg.inference.protocols import PROTOCOLS, merge_with_preset
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.sources.sources import SOURCES
-from captionseg.typed import Count, Device, Distinct, Member, Name, Split
+from captionseg.typed import Count, Device, Name, Split
 
 PaperProtocol = Annotated[str, Member(PROTOCOLS)]
 
@@ -20,22 +21,18 @@ class EvaluateParams:
     """Section `evaluate` of params.yaml.
 
     Attributes:
-        name: of the benchmark in metrics.json; auto is that of the data, the source of section
-            `download`.
-        split: whose pictures are scored.
-        bootstrap: data sets drawn for the interval.
-        device: that the models run on.
-        windows: how models that read pixels see a picture.
-        refine: what is done to mask logits before each pixel takes its best class; null takes what
-            the recipe says.
-        masks: the segments that models which read segments give classes to; null takes what the
-            recipe says.
-        max_detections: of a picture and a class, in the precision of masks.
-        protocol: of a paper, by its name in captionseg.inference.protocols; windows, refine and
-            masks that are given come before its own. null takes prompts and inference that were
-            saved with each model.
-        also: recipe -> protocols of papers that its models are scored by as well, each by itself
-            and as published.
+        name: name of the benchmark in metrics.json; auto is the source of section `download`.
+        split: split that is scored.
+        bootstrap: number of bootstrap samples for the interval.
+        device: auto, cpu, cuda or cuda:N.
+        windows: windows of models that read pixels.
+        refine: refinement of mask logits; null takes that of the recipe.
+        masks: segments of models that read segments; null takes those of the recipe.
+        max_detections: maximum number of detections per picture and class, for mask precision.
+        protocol: key of captionseg.inference.protocols.PROTOCOLS, a paper's protocol; windows,
+            refine and masks above override it. null takes the prompts and the inference saved with
+            each model.
+        also: recipe -> papers' protocols by which its models are scored additionally.
     """
 
     name: Name = "auto"
@@ -54,11 +51,10 @@ class EvaluateParams:
             raise ValueError(f"max_detections must be at least 1, found {self.max_detections}")
 
     def of_source(self, source: str) -> EvaluateParams:
-        """The same with the name of the data's source in place of auto.
+        """Replace the name auto by the name of the data's source.
 
         Raises:
-            ValueError: for the name of another source, under which scores would pass for those of
-                other data.
+            ValueError: for the name of another source, which would be misleading.
         """
         if self.name in SOURCES and self.name != source:
             raise ValueError(
@@ -69,11 +65,11 @@ class EvaluateParams:
 
     @property
     def main_protocol(self) -> Protocol:
-        """How a whole picture is labelled."""
+        """The protocol of the main scores."""
         protocol = Protocol(self.windows, self.refine, self.masks)
         return merge_with_preset(self.protocol, protocol) if self.protocol else protocol
 
     def also_by(self, recipe: str) -> dict[str, Protocol]:
-        """Those of `also`, by name."""
+        """Return the additional protocols of a recipe, by name."""
         blank = Protocol(WindowParams(batch=self.windows.batch), None, None)
         return {name: merge_with_preset(name, blank) for name in self.also.get(recipe, ())}

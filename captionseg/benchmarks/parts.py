@@ -1,5 +1,5 @@
-"""Parts of things: precision of masks that are detected among the whole things and what is around
-them (USE).
+"""Part segmentation (USE): the precision of masks of parts, detected among whole
+objects and stuff.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from captionseg.inference.detections import Detections
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
 from captionseg.inference.protocols import ScoringOptions
-from captionseg.records import Inputs, UserError, one_line
+from captionseg.model_inputs import Inputs
+from captionseg.records import UserError, one_line
 
 
 class Item(NamedTuple):
-    """One picture and what is in it."""
+    """One picture and its objects."""
 
     image: Path
     instances: tuple[Instance, ...]
@@ -31,14 +32,14 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Parts:
-    """Pictures with masks of things or parts, which may overlap.
+    """Pictures with masks of objects or parts, which may overlap.
 
     Attributes:
-        names: [C]; first the `scored` ones, of which masks are known, then those that only catch
-            the rest.
-        scored: how many.
+        names: [C] names of classes: first the scored ones, which have true masks, then those that
+            only absorb the rest.
+        scored: number of scored classes.
         items: the pictures.
-        file: that the masks come from.
+        file: file of the masks.
     """
 
     names: tuple[str, ...]
@@ -50,11 +51,10 @@ class Parts:
         return len(self.items)
 
     def truths(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Picture uint8 [H, W, 3], its masks [m, H, W] bool, none empty, and their classes [m].
+        """Yield pictures uint8 [H, W, 3], their masks [m, H, W] bool, none empty, and classes [m].
 
         Raises:
-            UserError: for a picture that cannot be read, and a mask that is none, or of another
-                size.
+            UserError: for a picture that cannot be read, and for an invalid mask.
         """
         for item in self.items:
             image, masks = read_image(item.image), []
@@ -75,10 +75,15 @@ class Parts:
 def make_finder(
     model: Labeller, is_scored: np.ndarray, most: int
 ) -> Callable[[Inputs], Detections]:
-    """Inputs of one picture -> detections of the scored classes, bool [C].
+    """Return the function from the inputs of a picture to detections of the scored classes.
 
-    By a model that reads segments, its masks; by any other, connected pieces of its label map,
-    `most` of a class.
+    Detections of a model that reads segments are its masks; those of other models are connected
+    components of its label map.
+
+    Args:
+        model: the model.
+        is_scored: bool [C], which classes are scored.
+        most: maximum number of connected components per class.
     """
 
     def find(inputs: Inputs) -> Detections:
@@ -93,14 +98,13 @@ def make_finder(
 def connected_components(
     labels: np.ndarray, scores: np.ndarray, is_scored: np.ndarray, *, most: int = 100
 ) -> Detections:
-    """Connected pieces (4 neighbours) of the scored classes of a label map, each with the mean of
-    its scores.
+    """Find the connected components (4-connected) of scored classes of a label map.
 
     Args:
-        labels: [H, W].
-        scores: [H, W], of the label of each pixel.
-        is_scored: [C] bool.
-        most: pieces of a class, those of highest score.
+        labels: [H, W] labels.
+        scores: [H, W] score of each pixel's label; the score of a component is their mean.
+        is_scored: [C] bool, which classes are scored.
+        most: maximum number of components per class, those with the highest scores.
     """
     masks, classes, means = [], [], []
     for c in np.unique(labels[is_scored[labels]]):
@@ -115,7 +119,7 @@ def connected_components(
 
 
 def measure_precision(model: Labeller, benchmark: Parts, options: ScoringOptions) -> MaskPrecision:
-    """Detections and truth of every picture."""
+    """Collect the detections and true masks of all pictures."""
     prepare = model.preparation()
     is_scored = np.arange(len(benchmark.names)) < benchmark.scored
     find, precision = (
@@ -134,8 +138,11 @@ def measure_precision(model: Labeller, benchmark: Parts, options: ScoringOptions
 def summarise_precision(
     runs: Sequence[MaskPrecision], benchmark: Parts, options: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """map, map_50, map_75 (COCO's, 0 to 100), means over seeds, map_std over them (n - 1), and AP
-    of each class.
+    """Summarise the precision of all seeds, 0 to 100.
+
+    Returns:
+        map, map_50 and map_75 (COCO's), means over seeds, and map_std over seeds (n - 1); and AP of
+        each class.
     """
     each = np.stack([100.0 * run.precision() for run in runs])  # [seeds, 10, C]; one truth for all
     present = np.flatnonzero(np.isfinite(each[0, 0]))

@@ -35,14 +35,13 @@ class RecipeResult(NamedTuple):
     """The result of scoring a recipe.
 
     Attributes:
-        result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": {"prompts", "refine"}, with
-            a paper's protocol also {"name", "source", "skipped"}}. Of models that read segments
-            also what `MaskScores` and `Retrieval` add; with `EvaluateParams.also` the same by each
-            of its protocols, in "also".
-        areas: [n, seeds, 3, C].
-        uids: [n] of the pictures.
-        seeds: that the models were trained with.
-        images_per_second: by its own protocol.
+        result: {"scores", "per_class", "seeds": {N: mIoU}, "protocol": see `describe_protocol`}.
+            For models that read segments, `MaskScores` and `Retrieval` add more. With
+            `EvaluateParams.also`, "also" has the same for each of its protocols.
+        areas: [n, seeds, 3, C], see `metrics.areas`.
+        uids: [n] uids of the pictures.
+        seeds: seeds of the models.
+        images_per_second: speed by the main protocol.
     """
 
     result: dict[str, Any]
@@ -90,7 +89,7 @@ def evaluate(
 
 
 def seeds_of(model: Path) -> dict[int, Path]:
-    """seed -> folder of each of a recipe's models, lowest first.
+    """Return seed -> folder of the models of a recipe, sorted by seed.
 
     Raises:
         UserError: if there is none.
@@ -134,8 +133,8 @@ def score_by_protocol(
         "scores": scores(counts, samples=params.bootstrap, seed=seed, groups=groups),
         "per_class": per_class(counts, benchmark.names),
         "seeds": {
-            str(number): scores([one], samples=1, seed=seed)["miou"]
-            for number, one in zip(seeds, counts, strict=True)
+            str(number): scores([of_seed], samples=1, seed=seed)["miou"]
+            for number, of_seed in zip(seeds, counts, strict=True)
         },
         "protocol": labeller.description,
     }
@@ -146,8 +145,9 @@ def score_by_protocol(
 
 @contextlib.contextmanager
 def use_threads(number: int) -> Iterator[None]:
-    """So many threads of torch on the CPU. Products of a few regions are too small for more than
-    one: they only wait for one another, and where something else runs on the cores, long.
+    """Set the number of torch's CPU threads within the block.
+
+    Matrix products of a few regions are too small for several threads, which would mostly wait.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(number)
@@ -158,10 +158,14 @@ def use_threads(number: int) -> Iterator[None]:
 
 
 def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Classes that the texts of training named, and those that they did not (OVSegmentor, Table 7);
-    [C] bool each.
+    """Return which classes were named by training texts, and which not (OVSegmentor, Table 7).
 
-    Nothing where all classes are of one kind.
+    Args:
+        model: folder of the recipe's models.
+        names: names of the C classes.
+
+    Returns:
+        {"seen": [C] bool, "unseen": [C] bool}; empty if all classes are of one kind.
     """
     path = model / CONCEPTS
     known = set(path.read_text().splitlines()) if path.exists() else set()

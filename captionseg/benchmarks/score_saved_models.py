@@ -1,5 +1,5 @@
-"""Score saved models on benchmarks outside any run: every seed, by whichever measure the benchmark
-has.
+"""Scores saved models on benchmarks outside of a run: all seeds, by the measure of
+the benchmark.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ OpenBenchmark = FolderBenchmark | HeldOut | ClassificationSet | Parts
 
 
 class Evaluation(NamedTuple):
-    """What the seeds of a recipe came to.
+    """The scores of a recipe.
 
     Attributes:
-        result: scores, per_class, seeds, protocol; the same for the same models, pictures and
+        result: scores, per_class, seeds and protocol; they depend only on models, pictures and
             arguments.
-        speed: pictures per second, from the first picture read to the last one counted.
-        measured: seed -> what its model was measured at; [n, 3, C] areas where pictures have masks.
+        speed: pictures per second, without loading models.
+        measured: seed -> measurements of its model; [n, 3, C] areas where pictures have masks.
     """
 
     result: dict[str, Any]
@@ -49,21 +49,20 @@ class Evaluation(NamedTuple):
 def evaluate(
     folders: Mapping[Any, Path], encoder: Path, benchmark: OpenBenchmark, options: ScoringOptions
 ) -> Evaluation:
-    """Score the models of a recipe, or one.
+    """Score the models of a recipe, or a single model.
 
     Args:
-        folders: seed (or any one key) -> folder of its model.
-        encoder: folder of the frozen encoder that they were trained on.
-        benchmark: whose inputs are made here.
-        options: how.
+        folders: seed (or any key) -> folder of its model.
+        encoder: folder of the frozen encoder of the models.
+        benchmark: the benchmark.
+        options: requested options.
 
     Returns:
-        result: {"scores", "per_class", "seeds": {N: the first of the scores}, "protocol"}, and
-        "data", what they
-            learnt from, where they say it.
+        {"scores", "per_class", "seeds": {N: main score}, "protocol"}, and "data", the training
+        data, if recorded; and the speed.
 
     Raises:
-        UserError: for a folder without a model, and what the benchmark says.
+        UserError: for a folder without a model, and errors of the benchmark.
     """
     measure, combine, prompts = MEASURES[type(benchmark)]
     seconds, runs, description = 0.0, {}, {}
@@ -90,8 +89,8 @@ def evaluate(
     measured, classes = combine(list(runs.values()), benchmark, options)
     main = next(iter(measured))
     each = {
-        seed: combine([one], benchmark, replace(options, bootstrap=1))[0][main]
-        for seed, one in runs.items()
+        seed: combine([run], benchmark, replace(options, bootstrap=1))[0][main]
+        for seed, run in runs.items()
     }
     result = {
         "scores": measured,
@@ -120,7 +119,7 @@ def training_data(folders: Mapping[Any, Path]) -> dict[str, Any]:
 def count_areas(
     model: Labeller, benchmark: FolderBenchmark | HeldOut, options: ScoringOptions
 ) -> np.ndarray:
-    """[n, 3, C] int64 areas of every picture."""
+    """Return the areas of each picture, [n, 3 or more, C] int64, see `count`."""
     if isinstance(benchmark, FolderBenchmark):
         benchmark = replace(benchmark, encoder=model.loaded.frozen, maker=model.maker)
     return count(benchmark.of(model.reads, model.refine, model.masks), model.predict)
@@ -129,8 +128,8 @@ def count_areas(
 def summarise_areas(
     runs: Sequence[np.ndarray], benchmark: FolderBenchmark | HeldOut, options: ScoringOptions
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """`scores` and `per_class` of the areas of every seed; means by kinds of classes, and without
-    the background.
+    """Return `scores` and `per_class` of the areas of all seeds, with means over kinds of classes
+    and without the background.
     """
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     if benchmark.names[0] == BACKGROUND:
@@ -153,13 +152,13 @@ MEASURES: dict[
     ),
     Parts: (parts.measure_precision, parts.summarise_precision, ""),
 }
-"""Kind of benchmark -> what measures one model, what sums up all seeds (the first score is the main
-one), and the template set of its own, if it has one.
+"""Class of benchmark -> function that measures a model, function that summarises all seeds (the
+first score is the main one), and the benchmark's own template set, if any.
 """
 
 
 def format_scores(rows: Sequence[tuple[str, float]]) -> str:
-    """Classes with their scores, on one line."""
+    """Format classes with their scores on one line."""
     return ", ".join(f"{name} {value:.1f}" for name, value in rows)
 
 
@@ -178,7 +177,7 @@ MORE = {
 
 
 def format_result(result: Mapping[str, Any], speed: float, *, most: int = 5) -> list[str]:
-    """Lines for a terminal: scores, worst and best classes, speed and protocol."""
+    """Format scores, worst and best classes, speed and protocol as lines for a terminal."""
     measured, pictures, protocol = result["scores"], result["pictures"], result["protocol"]
     main, several = next(iter(measured)), len(result["seeds"]) > 1
     low, high = (measured.get(f"{main}_{end}") for end in ("low", "high"))
@@ -190,7 +189,7 @@ def format_result(result: Mapping[str, Any], speed: float, *, most: int = 5) -> 
         if key in measured and (several or not key.endswith("_std"))
     ]
     order = sorted(result["per_class"].items(), key=lambda pair: (pair[1], pair[0]))
-    some = "" if pictures["scored"] == pictures["of"] else f" of {pictures['of']}"
+    total = "" if pictures["scored"] == pictures["of"] else f" of {pictures['of']}"
     how = [
         *([protocol["name"]] if "name" in protocol else []),
         f"prompts {protocol['prompts']}",
@@ -207,7 +206,7 @@ def format_result(result: Mapping[str, Any], speed: float, *, most: int = 5) -> 
         *lines,
         f"worst classes   {format_scores(order[:most])}",
         f"best classes    {format_scores(order[::-1][:most])}",
-        f"pictures        {pictures['scored']}{some}, {speed:.2f} a second",
+        f"pictures        {pictures['scored']}{total}, {speed:.2f} a second",
         f"protocol        {'; '.join(how)}",
         *(f"  not done      {line}" for line in protocol.get("skipped", [])),
     ]

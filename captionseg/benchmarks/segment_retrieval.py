@@ -1,17 +1,16 @@
-"""Are segments found by text? Expressions of held-out captions against the true masks of their
-pictures (USE).
+"""Retrieval of segments by text (USE): expressions of held-out captions against true masks.
 
-USE claims this use and gives no protocol; this is ours. The gallery holds each class of each
-picture whose exact mask is known, as one segment. Queries are the different referring expressions
-of the captions of those pictures, whose phrase names a class that is there: of "a dog on the grass"
-it is "a dog". A phrase without more is a query itself.
+USE mentions this use without a protocol; this one is ours. The gallery contains each class of each
+picture with a true mask as one segment. Queries are the different referring expressions of the
+captions of these pictures whose phrase names a class in the picture, such as "a dog on the grass"
+for "a dog"; a phrase alone is a query, too.
 
-Relevant to a query are the segments of the named class in the pictures of which a caption says it.
-Whether a dog of another picture lies on grass as well is not known; it counts as wrong, the
-stricter reading. By class, a segment of the named class in any picture is right.
+Relevant are the segments of the named class in pictures whose captions contain the expression. A
+dog in another picture, which may also lie on grass, counts as wrong. For scores by class, segments
+of the named class in any picture are relevant.
 
-Chance of finding one of R relevant among the first k of G, drawn at random: 1 - C(G - R, k) / C(G,
-k), about k R / G.
+At random, one of R relevant segments is among the first k of G with probability
+1 - C(G - R, k) / C(G, k), about k R / G.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ AT = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Queries:
-    """What is looked for in a gallery of G segments.
+    """Queries to a gallery of G segments.
 
     Attributes:
-        texts: [Q], all different.
-        relevant: [Q, G] bool.
-        of_class: [Q, G] bool, which contains it.
+        texts: Q different texts.
+        relevant: [Q, G] bool, relevant segments.
+        of_class: [Q, G] bool, segments of the named class in any picture.
     """
 
     texts: list[str]
@@ -54,11 +53,11 @@ class Queries:
 
 
 class Retrieval:
-    """What a recipe's models find, each seed by itself.
+    """Scores the retrieval of a recipe's models, for each seed.
 
     Args:
-        benchmark: pictures with exact masks.
-        folders: of the stages before.
+        benchmark: pictures with true masks.
+        folders: folders of earlier stages.
     """
 
     def __init__(self, benchmark: HeldOut, folders: Folders) -> None:
@@ -67,16 +66,16 @@ class Retrieval:
 
     @cached_property
     def queries_and_gallery(self) -> tuple[Queries, np.ndarray, np.ndarray]:
-        """The queries, and picture [G] and class [G] of the gallery."""
+        """The queries, and the picture [G] and class [G] of each segment of the gallery."""
         pictures = self.benchmark.pictures
         captions = captions_of(read_pairs(self.folders.prepared.pairs), pictures.uid)
         picture, label = gallery(pictures.masks, ignore=self.benchmark.ignore)
         parsed = iter(parse_references([caption for row in captions for caption in row]))
-        references = [[one for _ in row for one in next(parsed)] for row in captions]
+        references = [[reference for _ in row for reference in next(parsed)] for row in captions]
         return queries_of(references, self.benchmark.names, picture, label), picture, label
 
     def seed(self, model: SegmentModel | None) -> None:
-        """One seed more; None where the model embeds no segments."""
+        """Add a seed; None for a model that embeds no segments."""
         if model is None or not self.queries_and_gallery[0].texts:
             return
         queries, picture, label = self.queries_and_gallery
@@ -84,13 +83,12 @@ class Retrieval:
         self.each.append(measures(model.texts(queries.texts) @ segments.T, queries))
 
     def add_to(self, result: dict[str, Any]) -> None:
-        """Put `retrieval` into the scores of a recipe: means over seeds of `measures`, and how many
-        queries and segments there are; nothing where there is no query, or no model that embeds
-        segments.
+        """Add `retrieval` to the scores of a recipe, if any seed was scored: means over seeds of
+        `measures`, and the numbers of queries and segments.
         """
         if self.each:
             means = {
-                name: round(float(np.mean([one[name] for one in self.each])), 4)
+                name: round(float(np.mean([of_seed[name] for of_seed in self.each])), 4)
                 for name in self.each[0]
             }
             queries, picture, _ = self.queries_and_gallery
@@ -99,7 +97,7 @@ class Retrieval:
 
 
 def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
-    """Of the picture of each uid all captions that pairs of its split have of it, its own first."""
+    """Return for each uid all captions of its picture in its split, in the order of the pairs."""
     rows, picture = (
         pairs.select(["uid", "caption", "split"]).to_pydict(),
         number_pictures(pairs).tolist(),
@@ -115,7 +113,7 @@ def captions_of(pairs: pa.Table, uids: Sequence[str]) -> list[list[str]]:
 
 
 def gallery(masks: Sequence[bytes], *, ignore: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture [G] and class [G] of each segment: every class of every true mask, PNG."""
+    """Return picture [G] and class [G] of each segment: each class of each true mask (PNG)."""
     present = [
         np.setdiff1d(np.unique(decode_mask(mask)), [ignore]).astype(np.int64) for mask in masks
     ]
@@ -129,13 +127,13 @@ def queries_of(
     picture: np.ndarray,
     label: np.ndarray,
 ) -> Queries:
-    """The queries of captions.
+    """Build the queries of captions.
 
     Args:
-        references: of each picture, what its caption speaks of.
-        names: of the classes.
-        picture: [G] of each segment of the gallery.
-        label: [G] its class.
+        references: referring expressions of each picture's captions.
+        names: names of the classes.
+        picture: [G] picture of each segment of the gallery.
+        label: [G] class of each segment.
     """
     says = build_namer(sorted({reference.phrase for row in references for reference in row}), names)
     place = {pair: g for g, pair in enumerate(zip(picture.tolist(), label.tolist(), strict=True))}
@@ -160,7 +158,15 @@ def embed(
     picture: np.ndarray,
     label: np.ndarray,
 ) -> np.ndarray:
-    """[G, D] of the segments of the gallery, picture by picture."""
+    """Embed the segments of the gallery, picture by picture: [G, D].
+
+    Args:
+        model: embeds segments.
+        benchmark: pictures with true masks.
+        folders: folders of earlier stages.
+        picture: [G] picture of each segment.
+        label: [G] class of each segment.
+    """
     inputs, pictures, parts = model.inputs(folders.prepared), benchmark.pictures, []
     for number, mask in enumerate(tqdm(pictures.masks, desc="segments", unit="img", leave=False)):
         classes = label[picture == number]
@@ -173,12 +179,12 @@ def embed(
 
 
 def measures(scores: np.ndarray, queries: Queries) -> dict[str, float]:
-    """How well scores [Q, G] rank what is right.
+    """Measure the ranking by scores [Q, G].
 
     Returns:
-        r1, r5, r10: % of queries with a relevant segment among the first so many; median_rank of
-        the best relevant one, from 1; class_r1, class_r5, class_r10: the first three with any
-        segment of the class as right.
+        r1, r5, r10: share of queries in % with a relevant segment among the first 1, 5, 10;
+        median_rank: median rank, from 1, of the best relevant segment; class_r1, class_r5,
+        class_r10: the same with all segments of the class as relevant.
     """
     own, alike = ranks(scores, queries.relevant), ranks(scores, queries.of_class)
     return {
@@ -189,13 +195,13 @@ def measures(scores: np.ndarray, queries: Queries) -> dict[str, float]:
 
 
 def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """[Q] int: the place of the best right segment, from 1, in an exact search over all.
+    """Return the rank of the best relevant segment, [Q] int from 1.
 
-    A wrong segment with an equal score stands before it: who embeds everything alike finds nothing.
+    Irrelevant segments with an equal score rank before it, so that equal embeddings find nothing.
 
     Args:
-        scores: [Q, G].
-        right: [Q, G] bool, at least one in each row.
+        scores: [Q, G] scores.
+        right: [Q, G] bool, relevant segments, at least one per query.
     """
     best = np.where(right, scores, -np.inf).max(1, keepdims=True)
     return 1 + ((scores >= best) & ~right).sum(1)

@@ -67,7 +67,7 @@ def caption(
         UserError: if there are no captions, if 50 pictures in a row failed, or the captioner cannot
             work.
     """
-    with tqdm(total=total(pairs, uids), desc="caption", unit="img") as bar:
+    with tqdm(total=count_pictures(pairs, uids), desc="caption", unit="img") as bar:
         run = _Run(captioner, Path(out) / captioner.key, bar)
         for shard in sorted(
             {file.name.partition(".")[0] for file in run.folder.glob("[0-9]*.par*")}
@@ -76,11 +76,11 @@ def caption(
                 (row["uid"], shard) for row in read_earlier_rows(run.folder, shard, spare=True)
             )
         for shard in list_shards(pairs):
-            _shard(run, pairs, shard, uids=uids, retry=retry_failed)
+            _caption_shard(run, pairs, shard, uids=uids, retry=retry_failed)
     return summarize(run)
 
 
-def total(pairs: Path, uids: Collection[str] | None) -> int:
+def count_pictures(pairs: Path, uids: Collection[str] | None) -> int:
     """Count the pictures to caption."""
     if uids is not None:
         return len(set(uids))
@@ -136,7 +136,7 @@ def _find_moved_rows(run: _Run, uids: Collection[str]) -> dict[str, dict]:
     }
 
 
-def _shard(
+def _caption_shard(
     run: _Run, pairs: Path, shard: str, *, uids: Collection[str] | None, retry: bool
 ) -> None:
     """Caption the missing pictures of a shard batch by batch, then merge all rows to one file."""
@@ -157,21 +157,10 @@ def _shard(
         and (row["status"] == "success" or not retry)
     }
     for uid in done:
-        _note(run, known[uid])
+        _count_row(run, known[uid])
+    missing = {uid: row for uid, row in pairs_to_caption.items() if uid not in done}
+    new = _caption_missing(run, pairs, shard, missing)
     parts = run.folder / f"{shard}.parts"
-    number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
-    new: dict[str, dict] = {}
-    images = (
-        read_images(pairs, shard, todo) if (todo := pairs_to_caption.keys() - done) else iter(())
-    )
-    for batch in read_batches(images, max(1, run.captioner.batch)):
-        batch = {uid: image for uid, image in batch.items() if uid not in new}
-        captioned = _ask(run, [pairs_to_caption[uid] for uid in batch], list(batch.values()))
-        write_table(
-            pa.Table.from_pylist(captioned, schema=CAPTIONS), parts / f"{number:06d}.parquet"
-        )
-        number += 1
-        new.update((row["uid"], row) for row in captioned)
     if moved or parts.exists():
         merged = {**known, **new}
         write_table(
@@ -184,6 +173,29 @@ def _shard(
         shutil.rmtree(parts_folder, ignore_errors=True)
         parts.rename(parts_folder)
         shutil.rmtree(parts_folder)
+
+
+def _caption_missing(
+    run: _Run, pairs: Path, shard: str, missing: dict[str, dict]
+) -> dict[str, dict]:
+    """Caption pictures of a shard, uid -> row of the pairs, and write a file for each batch.
+
+    Returns:
+        uid -> row of CAPTIONS.
+    """
+    parts = run.folder / f"{shard}.parts"
+    number = 1 + max((int(file.stem) for file in parts.glob("[0-9]*.parquet")), default=-1)
+    new: dict[str, dict] = {}
+    images = read_images(pairs, shard, missing.keys()) if missing else iter(())
+    for batch in read_batches(images, max(1, run.captioner.batch)):
+        batch = {uid: image for uid, image in batch.items() if uid not in new}
+        captioned = _ask(run, [missing[uid] for uid in batch], list(batch.values()))
+        write_table(
+            pa.Table.from_pylist(captioned, schema=CAPTIONS), parts / f"{number:06d}.parquet"
+        )
+        number += 1
+        new.update((row["uid"], row) for row in captioned)
+    return new
 
 
 def read_batches(
@@ -225,7 +237,7 @@ def _ask(run: _Run, rows: list[dict], images: list[np.ndarray]) -> list[dict]:
         run.in_a_row = (
             0 if row["status"] == "success" else run.in_a_row + (row["status"] == "failed")
         )
-        _note(run, row)
+        _count_row(run, row)
     if run.in_a_row >= HOPELESS:
         raise UserError(
             f"captions: {run.in_a_row} pictures in a row failed, the last with: "
@@ -247,7 +259,7 @@ def _row(run: _Run, row: dict, text: str) -> dict:
     }
 
 
-def _note(run: _Run, row: dict) -> None:
+def _count_row(run: _Run, row: dict) -> None:
     """Count a finished row, from this or an earlier run."""
     run.count.update({row["status"]: 1, "words": len((row["generated"] or "").split())})
     if row["status"] != "success":
@@ -264,7 +276,11 @@ def list_reasons(reasons: Counter[str]) -> str:
 
 
 def summarize(run: _Run) -> dict[str, float]:
-    """Return the measures of `caption`."""
+    """Return the measures of `caption`.
+
+    Raises:
+        UserError: if there is no caption for any picture.
+    """
     count = run.count
     images = count["success"] + count["failed"] + count["missing"]
     if not count["success"]:

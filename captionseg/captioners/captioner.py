@@ -58,19 +58,19 @@ class NoCaption(CaptionError):
 
 
 class Captioner(Protocol):
-    """Describes pictures.
-
-    Attributes:
-        batch: number of images per call of `captions`.
-        key: hash of everything that determines a caption, including weights: equal keys give equal
-            captions. It does not depend on the machine or the batch size.
-    """
+    """Describes pictures."""
 
     @property
-    def batch(self) -> int: ...
+    def batch(self) -> int:
+        """Number of images per call of `captions`."""
+        ...
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Hash of everything that determines a caption, including weights: equal keys give equal
+        captions. It does not depend on the machine or the batch size.
+        """
+        ...
 
     def captions(
         self,
@@ -102,8 +102,8 @@ def fill_prompt(prompt: str, caption: str) -> str:
 
 
 def derive_seed(seed: int, image: np.ndarray, question: str) -> int:
-    """Derive a 63-bit seed from picture and question, so that a caption does not depend on the
-    batch.
+    """Derive a 63-bit seed from a picture uint8 [H, W, 3] and a question, so that a caption does
+    not depend on the batch.
     """
     digest = hashlib.sha256(f"{seed} {image.shape} {question}\0".encode(errors="replace"))
     digest.update(np.ascontiguousarray(image).data)

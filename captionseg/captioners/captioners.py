@@ -9,8 +9,9 @@ from captionseg.captioners.captioner import Captioner
 from captionseg.captioners.chat import ChatParams
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.captioners.server import ServerParams
+from captionseg.constraints import Member
 from captionseg.records import UserError
-from captionseg.typed import Member, Split
+from captionseg.typed import Split
 
 CAPTIONERS = {"chat": ChatParams, "server": ServerParams, "precomputed": PrecomputedParams}
 

@@ -7,7 +7,7 @@ USE used CogVLM, which is not part of transformers; any chat model with pictures
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,12 +69,14 @@ class ChatParams:
 
 
 def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
-    """Load model and processor from a folder, without downloads, pickles or custom code."""
+    """Load model and processor from a folder, without downloads, pickles or custom code.
+
+    Raises:
+        UserError: if the folder holds no chat model for pictures, or an incomplete one.
+    """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
-
-    from captionseg.runtime.weights import check_finite
 
     where = f"chat.folder: {str(folder)!r}"
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
@@ -82,9 +84,7 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
             f"{where}: no config.json with *.safetensors; give the folder of a downloaded "
             "checkpoint"
         )
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
-        runtime.precision
-    ]
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     known: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -92,7 +92,11 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
         processor = AutoProcessor.from_pretrained(str(folder), **known)
         reader: Any = AutoModelForImageTextToText
         model, report = reader.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **known
+            str(folder),
+            dtype=dtypes[runtime.precision],
+            use_safetensors=True,
+            output_loading_info=True,
+            **known,
         )
     except Exception as error:  # foreign files can raise anything
         reason = one_line(next(iter(str(error).split("\n")), ""), 300) or type(error).__name__
@@ -102,6 +106,14 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
     finally:
         if shown:
             logging.enable_progress_bar()
+    _check_loaded(model, processor, report, where)
+    return model.to(runtime.device).eval().requires_grad_(False), processor
+
+
+def _check_loaded(model: Any, processor: Any, report: Mapping[str, Any], where: str) -> None:
+    """Refuse a checkpoint without some tensors (by transformers' report) or a chat template."""
+    from captionseg.runtime.weights import check_finite
+
     if lost := sorted([*report["missing_keys"], *map(str, report.get("mismatched_keys") or ())]):
         raise UserError(
             f"{where}: {len(lost)} tensors are missing or have a wrong shape, such as {lost[0]}; "
@@ -113,7 +125,6 @@ def load(folder: Path, runtime: Runtime) -> tuple[Any, Any]:
             f"{where}: no chat template for pictures, so it is not a chat model; its "
             "chat_template.jinja must be next to config.json"
         )
-    return model.to(runtime.device).eval().requires_grad_(False), processor
 
 
 def hash_checkpoint(folder: Path) -> str:
@@ -156,7 +167,11 @@ class ChatCaptioner:
         uids: Sequence[str] = (),
         urls: Sequence[str] = (),
     ) -> list[str]:
-        """See Captioner."""
+        """See Captioner.
+
+        Raises:
+            CaptionError: if the model fails on the batch, for example out of memory.
+        """
         import torch
 
         decoding = self.params.decoding

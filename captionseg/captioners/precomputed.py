@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,7 +84,8 @@ class PrecomputedParams:
                 f"precomputed.file: {self.file} has {names.null_count} rows without {by}; remove "
                 "them"
             )
-        if (twice := pc.index(pc.equal(names[1:], names[:-1]), True).as_py()) >= 0:  # type: ignore[attr-defined]
+        functions: Any = pc  # type hints lack functions that are made on import
+        if (twice := functions.index(functions.equal(names[1:], names[:-1]), True).as_py()) >= 0:
             raise UserError(
                 f"precomputed.file: {self.file} has several rows for {by} {names[twice]}; keep one "
                 "of each"

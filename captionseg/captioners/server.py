@@ -238,9 +238,7 @@ def read_content(answer: bytes) -> str:
 
 
 def read_message(error: urllib.error.HTTPError) -> str:
-    """What a refusal says, in one line: error.message or message of its JSON, or its first
-    words.
-    """
+    """Return the message of a refusal on one line: that of its JSON, or the first words."""
     try:
         body = error.read1(1 << 16)
     except (OSError, AttributeError, http.client.HTTPException):

@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.benchmarks.command import result_path, scoring_options
     from captionseg.benchmarks.folder_benchmark import FolderBenchmark
     from captionseg.benchmarks.published.catalogue import find_benchmark, open_benchmark
-    from captionseg.inference.model_encoder import encoder_of
+    from captionseg.inference.model_encoder import find_encoder
     from captionseg.records import UserError
     from captionseg.storage.writing import write_json
 
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"note: {line}", file=sys.stderr)
     home, folders = find_models(arguments, benchmark)
     scores, speed, measured = score_saved_models.evaluate(
-        folders, encoder_of(home), benchmark, options
+        folders, find_encoder(home), benchmark, options
     )
     seeds = scores.pop("seeds") if arguments.recipe else {}
     name = home.resolve().name

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from annotated_types import MinLen
 
+from captionseg.constraints import Distinct
 from captionseg.curation.caption_retrieval import CaptionRetrieval
 from captionseg.curation.captions import Captions
 from captionseg.curation.cocu import CoCu
@@ -20,7 +21,7 @@ from captionseg.marking.markers import MarksParams
 from captionseg.records import DROPPED
 from captionseg.text.prompts import PromptSet
 from captionseg.text.vocabulary import VocabularyParams
-from captionseg.typed import NAME, Count, Distinct, Name, replace_fields
+from captionseg.typed import NAME, Count, Name, replace_fields
 
 RULES = {
     "captions": Captions,

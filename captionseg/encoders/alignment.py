@@ -1,10 +1,9 @@
-"""Linear alignment of frozen image features with frozen text embeddings (LiT, Zhai et al. 2022),
-cross-fitted.
+"""Linear alignment of frozen image features with frozen text embeddings (LiT, Zhai et al. 2022).
 
-One matrix maps image features into the text encoder's space. It is trained on the captions of the
-training split, so its similarity to an image's own caption is inflated, and deflated for every
-concept that the caption leaves out: exactly those that curation looks for. Hence `cross_fit`: the
-embedding of each training image comes from a matrix that never saw its caption.
+A matrix maps image features into the text encoder's space. It is trained on the captions of the
+training split. There, similarities to an image's own caption are too high, and those to concepts
+that the caption leaves out, which curation looks for, are too low. So the embeddings of training
+images are cross-fitted: each comes from a matrix that was not trained on its caption.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from captionseg.typed import AboveZero, Count, ShareBelowOne, ZeroOrMore
 
 @dataclass(frozen=True)
 class Alignment:
-    """x -> normalise(((x - mean) / scale) @ weight)."""
+    """The map x -> normalise(((x - mean) / scale) @ weight)."""
 
     mean: Float32[np.ndarray, " feature"]
     scale: Float32[np.ndarray, " feature"]
@@ -32,7 +31,7 @@ class Alignment:
     def __call__(
         self, features: Float[np.ndarray, "*batch feature"]
     ) -> Float32[np.ndarray, "*batch embedding"]:
-        """Features in the joint space, L2-normalised."""
+        """Map features to the joint space, L2-normalised."""
         return normalise(((features.astype(np.float32) - self.mean) / self.scale) @ self.weight)
 
 
@@ -41,12 +40,15 @@ class AlignmentParams:
     """Fields of `index.alignment`.
 
     Attributes:
-        folds: cross-fitting folds of the training split; 1 scores training images by a matrix that
-            saw their captions.
-        epochs, batch, learning_rate, weight_decay, dropout: of AdamW with a one-cycle schedule.
-        temperature: of the image-text softmax.
-        target_temperature: of the text-text softmax that softens the targets: equal captions share
-            the mass.
+        folds: number of cross-fitting folds; 1 is no cross-fitting.
+        epochs: number of epochs.
+        batch: batch size.
+        learning_rate: peak learning rate of AdamW with a one-cycle schedule.
+        weight_decay: weight decay of AdamW.
+        dropout: dropout of image features in training.
+        temperature: temperature of the image-text softmax.
+        target_temperature: temperature of the text-text softmax, which gives soft targets: equal
+            captions share the probability.
     """
 
     folds: Count = 5
@@ -66,20 +68,19 @@ def fit(
     *,
     seed: int,
 ) -> Alignment:
-    """Train one alignment by InfoNCE both ways with soft targets.
+    """Train an alignment by InfoNCE in both directions with soft targets.
 
     Args:
         features: frozen image features.
         text: L2-normalised caption embeddings.
-        params: optimisation.
-        seed: of batches and dropout; the same seed gives the same matrix.
+        params: parameters of the training.
+        seed: seed of batches and dropout; the same seed gives the same matrix.
     """
     mean, scale = features.mean(0), features.std(0) + 1e-6
     x = torch.from_numpy(((features - mean) / scale).astype(np.float32))
     t = torch.from_numpy(text.astype(np.float32))
     generator = torch.Generator().manual_seed(seed)
-    # MiniLM embeddings share a large mean; starting near zero lets every direction be learnt from
-    # the pairs.
+    # small initial weights, because MiniLM's embeddings have a large common mean
     weight = (0.01 * torch.randn(x.shape[1], t.shape[1], generator=generator)).requires_grad_()
     steps = max(1, len(x) // min(params.batch, len(x)))
     optimiser = torch.optim.AdamW(
@@ -107,14 +108,14 @@ def soft_contrastive(
     text: Float[torch.Tensor, "batch embedding"],
     params: AlignmentParams,
 ) -> Float[torch.Tensor, ""]:
-    """InfoNCE of image and text embeddings; captions that say the same share the target."""
+    """InfoNCE of image and text embeddings, in which similar captions share the target."""
     logits = F.normalize(image, dim=1) @ text.T / params.temperature
     target = (text @ text.T / params.target_temperature).softmax(1)
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
 
 
 def assign_folds(count: int, folds: int, *, seed: int) -> Int32[np.ndarray, " {count}"]:
-    """Fold numbers, equal in size up to one, in random order."""
+    """Assign `count` rows to folds at random; the sizes of folds differ by at most one."""
     return np.random.default_rng([seed, 5]).permutation(np.arange(count) % folds).astype(np.int32)
 
 
@@ -126,14 +127,14 @@ def cross_fit(
     *,
     seed: int,
 ) -> Float32[np.ndarray, "image embedding"]:
-    """Embeddings, each by the alignment that was trained on the other folds.
+    """Embed images, each by the alignment that was trained on the other folds.
 
     Args:
-        features: as for `fit`.
-        text: as for `fit`.
-        fold: as `assign_folds` gives them.
-        params: optimisation of each.
-        seed: of each.
+        features: see `fit`.
+        text: see `fit`.
+        fold: fold of each image, see `assign_folds`.
+        params: see `fit`.
+        seed: see `fit`.
     """
     out = np.zeros((len(features), text.shape[1]), np.float32)
     for k in tqdm(np.unique(fold), desc="cross-fitting", unit="fold"):

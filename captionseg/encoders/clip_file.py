@@ -1,15 +1,13 @@
-"""What a file of CLIP's weights is: its tensors under open_clip's names, and what it, its name and
-its neighbours say.
+"""Reads files of CLIP's weights: tensors by open_clip's names, and what else decides the results.
 
-A state dict does not hold the activation of its MLPs, nor the heads of its attention, nor by which
-mean and deviation pictures were normalised. Each decides what comes out, so it is read from
-whatever says it, and never guessed.
+A state dict records neither the activation of the MLPs, nor the number of attention heads, nor the
+mean and deviation of pixels. They are read from the file, its name and the files next to it, and
+never guessed.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,16 +20,13 @@ from torch import Tensor
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import read_metadata, read_weights
 
-log = logging.getLogger(__name__)
-
 OPENAI = ("input_resolution", "context_length", "vocab_size")
-"""Numbers beside the weights in OpenAI's own files, all of which have QuickGELU."""
+"""Numbers among the tensors of OpenAI's own files, all of which have QuickGELU."""
 BY_TAG = "open_clip, which knows it by its name,"
-QUICK, PLAIN = "QuickGELU", "GELU"
 NAMES = {"quick_gelu": True, "quickgelu": True, "gelu": False}
 OPENAI_PIXELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 ATTENTION_HEADS = {"vision_config": 12, "text_config": 8}
-"""What transformers takes where a config.json does not say."""
+"""Defaults of transformers if a config.json does not set them."""
 FROM_TRANSFORMERS = (
     (r"^text_model\.embeddings\.token_embedding\.weight$", "token_embedding.weight"),
     (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
@@ -54,7 +49,9 @@ FROM_TRANSFORMERS = (
 
 
 class ActivationEvidence(NamedTuple):
-    """That the weights were trained with QuickGELU, or with GELU, and what says so."""
+    """Whether weights were trained with QuickGELU (else GELU), and the source of
+    this information.
+    """
 
     quick: bool
     by: str
@@ -69,15 +66,15 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipFile:
-    """See the module's docstring.
+    """A file of CLIP's weights.
 
     Attributes:
-        path: of the file.
-        tensors: under open_clip's names.
-        evidence: of its activation, by whatever says it; empty where nothing does.
-        pixels: by which pictures are normalised; None where nothing says it.
-        config: {"model_cfg": ..} of open_clip or {"vision_config": .., "text_config": ..} of
-            transformers that lies beside it; empty where none does.
+        path: path of the file.
+        tensors: tensors by open_clip's names.
+        evidence: evidence of the activation from all sources; empty if there is none.
+        pixels: mean and deviation of pixels; None if unknown.
+        config: the config next to the file, {"model_cfg": ..} of open_clip or
+            {"vision_config": .., "text_config": ..} of transformers; empty if there is none.
     """
 
     path: Path
@@ -88,16 +85,15 @@ class ClipFile:
 
 
 def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFile:
-    """Read a file of weights and what there is beside it.
+    """Read a file of weights and the files next to it.
 
     Args:
-        path: safetensors, tensors of torch, or TorchScript; open_clip's names, OpenAI's or those of
+        path: safetensors, tensors of torch, or TorchScript, with names of open_clip, OpenAI or
             transformers.
-        tag: what open_clip knows of the file, where it is one of its own.
+        tag: what open_clip knows about the file; None for an unknown file.
 
     Raises:
-        UserError: for a file that cannot be read, see `read_weights`, or a config beside it that
-            cannot.
+        UserError: for a file that cannot be read, see `read_weights`, or an unreadable config.
     """
     path = Path(path)
     tensors = read_weights(path)
@@ -119,7 +115,7 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
 
 
 def read_header(path: Path) -> list[ActivationEvidence]:
-    """What the header of a safetensors file says."""
+    """Read the activation from the header of a safetensors file."""
     metadata = {key.lower(): value.lower() for key, value in read_metadata(path).items()}
     out = [
         ActivationEvidence(NAMES[metadata[key]], f"its metadata, {key}")
@@ -134,9 +130,7 @@ def read_header(path: Path) -> list[ActivationEvidence]:
 
 
 def read_name(path: Path) -> list[ActivationEvidence]:
-    """What the name of a file, or of its folder, says: OpenAI's and those of -quickgelu have
-    QuickGELU.
-    """
+    """Read the activation from the name of a file or its folder: `openai` and `quickgelu`."""
     for name in (path.name, path.absolute().parent.name):
         if re.search(r"quick[-_]?gelu|(^|[^a-z])openai([^a-z]|$)", name.lower()):
             return [ActivationEvidence(True, f"the name {name}")]
@@ -146,10 +140,11 @@ def read_name(path: Path) -> list[ActivationEvidence]:
 def read_open_clip_config(
     folder: Path,
 ) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
-    """What an open_clip_config.json says.
+    """Read activation, normalisation and config from an open_clip_config.json; None if there is
+    none.
 
     Raises:
-        UserError: for one that cannot be read.
+        UserError: if it cannot be read.
     """
     path = folder / "open_clip_config.json"
     config = read_config(path)
@@ -166,18 +161,18 @@ def read_open_clip_config(
 def read_transformers_config(
     folder: Path,
 ) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
-    """What the config.json of a CLIP of transformers says, with the preprocessor_config.json beside
-    it.
+    """Read activation, normalisation and config from the config.json and preprocessor_config.json
+    of a CLIP of transformers; None if there is none.
 
     Raises:
-        UserError: for one that cannot be read, or another activation.
+        UserError: if they cannot be read, or for another activation.
     """
     path = folder / "config.json"
     config = read_config(path)
     parts = [part for name in ATTENTION_HEADS if isinstance(part := config.get(name), dict)]
     if config.get("model_type", "clip") != "clip" or len(parts) < len(ATTENTION_HEADS):
         return None
-    # theirs where the file does not say
+    # quick_gelu is the default of transformers
     acts = {str(part.get("hidden_act", "quick_gelu")) for part in parts}
     if len(acts) > 1 or not acts <= NAMES.keys():
         raise UserError(
@@ -192,10 +187,11 @@ def read_transformers_config(
 def read_timm_config(
     folder: Path,
 ) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
-    """What the config.json of an image tower of timm says.
+    """Read activation and normalisation from the config.json of a timm image tower; None if there
+    is none.
 
     Raises:
-        UserError: for one that cannot be read.
+        UserError: if it cannot be read.
     """
     path = folder / "config.json"
     config = read_config(path)
@@ -214,10 +210,16 @@ def read_timm_config(
 
 
 def read_pixels(path: Path, config: Mapping[str, Any], mean: str, std: str) -> Pixels | None:
-    """The mean and the deviation in a config; None where it has none.
+    """Read mean and deviation from a config; None if it has none.
+
+    Args:
+        path: file of the config, for messages.
+        config: the config.
+        mean: key of the mean.
+        std: key of the deviation.
 
     Raises:
-        UserError: where they are not three numbers each.
+        UserError: if they are not three numbers each.
     """
     if mean not in config or std not in config:
         return None
@@ -231,10 +233,10 @@ def read_pixels(path: Path, config: Mapping[str, Any], mean: str, std: str) -> P
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file.
+    """Read a JSON object; empty if there is no such file.
 
     Raises:
-        UserError: for a file that cannot be read.
+        UserError: if the file cannot be read.
     """
     if not path.is_file():
         return {}
@@ -248,8 +250,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of OpenAI or of transformers under open_clip's names; numbers that are no weights are
-    left out.
+    """Rename tensors of OpenAI or transformers to open_clip's names, without numbers that are no
+    weights.
     """
     weights = {
         name: tensor
@@ -274,75 +276,3 @@ def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, parts in split.items()
         if len(parts) == 3
     }
-
-
-def name_activation(quick: bool) -> str:
-    """QuickGELU or GELU."""
-    return QUICK if quick else PLAIN
-
-
-def find_activation(file: ClipFile) -> bool | None:
-    """The activation that all say; None where nobody says any.
-
-    Raises:
-        UserError: where one says this and one that.
-    """
-    sources = {one.quick: one.by for one in file.evidence}
-    if len(sources) == 2:
-        raise UserError(
-            f"{file.path}: {sources[True]} says {QUICK}, but {sources[False]} says {PLAIN}; one of "
-            "them is wrong"
-        )
-    return next(iter(sources), None)
-
-
-class ActivationRequest(NamedTuple):
-    """What the user says of an activation.
-
-    Attributes:
-        choice: auto takes what the file says; else this is obeyed.
-        quick: whether the model's name says QuickGELU.
-        twin: whether there is a model of the same shape with the other activation, so that the name
-            alone decides nothing: QuickGELU's, for a name that does not end with -quickgelu.
-        model: its name.
-        where: dotted path of `choice`.
-    """
-
-    choice: str
-    quick: bool
-    twin: str
-    model: str
-    where: str
-
-
-def choose_activation(file: ClipFile, request: ActivationRequest) -> bool:
-    """Whether the MLPs of a checkpoint have QuickGELU.
-
-    Raises:
-        UserError: where the file and the name contradict each other, or nothing says it.
-    """
-    if request.choice != "auto":
-        chosen = NAMES[request.choice]
-        if against := next((one.by for one in file.evidence if one.quick != chosen), None):
-            log.warning(
-                "%s: using %s because of %s, although %s says %s",
-                file.path,
-                name_activation(chosen),
-                request.where,
-                against,
-                name_activation(not chosen),
-            )
-        return chosen
-    quick = find_activation(file)
-    if request.quick and quick is False:
-        raise UserError(
-            f"{file.path}: {file.evidence[0].by} says {PLAIN}, but {request.model} has {QUICK}; "
-            f"use the model without -quickgelu, or {request.where}: quick_gelu"
-        )
-    if quick is None and request.twin and not request.quick:
-        raise UserError(
-            f"{file.path}: unknown whether these weights were trained with {QUICK} (OpenAI, "
-            f"MetaCLIP, DFN) or {PLAIN} (LAION, DataComp); use {request.twin}, or {request.model} "
-            f"with {request.where}: gelu"
-        )
-    return request.quick if quick is None else quick

@@ -1,5 +1,5 @@
-"""What is between dense features and the joint space, cell by cell: frozen in MaskCLIP, copied and
-trained in TCL.
+"""Maps dense features to the joint space, cell by cell: frozen in MaskCLIP, copied and trained in
+TCL.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from captionseg.typed import Natural
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """What defines a DenseHead.
+    """Configuration of a DenseHead.
 
     Attributes:
-        width: F of the dense features; 0 takes all of this from the data.
-        out: D of the joint space.
-        hidden: of the MLP in the last block; 0 where the features need no block, but a linear map.
-        quick: QuickGELU in that MLP, as OpenAI's CLIP has it.
+        width: F, width of the dense features; 0 takes all fields from the data.
+        out: D, width of the joint space.
+        hidden: hidden width of the MLP of the last block; 0 means a linear map without a block.
+        quick: whether the MLP has QuickGELU, as in OpenAI's CLIP.
     """
 
     width: Natural = 0
@@ -45,13 +45,19 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
-        """See the class."""
+        """Standardise features."""
         return (x - self.mean) / self.scale
 
 
 class ValueBlock(nn.Module):
-    """A pre-norm transformer block in which every token attends to itself alone (MaskCLIP): its
-    value, projected.
+    """A pre-norm transformer block in which each token attends only to itself (MaskCLIP).
+
+    Attention is then the projected value of the token.
+
+    Args:
+        width: width of tokens.
+        hidden: hidden width of the MLP.
+        quick: whether the MLP has QuickGELU.
     """
 
     def __init__(self, width: int, hidden: int, *, quick: bool = False) -> None:
@@ -61,14 +67,16 @@ class ValueBlock(nn.Module):
         self.fc1, self.fc2, self.quick = nn.Linear(width, hidden), nn.Linear(hidden, width), quick
 
     def forward(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
-        """See the class."""
+        """Apply the block to each token."""
         x = x + self.proj(self.value(self.norm1(x)))
         inner = self.fc1(self.norm2(x))
         return x + self.fc2(inner * torch.sigmoid(1.702 * inner) if self.quick else F.gelu(inner))
 
 
 class DenseHead(nn.Module):
-    """Dense features -> the joint space, not normalised: a block, a norm, a projection."""
+    """Maps dense features to the joint space by a block, a norm and a projection;
+    not normalised.
+    """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -82,11 +90,11 @@ class DenseHead(nn.Module):
         self.weight = nn.Parameter(torch.eye(width, config.out))
 
     def project(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch embedding"]:
-        """What the block gives, in the joint space."""
+        """Project the output of the block into the joint space."""
         return self.norm(x) @ self.weight
 
     def forward(self, dense: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch embedding"]:
-        """See the class."""
+        """Return features of the joint space."""
         return self.project(self.block(dense))
 
 
@@ -95,23 +103,23 @@ def build_alignment_head(
     scale: Float[Tensor, " feature"],
     weight: Float[Tensor, "feature embedding"],
 ) -> DenseHead:
-    """The head of an encoder that is not in the space of texts: its alignment."""
+    """Build the head of an encoder that is not aligned with text, from its alignment."""
     head = DenseHead(HeadConfig(weight.shape[0], weight.shape[1]))
     head.load_state_dict({"block.mean": mean, "block.scale": scale, "weight": weight})
     return head.requires_grad_(False)
 
 
 def build_joint_head(width: int) -> DenseHead:
-    """The head of dense features that lie in the joint space: themselves."""
+    """Build the head of dense features that already lie in the joint space: the identity."""
     return DenseHead(HeadConfig(width, width)).requires_grad_(False)
 
 
 @torch.no_grad()
 def build_vit_head(visual: Any) -> DenseHead:
-    """The last block, norm and projection of a ViT of open_clip, for the tokens before that block.
+    """Build the head of a ViT of open_clip: its last block, norm and projection.
 
     Raises:
-        UserError: for one whose MLPs have neither GELU nor QuickGELU.
+        UserError: if its MLPs have neither GELU nor QuickGELU.
     """
     last = visual.transformer.resblocks[-1]
     linear = [m for m in last.mlp.children() if isinstance(m, nn.Linear)]
@@ -137,7 +145,7 @@ def build_vit_head(visual: Any) -> DenseHead:
         (block.proj, last.attn.out_proj, last.ls_1),
         (block.fc2, linear[1], last.ls_2),
     ):
-        # a scale of the branch, where the model has one
+        # the scale of the branch (LayerScale), if there is one
         gamma = getattr(scale, "gamma", torch.ones_like(layer.bias))
         own.weight.copy_(gamma[:, None] * layer.weight)
         own.bias.copy_(gamma * layer.bias)

@@ -1,4 +1,4 @@
-"""The one interface of every frozen image-text encoder."""
+"""The interface of all frozen image-text encoders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from captionseg.encoders.text_tower import TextTower
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen image tower says of B images; float32, not aligned with any text yet.
+    """Frozen features of B images, float32, before any alignment with text.
 
     Attributes:
-        pooled: [B, P] image-level features; what the alignment maps into the joint space.
-        descriptor: [B, R] L2-normalised; neighbours are searched by its inner product.
-        dense: [B, h, w, F] one feature a cell of a regular grid over the whole image.
+        pooled: [B, P] image-level features, which an alignment maps into the joint space.
+        descriptor: [B, R] L2-normalised features for the search of similar images.
+        dense: [B, h, w, F] features of a regular grid over the whole image.
     """
 
     pooled: np.ndarray
@@ -33,10 +33,10 @@ class Encoder(Protocol):
     """A frozen image-text encoder.
 
     Attributes:
-        aligned: True where pooled and dense features are already in the space of `text` (CLIP);
-            False where an Alignment has to be trained on captions (LiT).
-        batch: how many images to give to `features` at once.
-        fine: how many of the last channels of dense a reduction leaves as they are.
+        aligned: whether pooled and dense features are in the space of `text` (CLIP); otherwise an
+            Alignment is trained on captions (LiT).
+        batch: number of images per call of `features`.
+        fine: number of last dense channels that are not reduced.
     """
 
     aligned: bool
@@ -45,7 +45,7 @@ class Encoder(Protocol):
 
     @property
     def head(self) -> DenseHead | None:
-        """From dense features to the space of `text`; None where an Alignment has to be trained."""
+        """Maps dense features to the space of `text`; None if an Alignment has to be trained."""
         ...
 
     @property
@@ -53,28 +53,26 @@ class Encoder(Protocol):
         """The text encoder, step by step.
 
         Raises:
-            UserError: where it has not the form that this takes.
+            UserError: for an unsupported text encoder.
         """
         ...
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pooled [B, P] and dense [B, h, w, F] of float pixels [B, 3, H, W] in 0..255; gradients
-        reach the pixels.
+        """Return pooled [B, P] and dense features [B, h, w, F] of float pixels [B, 3, H, W] in
+        0..255, with gradients.
         """
         ...
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """Features of uint8 images [H, W, 3] of any size; each is squashed to the encoder's
-        square.
-        """
+        """Return the features of uint8 images [H, W, 3] of any size, squashed to a square."""
         ...
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, D] float32, L2-normalised."""
+        """Embed T texts: [T, D] float32, L2-normalised."""
         ...
 
 
 def normalise(array: np.ndarray) -> np.ndarray:
-    """Rows at length one along the last axis, in float32; a zero row stays zero."""
+    """L2-normalise vectors [.., D], in float32; zero vectors stay zero."""
     array = array.astype(np.float32)
     return array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)

@@ -1,9 +1,8 @@
-"""The default encoder: ImageNet EfficientNet-Lite0 and MiniLM, both from PyPI packages, both
-frozen.
+"""The default encoder: EfficientNet-Lite0 (ImageNet) and MiniLM, both frozen and from packages.
 
-They share no space: `captionseg.encoders.alignment` joins them by a linear map trained on the
-captions (LiT, Zhai et al. 2022). It stands in for CLIP where no hub can be reached, and runs at
-tens of images a second on two cores.
+They have no joint space: `captionseg.encoders.alignment` trains a linear map on the captions (LiT,
+Zhai et al. 2022). This encoder replaces CLIP if no weights can be downloaded, and encodes tens of
+images per second on two cores.
 """
 
 from __future__ import annotations
@@ -38,8 +37,14 @@ IMAGE_BLOCKS = 112  # channels of the last block at stride 16 before the last st
 
 
 class Lite0MiniLM:
-    """EfficientNet-Lite0 at output stride 16 (dilated last stage) and MiniLM-L6 with mean
-    pooling.
+    """EfficientNet-Lite0 at stride 16 (dilated last stage) and MiniLM-L6 with mean pooling.
+
+    See Encoder.
+
+    Args:
+        size: side of the square input in pixels.
+        batch: see Encoder.
+        runtime: device and precision.
     """
 
     aligned = False
@@ -51,27 +56,25 @@ class Lite0MiniLM:
 
     @functools.cached_property
     def image_tower(self) -> nn.Module:
-        """Loaded with the first picture: whoever asks for texts alone is spared seconds of
-        imports.
-        """
-        # whoever asks first: gradients go through these weights later
+        """The image tower, loaded on first use, because its imports take seconds."""
+        # outside of inference mode, because models compute gradients through it
         with torch.inference_mode(False):
             return self.runtime.prepare(load_image_tower()).requires_grad_(False)
 
     @functools.cached_property
     def text_tower(self) -> BertTower:
-        """Loaded with the first text."""
+        """See Encoder; loaded on first use."""
         with torch.inference_mode(False):
             return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """See Encoder. pooled: mean of the 1280-d head map over all, the upper and the lower half,
-        and its maximum.
+        """See Encoder.
 
-        The descriptor joins the mean over all with medians over the upper and lower half: the mean
-        finds images with the same object, the medians those with the same ground and sky. dense:
-        the head map (1280-d, usually reduced) and the last block before the last stage (112-d),
-        which is finer, both at stride 16.
+        Pooled features are means of the head map (1280 channels) over the whole image and over the
+        upper and lower half, and its maximum. The descriptor is the mean, which finds images with
+        the same object, and the medians of the upper and lower half, which find images with the
+        same ground and sky. Dense features are the head map and the finer map of the last block
+        before the last stage (112 channels), both at stride 16.
         """
         pixels = self.runtime.to(
             torch.from_numpy(np.stack([squash(image, self.size) for image in images]))
@@ -97,7 +100,7 @@ class Lite0MiniLM:
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder; D = 384. Equal texts are encoded once."""
-        # batches of like length waste no padding
+        # sorted by length, because batches of similar length need little padding
         unique = sorted(set(texts), key=lambda t: (len(t), t))
         rows = []
         with group_warnings():
@@ -111,14 +114,14 @@ class Lite0MiniLM:
 
 
 def split_halves(head: Tensor) -> tuple[Tensor, Tensor]:
-    """The cells [B, C, n] of the upper and of the lower half of a map [B, C, h, w]."""
+    """Return the cells [B, C, n] of the upper and the lower half of a map [B, C, h, w]."""
     half = head.shape[2] // 2
     return head[:, :, :half].flatten(2), head[:, :, half:].flatten(2)
 
 
 def pool_parts(head: Tensor) -> tuple[Tensor, ...]:
-    """Means over all, the upper and the lower half of a map [B, C, h, w], and its maximum; [B, C]
-    each.
+    """Return the means of a map [B, C, h, w] over all cells, the upper and the lower half, and its
+    maximum, each [B, C].
     """
     return (
         head.flatten(2).mean(2),
@@ -147,8 +150,7 @@ class _ImageTower(nn.Module):
 
 
 def load_image_tower() -> nn.Module:
-    """EfficientNet-Lite0 with the packaged ImageNet weights, which name the same tensors in the
-    same order.
+    """Load EfficientNet-Lite0 with the packaged ImageNet weights.
 
     Raises:
         UserError: if the weights do not fit.
@@ -161,8 +163,12 @@ def load_image_tower() -> nn.Module:
 
 
 def image_weights(net: nn.Module) -> dict[str, Tensor]:
-    """The packaged weights under the names of timm's tf_efficientnet_lite0, with or without its
-    classifier.
+    """Read the packaged weights, by the names of timm's tf_efficientnet_lite0.
+
+    Tensors are matched by their order, which is the same.
+
+    Args:
+        net: timm's network, with or without classifier.
 
     Raises:
         UserError: if they do not fit.
@@ -181,14 +187,15 @@ def image_weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """The module, in evaluation mode, with each batch norm folded into the convolution before it: a
-    third faster.
+    """Fold each batch norm of a module in evaluation mode into the convolution before it.
+
+    This is a third faster.
     """
     before: tuple[str, nn.Module] = ("", module)
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
             setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            # timm's norms end with the activation
+            # timm's norms include the activation
             setattr(module, name, getattr(child, "act", nn.Identity()))
         else:
             fold_batch_norms(child)
@@ -197,7 +204,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
 
 
 def load_text_tower() -> BertTower:
-    """MiniLM-L6 with the packaged weights.
+    """Load MiniLM-L6 with the packaged weights.
 
     Raises:
         UserError: if they do not fit.
@@ -207,7 +214,7 @@ def load_text_tower() -> BertTower:
         encode = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "config.json").read_text())
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
-    except Exception as error:  # tokenizers raises nothing narrower
+    except Exception as error:  # tokenizers raises plain Exception
         raise UserError(
             f"{folder}: not the expected MiniLM weights ({one_line(error)}); reinstall "
             "requirements.lock"
@@ -216,11 +223,16 @@ def load_text_tower() -> BertTower:
 
 @dataclass(frozen=True)
 class Lite0MiniLMParams:
-    """Fields of `index.lite0_minilm`."""
+    """Fields of `index.lite0_minilm`.
+
+    Attributes:
+        size: side of the square input in pixels.
+        batch: number of images at once.
+    """
 
     size: Count = 224
     batch: Count = 32
 
     def build(self, runtime: Runtime) -> Lite0MiniLM:
-        """The encoder on a device."""
+        """Build the encoder; its towers are loaded on first use."""
         return Lite0MiniLM(self.size, self.batch, runtime)

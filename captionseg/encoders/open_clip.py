@@ -1,6 +1,4 @@
-"""Any model of open_clip, as a frozen encoder; `pretrained` is a tag of the hub or the path of a
-checkpoint.
-"""
+"""Models of open_clip as frozen encoders."""
 
 from __future__ import annotations
 
@@ -28,12 +26,19 @@ Dense = Literal["joint", "tokens"]
 
 
 class OpenClip:
-    """CLIP's joint space: pooled is the image embedding, dense the patches in the same space by
-    MaskCLIP's way.
+    """A CLIP of open_clip. See Encoder.
 
-    In the last block every patch attends to itself alone (Zhou et al. 2022): its value, through the
-    output projection, with the residual and the MLP kept. With attention, patches gather what the
-    whole picture shows.
+    Pooled features are image embeddings, dense features are patches in the same space, as in
+    MaskCLIP (Zhou et al. 2022): in the last block each patch attends only to itself, because with
+    attention patches describe the whole picture.
+
+    Args:
+        model: model of open_clip.
+        tokenizer: its tokenizer.
+        size: side of the square input in pixels.
+        batch: see Encoder.
+        runtime: device and precision.
+        dense: see OpenClipParams.
     """
 
     aligned = True
@@ -59,7 +64,7 @@ class OpenClip:
         self.std = runtime.to(
             torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711))
         )
-        # A copy: what is trained from it, and moved, is not the tower's.
+        # a copy, because models train it and move it to other devices
         self.head = (
             build_vit_head(visual)
             if dense == "tokens"
@@ -74,8 +79,8 @@ class OpenClip:
         return ClipTower(self.model, self.tokenizer)
 
     def features(self, images: Sequence[np.ndarray]) -> Features:
-        """See Encoder. P = R = D, the joint space; so is F, or it is the width of the tower's
-        tokens.
+        """See Encoder. P = R = D, the width of the joint space; F is D too, or with dense: tokens
+        the width of the tower.
         """
         pixels = self.runtime.to(
             torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float()
@@ -86,7 +91,7 @@ class OpenClip:
         return Features(image, image, dense.float().cpu().numpy())
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """See Encoder; pictures of other sizes are seen with resized positions."""
+        """See Encoder; for pictures of other sizes, positions are resized."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
         pooled, feature_map = embed_and_map(
             resize_tower(self.model.visual, pixels.shape[2:]), pixels
@@ -108,9 +113,7 @@ class OpenClip:
 
 
 def dense_form(visual: Any) -> str:
-    """vit or resnet: how the dense features of a tower come into the joint space; empty where none
-    is known.
-    """
+    """Return the kind of an image tower, vit or resnet; empty if it has no known dense features."""
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is not None and len(blocks) > 1 and getattr(visual, "attn_pool", None) is None:
         return "vit" if hasattr(blocks[-1].attn, "in_proj_weight") else ""
@@ -118,12 +121,12 @@ def dense_form(visual: Any) -> str:
 
 
 def resize_tower(visual: Any, size: Sequence[int]) -> Any:
-    """The tower for pictures of another size: its positions bicubically resized, every other weight
-    the same.
+    """Return the tower for pictures of a size (height, width), with positions resized (bicubic).
+
+    All other weights are shared.
 
     Raises:
-        UserError: for a tower whose positions are elsewhere, and pictures of another size than its
-            own.
+        UserError: if the tower is not a ViT, and the size differs from its own.
     """
     if dense_form(visual) != "vit":
         own = (
@@ -141,18 +144,18 @@ def resize_tower(visual: Any, size: Sequence[int]) -> Any:
         return visual
     maps = positions[1:].unflatten(0, visual.grid_size).permute(2, 0, 1)[None]
     maps = F.interpolate(maps, grid, mode="bicubic", antialias=True, align_corners=False)[0]
-    other = copy.copy(visual)
-    other._parameters = dict(visual._parameters)
-    other._parameters["positional_embedding"] = torch.cat([positions[:1], maps.flatten(1).T])
-    other.grid_size = grid
-    return other
+    resized = copy.copy(visual)
+    resized._parameters = dict(visual._parameters)
+    resized._parameters["positional_embedding"] = torch.cat([positions[:1], maps.flatten(1).T])
+    resized.grid_size = grid
+    return resized
 
 
 def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Image embeddings [B, D], and maps [B, h, w, F]: what goes into the last block of a ViT, for
-    `build_vit_head`.
+    """Return image embeddings [B, D] and maps [B, h, w, F] of pixels [B, 3, H, W].
 
-    Of a ResNet, its last maps by the values of its attention pooling, which lie in the joint space.
+    The map of a ViT is the input of its last block, for `build_vit_head`. That of a ResNet is its
+    last map through the values of its attention pooling, in the joint space.
     """
     if dense_form(visual) == "resnet":
         out = visual.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
@@ -168,17 +171,17 @@ class OpenClipParams:
     """Fields of `index.open_clip`.
 
     Attributes:
-        model: name as open_clip lists it, such as ViT-B-16 or ViT-B-16-quickgelu.
-        pretrained: tag of the hub (a download), or the path of a checkpoint file, of which tensors
-            are read and nothing is run: safetensors, a file of torch, OpenAI's TorchScript.
-        size: side of the square input; None takes the model's own.
-        batch: images at once.
-        dense: joint features are in the joint space; tokens are those before the last block of a
+        model: name in open_clip, such as ViT-B-16 or ViT-B-16-quickgelu.
+        pretrained: tag of the weights (a download), or path of a file, of which only tensors are
+            read: safetensors, a file of torch, or OpenAI's TorchScript.
+        size: side of the square input in pixels; None takes the model's own.
+        batch: number of images at once.
+        dense: joint means features in the joint space; tokens are the input of the last block of a
             ViT, of which TCL and CoDe train a copy.
-        activation: of the MLPs. auto takes what the tag or the file says, and refuses a file that
-            says nothing where open_clip has both models, NAME and NAME-quickgelu.
-        normalise: mean and deviation of pixels. auto takes those of the tag or the file, then those
-            of the tags of the model, if all have the same; none is 0 and 1.
+        activation: activation of the MLPs. auto takes that of the tag or the file. If it is unknown
+            and open_clip has both NAME and NAME-quickgelu, the file is refused.
+        normalise: mean and deviation of pixels. auto takes those of the tag or the file, or those
+            of all tags of the model if they agree; none means 0 and 1.
     """
 
     model: str = "ViT-B-16"
@@ -190,11 +193,11 @@ class OpenClipParams:
     normalise: Literal["auto", "openai", "inception", "imagenet", "none"] = "auto"
 
     def build(self, runtime: Runtime) -> OpenClip:
-        """The encoder on a device.
+        """Load the encoder on a device.
 
         Raises:
-            UserError: for a model or tag that open_clip does not know, or a checkpoint that does
-                not fit.
+            UserError: for a model or a tag that open_clip does not know, or a file that does not
+                fit.
         """
         import open_clip
 

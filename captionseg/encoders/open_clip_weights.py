@@ -1,5 +1,5 @@
-"""A model of open_clip with the weights of a tag or of a file, as they were trained: activation,
-positions, pixels.
+"""Loads models of open_clip from a pretrained tag or a file, with the activation, the positions and
+the normalisation of pixels that the weights were trained with.
 """
 
 from __future__ import annotations
@@ -13,102 +13,66 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from captionseg.encoders.clip_file import (
-    ATTENTION_HEADS,
-    BY_TAG,
-    OPENAI_PIXELS,
-    ActivationRequest,
-    ClipFile,
-    Pixels,
-    choose_activation,
-    read_clip,
-)
+from captionseg.encoders.activation import ActivationRequest, choose_activation
+from captionseg.encoders.clip_file import BY_TAG, OPENAI_PIXELS, ClipFile, Pixels, read_clip
+from captionseg.encoders.open_clip_config import check_config
+from captionseg.encoders.open_clip_releases import WHERE, find_weights
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
 
-WHERE = "index.open_clip"
-SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 PIXELS = {
     "openai": Pixels(*OPENAI_PIXELS),
     "inception": Pixels((0.5,) * 3, (0.5,) * 3),
     "imagenet": Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "none": Pixels((0.0,) * 3, (1.0,) * 3),
 }
-FREE = (
-    "patch_dropout",
-    "image_size",
-    "timm_model_pretrained",
-    "hf_model_pretrained",
-    "timm_drop",
-    "timm_drop_path",
-    "output_tokens",
-    "hf_tokenizer_name",
-    "tokenizer_kwargs",
-)
-"""Fields of open_clip's configs that a model in use does not depend on, or that are checked
-elsewhere.
-"""
 
 
 class ModelChoice(Protocol):
-    """Fields of `index.open_clip` that say which model it is, see
-    captionseg.encoders.open_clip.OpenClipParams.
-    """
+    """Fields of captionseg.encoders.open_clip.OpenClipParams that determine the model."""
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Name of the model in open_clip."""
+        ...
 
     @property
-    def pretrained(self) -> str: ...
+    def pretrained(self) -> str:
+        """Tag of the weights, or path of a file."""
+        ...
 
     @property
-    def size(self) -> int | None: ...
+    def size(self) -> int | None:
+        """Side of the square input in pixels; None takes the model's own."""
+        ...
 
     @property
-    def activation(self) -> str: ...
+    def activation(self) -> str:
+        """Activation of the MLPs."""
+        ...
 
     @property
-    def normalise(self) -> str: ...
+    def normalise(self) -> str:
+        """Name of the normalisation of pixels."""
+        ...
 
 
 def load(params: ModelChoice) -> Any:
-    """The model that the params name, on the CPU.
+    """Load the model that the params name, on the CPU.
 
     Raises:
-        UserError: for a model or tag that open_clip does not know, a file that does not fit, or one
-            that does not say what decides its results.
+        UserError: for a model or a tag that open_clip does not know, a file that does not fit, or
+            one whose activation or normalisation is unknown.
     """
-    import open_clip
-
-    config = (
-        open_clip.get_model_config(params.model)
-        if params.model in open_clip.list_models()
-        else None
-    )
-    if config is None:
-        raise UserError(
-            f"{WHERE}.model: open_clip has no {params.model!r}; "
-            "`python -c 'import open_clip; print(open_clip.list_models())'` lists its models"
-        )
-    twin, named = f"{params.model}-quickgelu", bool(config.get("quick_gelu", False))
-    if params.activation == "gelu" and params.model.endswith("-quickgelu"):
-        raise UserError(
-            f"{WHERE}: model {params.model} and activation: gelu contradict each other; remove one"
-        )
-    request = ActivationRequest(
-        params.activation,
-        named,
-        twin if twin in open_clip.list_models() else "",
-        params.model,
-        f"{WHERE}.activation",
-    )
-    path, tag, downloaded = find_weights(params)
+    config = get_config(params)
+    request = request_activation(params, config)
+    path, tag, downloaded = find_weights(params.model, params.pretrained)
     if tag is not None and not request.twin:
-        # there is one model of this name, and it is what its tags are of
-        tag = {**tag, "quick_gelu": named}
+        # All tags of a model without a twin are of its own activation, whatever they say.
+        tag = {**tag, "quick_gelu": request.quick}
     file = open_weights(path, tag, params.model)
-    if downloaded:  # what lies beside it in a cache is no better known
-        evidence = tuple(one for one in file.evidence if one.by == BY_TAG)
+    if downloaded:  # other files of a download cache say nothing about this one
+        evidence = tuple(piece for piece in file.evidence if piece.by == BY_TAG)
         file = dataclasses.replace(
             file, evidence=evidence, pixels=read_model_pixels(tag or {}), config={}
         )
@@ -124,8 +88,52 @@ def load(params: ModelChoice) -> Any:
     return model
 
 
+def get_config(params: ModelChoice) -> Mapping[str, Any]:
+    """Return open_clip's config of the chosen model.
+
+    Raises:
+        UserError: if open_clip has no such model.
+    """
+    import open_clip
+
+    if params.model in open_clip.list_models():
+        config = open_clip.get_model_config(params.model)
+        if config is not None:
+            return config
+    raise UserError(
+        f"{WHERE}.model: open_clip has no {params.model!r}; "
+        "`python -c 'import open_clip; print(open_clip.list_models())'` lists its models"
+    )
+
+
+def request_activation(params: ModelChoice, config: Mapping[str, Any]) -> ActivationRequest:
+    """Return what the params and the name of the model say about the activation.
+
+    Raises:
+        UserError: if they contradict each other.
+    """
+    import open_clip
+
+    if params.activation == "gelu" and params.model.endswith("-quickgelu"):
+        raise UserError(
+            f"{WHERE}: model {params.model} and activation: gelu contradict each other; remove one"
+        )
+    twin = f"{params.model}-quickgelu"
+    return ActivationRequest(
+        params.activation,
+        bool(config.get("quick_gelu", False)),
+        twin if twin in open_clip.list_models() else "",
+        params.model,
+        f"{WHERE}.activation",
+    )
+
+
 def open_weights(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipFile:
-    """See `read_clip`, for a model."""
+    """Read a file of weights for a model, see `read_clip`.
+
+    Raises:
+        UserError: for a file that cannot be read; the message names the model.
+    """
     try:
         return read_clip(path, tag)
     except UserError as error:
@@ -133,65 +141,16 @@ def open_weights(path: Path, tag: Mapping[str, Any] | None, model: str) -> ClipF
         raise UserError(f"{WHERE}: {path} does not load into {model}: {reason}") from None
 
 
-def find_weights(params: ModelChoice) -> tuple[Path, Mapping[str, Any] | None, bool]:
-    """The file of the weights; what open_clip knows of it; and whether it was downloaded, for a
-    tag.
-
-    Raises:
-        UserError: for a tag or a file that is not there.
-    """
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
-    choice = params.pretrained
-    is_file = Path(choice).suffix in SUFFIXES or "/" in choice
-    if not is_file:
-        tags = open_clip.list_pretrained_tags_by_model(params.model)
-        if choice not in tags:
-            raise UserError(
-                f"{WHERE}.pretrained: no tag {choice!r} for {params.model} (tags: "
-                f"{', '.join(tags) or 'none'}); or give the path of a checkpoint"
-            )
-        tag: dict[str, Any] = get_pretrained_cfg(params.model, choice)
-        try:
-            return Path(open_clip.download_pretrained(tag)), tag, True
-        except Exception as error:  # whatever a client of the network may raise
-            raise UserError(
-                f"{WHERE}: cannot download the weights of {params.model}, {choice}: "
-                f"{one_line(error)}; give the path of a file"
-            ) from None
-    if not Path(choice).is_file():
-        raise UserError(f"{WHERE}.pretrained: no such file: {choice}")
-    return Path(choice), find_release(Path(choice), params.model), False
-
-
-def find_release(path: Path, model: str) -> Mapping[str, Any] | None:
-    """What open_clip knows of a file by the name under which it is released, or its place in the
-    hub's cache.
-
-    Names of OpenAI's files are their models' names, which anybody's files may have; those say by
-    themselves what they are.
-    """
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
-    for name in open_clip.list_pretrained_tags_by_model(model):
-        tag: dict[str, Any] = get_pretrained_cfg(model, name)
-        released = tag["url"].rsplit("/", 1)[-1]
-        hub = tag["hf_hub"].rsplit("/", 1)[0]
-        places = {"models--" + hub.replace("/", "--"), hub.rsplit("/", 1)[-1]} if hub else set()
-        if (name != "openai" and released == path.name) or places & set(path.absolute().parts[:-1]):
-            return tag
-    return None
-
-
 def normalisation(
     params: ModelChoice, file: ClipFile, config: Mapping[str, Any], quick: bool
 ) -> Pixels:
-    """By which mean and deviation a model takes its pixels.
+    """Find the mean and deviation that a model's pixels are normalised by.
+
+    They are those of the params, the file, the model's config or, if these agree, all tags of the
+    model with the same activation, in this order.
 
     Raises:
-        UserError: where the tags of the model differ and nothing says of which the file is.
+        UserError: if the tags differ and nothing else says which are right.
     """
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
@@ -218,12 +177,16 @@ def normalisation(
 
 
 def read_model_pixels(config: Mapping[str, Any]) -> Pixels:
-    """Those of a config of open_clip's own."""
+    """Return mean and deviation of a config of open_clip."""
     return Pixels(tuple(config["mean"]), tuple(config["std"]))
 
 
 def build_empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
-    """The model with random weights; nothing is downloaded for it."""
+    """Build the model with random weights; nothing is downloaded.
+
+    Raises:
+        UserError: if open_clip cannot build it, or its patches do not divide `size`.
+    """
     import open_clip
 
     try:
@@ -250,7 +213,7 @@ def build_empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
 
 @contextlib.contextmanager
 def silence_warning() -> Iterator[None]:
-    """Without open_clip's warning that no weights were loaded: they are loaded here."""
+    """Suppress open_clip's warning that no weights were loaded; they are loaded later."""
 
     def is_wanted(record: logging.LogRecord) -> bool:
         return "No pretrained weights loaded" not in record.getMessage()
@@ -263,68 +226,11 @@ def silence_warning() -> Iterator[None]:
         top.removeFilter(is_wanted)
 
 
-def check_config(file: ClipFile, own: Mapping[str, Any], model: Any) -> None:
-    """Refuse a file whose config describes another model: what no tensor's shape tells, such as the
-    number of heads.
-
-    Raises:
-        UserError: that says what differs.
-    """
-    theirs = (
-        compare_heads(file, model)
-        if "model_cfg" not in file.config
-        else compare_configs(file.config["model_cfg"], own)
-    )
-    if wrong := next(((name, a, b) for name, a, b in theirs if a != b), None):
-        raise UserError(
-            f"{file.path}: its config has {wrong[0]}: {wrong[1]}, but the chosen model has "
-            f"{wrong[2]}; choose the model that matches the file"
-        )
-
-
-def compare_configs(
-    theirs: Mapping[str, Any], own: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """(field, theirs, ours) of two configs of open_clip, with the defaults of what they
-    leave out.
-    """
-    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
-
-    for part, fields in (("vision_cfg", CLIPVisionCfg), ("text_cfg", CLIPTextCfg)):
-        defaults = {f.name: f.default for f in dataclasses.fields(fields)}
-        filled = [
-            defaults | {k: v for k, v in config.get(part, {}).items() if k not in FREE}
-            for config in (theirs, own)
-        ]
-        for name in sorted(set(filled[0]) | set(filled[1])):
-            yield f"{part}.{name}", filled[0].get(name), filled[1].get(name)
-
-
-def compare_heads(file: ClipFile, model: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(field, theirs, ours) of a config of transformers and a model of open_clip."""
-    text = getattr(model, "text", model)
-    towers = {
-        "vision_config": getattr(model.visual, "transformer", None),
-        "text_config": text.transformer,
-    }
-    for part, heads in ATTENTION_HEADS.items():
-        blocks = getattr(towers[part], "resblocks", None)
-        if part not in file.config or not blocks:
-            continue
-        tower = file.config[part]
-        yield (
-            f"{part}.num_attention_heads",
-            tower.get("num_attention_heads", heads),
-            blocks[0].attn.num_heads,
-        )
-        yield f"{part}.layer_norm_eps", tower.get("layer_norm_eps", 1e-5), blocks[0].ln_1.eps
-
-
 def fit_tensors(file: ClipFile, model: Any, params: ModelChoice) -> dict[str, Tensor]:
-    """Tensors as the model has them; learnt positions are resized only where `size` asks for it.
+    """Return the tensors in the form of the model; positions are only resized if `size` is set.
 
     Raises:
-        UserError: for a file of another size, or of texts of another length.
+        UserError: for a file for another size of pictures.
     """
     from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 

@@ -1,6 +1,4 @@
-"""Principal components of dense features, so that a corpus of dense maps stays small enough to
-keep.
-"""
+"""Reduces dense features to principal components, so that those of a corpus can be stored."""
 
 from __future__ import annotations
 
@@ -30,12 +28,11 @@ FILE = "reduction.safetensors"
 
 @dataclass(frozen=True)
 class Reduction:
-    """[.., F] -> [.., K + F - P]: the first P channels by their K largest principal components, the
-    rest as they are.
+    """Reduces the first P of F channels to K principal components; other channels stay unchanged.
 
     Attributes:
-        mean: of the P channels.
-        basis: the components, by decreasing variance.
+        mean: mean of the P channels.
+        basis: the K components, by decreasing variance.
     """
 
     mean: Float32[np.ndarray, " channel"]
@@ -45,26 +42,25 @@ class Reduction:
         self, dense: Float[np.ndarray, "*batch feature"]
     ) -> Float32[np.ndarray, "*batch reduced"]:
         """Reduce dense features."""
-        # By torch, which the encoder runs on: BLAS threads of numpy's beside those of torch would
-        # fight for the cores.
+        # by torch, because BLAS threads of numpy would compete with torch's threads for the cores
         return self.reduce_tensor(torch.from_numpy(np.asarray(dense, np.float32))).numpy()
 
     def reduce_tensor(
         self, dense: Float[Tensor, "*batch feature"]
     ) -> Float[Tensor, "*batch reduced"]:
-        """The same of a tensor, through which gradients flow."""
+        """Reduce a tensor of dense features, with gradients."""
         wide, basis = len(self.mean), torch.from_numpy(self.basis).to(dense)
         offset = torch.from_numpy(self.mean @ self.basis).to(dense)
         return torch.cat([dense[..., :wide] @ basis - offset, dense[..., wide:]], -1)
 
     @staticmethod
     def fit(cells: Float[np.ndarray, "cell channel"], width: int) -> Reduction:
-        """The `width` largest principal components of features, each with its largest entry
-        positive.
+        """Compute the `width` largest principal components; the largest entry of
+        each is positive.
         """
         mean = cells.mean(0, dtype=np.float64)
         centred = (cells - mean).astype(np.float32)
-        # sums depend on how many share them, and all dense features on these
+        # with one thread, because the number of threads changes the rounding of sums
         with threadpool_limits(1):
             _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
         basis = vectors[:, ::-1][:, : min(width, cells.shape[1])]
@@ -72,13 +68,17 @@ class Reduction:
         return Reduction(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
 
     def save(self, folder: Path) -> None:
-        """Write it into the folder of an encoder."""
+        """Write the reduction into the folder of an encoder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors({"mean": self.mean, "basis": self.basis}, folder / FILE)
 
     @staticmethod
     def load(folder: Path) -> Reduction | None:
-        """The reduction of an encoder's folder; None where it has none."""
+        """Load the reduction of an encoder's folder; None if it has none.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
         path = folder / FILE
         if not path.exists():
             return None
@@ -89,7 +89,7 @@ class Reduction:
 
 
 class ReducedEncoder:
-    """An encoder whose dense features are reduced. See Encoder."""
+    """An encoder with reduced dense features. See Encoder."""
 
     def __init__(self, encoder: Encoder, reduction: Reduction) -> None:
         self.encoder, self.reduction = encoder, reduction
@@ -129,14 +129,15 @@ def fit_reduction(
     *,
     cells: int = 20_000,
 ) -> Reduction:
-    """The reduction of an encoder's dense features from a sample of images; channels after
-    `-encoder.fine` are kept.
+    """Fit the reduction of an encoder's dense features on a sample of images.
+
+    The last `encoder.fine` channels are not reduced.
 
     Args:
-        encoder: not reduced yet.
-        images: of any sizes.
-        width: K.
-        cells: at most so many cells, evenly spaced, are looked at.
+        encoder: encoder without a reduction.
+        images: images of any size.
+        width: K, number of components.
+        cells: maximum number of cells to fit on, evenly spaced.
     """
     batches = [images[i : i + encoder.batch] for i in range(0, len(images), encoder.batch)]
     dense = np.concatenate([encoder.features(batch).dense.astype(np.float16) for batch in batches])

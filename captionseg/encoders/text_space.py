@@ -1,4 +1,4 @@
-"""The joint image-text space that an index was built in, loadable by later stages."""
+"""The joint image-text space of an index, saved for later stages."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from captionseg.typed import build
 
 
 class PictureEncoder:
-    """Pictures -> what a frozen encoder makes of them, while a model trains or runs windows.
+    """Encodes pictures with a frozen encoder, for models that run it.
 
     Args:
-        towers: of the encoder.
-        image: its pooled features -> the joint space; None where they lie in it.
+        towers: `towers` of the encoder.
+        image: maps its pooled features to the joint space; None if they lie in it.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class PictureEncoder:
         self.towers, self.image = towers, image
 
     def dense(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] normalised pictures (see Inputs) -> [B, h, w, F]."""
+        """Return dense features [B, h, w, F] of normalised pictures [B, 3, H, W], see Inputs."""
         with torch.no_grad():
             return self.towers(denormalise(image))[1].float()
 
     def embed(self, image: Tensor) -> Tensor:
-        """[B, 3, H, W] -> [B, D], not normalised; gradients reach the picture."""
+        """Embed normalised pictures [B, 3, H, W]: [B, D], not normalised, with gradients."""
         pooled = self.towers(denormalise(image))[0]
         return pooled if self.image is None else self.image.to(pooled.device)(pooled)
 
 
 def denormalise(image: Tensor) -> Tensor:
-    """Pixels in 0..255 of pictures normalised by ImageNet's mean and deviation."""
+    """Convert pictures [B, 3, H, W] normalised by ImageNet's mean and deviation to 0..255."""
     mean, std = (torch.tensor(v, device=image.device)[:, None, None] for v in (MEAN, STD))
     return 255.0 * (image * std + mean)
 
@@ -62,9 +62,9 @@ class TextSpace:
     """An encoder with its alignments.
 
     Attributes:
-        encoder: gives features and text embeddings.
-        image: pooled features -> joint space; None for an encoder that is aligned already.
-        dense: dense features -> joint space; None likewise.
+        encoder: the frozen encoder.
+        image: maps pooled features to the joint space; None for an aligned encoder.
+        dense: maps dense features to the joint space; None for an aligned encoder.
     """
 
     encoder: Encoder
@@ -72,15 +72,15 @@ class TextSpace:
     dense: Alignment | None
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, D] float32, L2-normalised."""
+        """Embed T texts: [T, D] float32, L2-normalised."""
         return self.encoder.text(texts)
 
     def project_pooled(self, pooled: np.ndarray) -> np.ndarray:
-        """[.., P] -> [.., D] float32, L2-normalised."""
+        """Map pooled features [.., P] to [.., D] float32, L2-normalised."""
         return self.image(pooled) if self.image else normalise(pooled)
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
-        """[.., F] -> [.., D] float32, L2-normalised."""
+        """Map dense features [.., F] to [.., D] float32, L2-normalised."""
         if self.dense:
             return self.dense(dense)
         with torch.inference_mode():
@@ -88,7 +88,7 @@ class TextSpace:
             return normalise(head(features.to(head.weight.device)).cpu().numpy())
 
     def head(self) -> DenseHead:
-        """What `project_dense` does before it normalises, as a module."""
+        """Return the map of `project_dense` as a module, without normalisation."""
         if self.dense:
             return build_alignment_head(
                 *(
@@ -102,21 +102,20 @@ class TextSpace:
         return self.encoder.head
 
     def build_picture_encoder(self) -> PictureEncoder:
-        """The encoder's picture side in torch, as models that read pixels take it."""
+        """Build the encoder of pictures for models that run the frozen encoder."""
         image = self.image and build_alignment_head(
             *(torch.from_numpy(a) for a in dataclasses.astuple(self.image))
         )
         return PictureEncoder(self.encoder.towers, image)
 
     def save(self, folder: Path, *, encoder: str, params: dict, precision: str) -> None:
-        """encoder.json and alignment.safetensors: with the reduction, all that `load` needs to
-        build the space again.
+        """Write encoder.json and alignment.safetensors; with the reduction, `load` needs no more.
 
         Args:
-            folder: made if it is not there.
-            encoder: a key of ENCODERS.
-            params: the fields of its params.
-            precision: that the image tower ran in.
+            folder: folder, created if needed.
+            encoder: key of ENCODERS.
+            params: fields of its params.
+            precision: precision of the image tower.
         """
         folder.mkdir(parents=True, exist_ok=True)
         write_json(
@@ -132,10 +131,10 @@ class TextSpace:
 
     @staticmethod
     def load(folder: Path, *, device: str = "auto") -> TextSpace:
-        """The space that `save` left in a folder, on a device.
+        """Load a space that `save` wrote, on a device.
 
         Raises:
-            UserError: if the folder does not hold one.
+            UserError: if the folder has none.
         """
         try:
             encoder = load_encoder(folder, device=device)
@@ -159,10 +158,10 @@ class TextSpace:
 
 
 def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
-    """The encoder, with its reduction if it has one, that a folder describes.
+    """Load the encoder of a folder, with its reduction if it has one.
 
     Raises:
-        UserError: if it describes none.
+        UserError: if the folder has none.
     """
     from captionseg.encoders.encoders import ENCODERS
 
@@ -185,9 +184,7 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
 
 
 def advise(folder: Path) -> str:
-    """What to do where an encoder is missing: the index makes that of the features, training copies
-    it to a model.
-    """
+    """Return the advice for a missing encoder, for an error message."""
     if folder.name == "encoder" and (folder.parent / "config.json").exists():
         return "name the recipe's folder, models/RECIPE, which training gave a copy of it"
     return "run `dvc repro index`"

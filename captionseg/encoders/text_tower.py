@@ -1,9 +1,8 @@
-"""The text side of a frozen encoder, step by step, for models that learn what is between the steps.
+"""Frozen text encoders, step by step, for models that change what is between the steps.
 
     tokens --embed--> token embeddings --states--> states of the last block --pool--> joint space
 
-Prompts that are learnt stand among the token embeddings; what a text segmenter reads are the
-states.
+Learnt prompts are inserted into the token embeddings; a text segmenter reads the states.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class TextTower(Protocol):
     """A frozen text encoder, as a torch module through which gradients flow.
 
     Attributes:
-        width: W, of token embeddings and states.
-        out: D, of the joint space.
-        context: longest text in tokens.
+        width: W, width of token embeddings and states.
+        out: D, width of the joint space.
+        context: maximum length of a text in tokens.
     """
 
     width: int
@@ -35,43 +34,44 @@ class TextTower(Protocol):
     context: int
 
     def tokens(self, texts: Sequence[str], longest: int = 0) -> Tensor:
-        """[T, n] int64 on the CPU, zeros after the end of each text, n as the longest needs.
+        """Tokenise T texts: [T, n] int64 on the CPU, 0 pads, n is the length of the longest text.
 
-        Texts of more than `longest` tokens, or than the context, are cut; their end stays. It is
-        said which (`captionseg.remarks`).
+        Texts of more than `longest` tokens (0 is no limit) or the context are cut before their end
+        token, with a warning (`captionseg.remarks`).
         """
         ...
 
     def special(self, tokens: Tensor) -> Tensor:
-        """[.., n] bool: padding, and what marks the begin and the end of a text."""
+        """Return which of the tokens [.., n] are padding, begin or end: [.., n] bool."""
         ...
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """[T, n] -> [T, n, W] token embeddings, without positions."""
+        """Embed tokens [T, n]: [T, n, W], without positions."""
         ...
 
     def states(self, embedded: Tensor, tokens: Tensor) -> Tensor:
-        """[T, n, W] token embeddings -> [T, n, W] of the last block; of `tokens` it matters which
-        are padding.
+        """Return the states [T, n, W] of the last block for token embeddings [T, n, W].
+
+        `tokens` [T, n] tells which are padding.
         """
         ...
 
     def pool(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """[T, n, W] states -> [T, D], not normalised."""
+        """Return text embeddings [T, D] of states [T, n, W], not normalised."""
         ...
 
 
 class BertTower(nn.Module):
-    """BERT (Devlin et al. 2019) with the mean over tokens as a text's embedding (Sentence-BERT).
+    """BERT (Devlin et al. 2019), with the mean over tokens as embedding (Sentence-BERT).
 
     Args:
-        weights: a checkpoint's tensors by their names in transformers.
+        weights: tensors of a checkpoint, by their names in transformers.
         config: its config.json.
         encode: its tokenizer, of the library tokenizers.
-        context: longest text in tokens.
+        context: maximum length of a text in tokens.
 
     Raises:
-        UserError: if weights and config do not belong together.
+        UserError: if weights and config do not fit together.
     """
 
     def __init__(
@@ -135,14 +135,12 @@ class BertTower(nn.Module):
         return (states * is_token).sum(1) / is_token.sum(1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[T, n] -> [T, D], not normalised."""
+        """Embed tokens [T, n]: [T, D], not normalised."""
         return self.pool(self.states(self.embed(tokens), tokens), tokens)
 
 
 class BertLayer(nn.Module):
-    """A post-norm transformer block. nn.TransformerEncoderLayer's fast path is slow by far in bf16
-    on the CPU.
-    """
+    """A post-norm transformer block; nn.TransformerEncoderLayer is much slower in bf16 on CPUs."""
 
     def __init__(self, width: int, heads: int, hidden: int, eps: float) -> None:
         super().__init__()
@@ -152,9 +150,11 @@ class BertLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """[T, n, W] -> the same; keys where `seen` [T, 1, 1, n] is False are not."""
+        """Apply the block to states [T, n, W]; keys with a False `seen` [T, 1, 1, n]
+        are ignored.
+        """
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if x.requires_grad:  # of short texts; the fused form is slow backward on the CPU
+        if x.requires_grad:  # the backward pass of the fused form is slow on CPUs
             weights = (
                 (q @ k.transpose(2, 3) / q.shape[3] ** 0.5)
                 .masked_fill(~seen, -torch.inf)
@@ -177,7 +177,11 @@ _BERT = {
 
 
 def rename_tensors(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """transformers' names of BERT's tensors -> those of BertTower."""
+    """Rename BERT's tensors from transformers' names to those of BertTower.
+
+    Raises:
+        KeyError: for a missing tensor, or more than `layers` layers.
+    """
     tensors = {name.removeprefix("bert."): value for name, value in weights.items()}
     if any(name.startswith(f"encoder.layer.{layers}.") for name in tensors):
         raise KeyError(f"it has more than {layers} layers")
@@ -208,14 +212,14 @@ def rename_tensors(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]
 
 
 class ClipTower(nn.Module):
-    """CLIP's text transformer as open_clip has it: causal, read out at the end of the text.
+    """CLIP's text encoder in open_clip: causal, read out at the end of the text.
 
     Args:
-        model: of open_clip.
+        model: model of open_clip.
         encode: its tokenizer.
 
     Raises:
-        UserError: for a text encoder of another form.
+        UserError: for another kind of text encoder.
     """
 
     def __init__(self, model: Any, encode: Any) -> None:
@@ -241,11 +245,13 @@ class ClipTower(nn.Module):
         context = min(longest or self.context, self.context)
         tokens = self.encode(list(texts), context_length=context)
         warn_too_long(find_cut_texts(self.encode, texts, tokens), context)
-        # 0 is "!" inside a text
+        # only columns after the longest text are padding: inside a text, 0 is "!"
         return tokens[:, : int(tokens.argmax(1).max()) + 1] if len(tokens) else tokens[:, :1]
 
     def special(self, tokens: Tensor) -> Tensor:
-        """See TextTower: the two largest numbers, and all after the largest."""
+        """See TextTower: begin and end are the two largest numbers; all after the
+        end is padding.
+        """
         end = len(self.net.token_embedding.weight) - 1
         return (tokens == end - 1) | ((tokens == end).cumsum(-1) > 0)
 
@@ -270,5 +276,5 @@ class ClipTower(nn.Module):
         return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[T, n] -> [T, D], not normalised."""
+        """Embed tokens [T, n]: [T, D], not normalised."""
         return self.pool(self.states(self.embed(tokens), tokens), tokens)

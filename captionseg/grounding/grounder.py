@@ -11,16 +11,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Boxes:
-    """What a grounder found in one picture.
+    """Boxes of phrases in one picture.
 
     Attributes:
         boxes: [n, 4] float32, x0 y0 x1 y1 in pixels, inside the picture.
-        phrase: [n] int32, which of the given phrases the box is for; a phrase may have none, or
-            several.
-        score: [n] float32 in 0..1, comparable within one grounder.
-        unassigned: boxes that were found and dropped, because what they show is none of the
-            phrases.
-        cut: texts that were longer than the grounder reads at once, and read in pieces.
+        phrase: [n] int32 number of each box's phrase; a phrase may have no box, or several.
+        score: [n] float32 scores in 0..1, comparable within one grounder.
+        unassigned: number of boxes that were dropped because they match no phrase.
+        cut: number of texts that were read in pieces because they were too long.
     """
 
     boxes: np.ndarray
@@ -34,7 +32,7 @@ class Boxes:
 
 
 def join_boxes(parts: Sequence[Boxes]) -> Boxes:
-    """All in one: by phrase, best first."""
+    """Concatenate boxes, sorted by phrase and then by score, best first."""
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)])
     phrase = np.concatenate([np.zeros(0, np.int32), *(part.phrase for part in parts)])
     score = np.concatenate([np.zeros(0, np.float32), *(part.score for part in parts)])
@@ -45,12 +43,12 @@ def join_boxes(parts: Sequence[Boxes]) -> Boxes:
 
 @dataclass(frozen=True)
 class Query:
-    """A text that is grounded as a whole, for grounders that read whole captions.
+    """A caption with the positions of its phrases, for grounders that read whole captions.
 
     Attributes:
         text: the caption.
-        spans: per phrase the (start, end) characters of its mentions; none for a phrase that the
-            text does not have.
+        spans: for each phrase the (start, end) characters of its mentions; empty for a phrase that
+            is not in the caption.
     """
 
     text: str
@@ -58,9 +56,7 @@ class Query:
 
     @classmethod
     def of(cls, phrases: Sequence[str]) -> Query:
-        """Every phrase a sentence of its own; an empty one is left out, so that it has no
-        mention.
-        """
+        """Build a text of one sentence per phrase; empty phrases have no mention."""
         text, spans = "", []
         for phrase in phrases:
             start = len(text) + bool(text)
@@ -70,10 +66,10 @@ class Query:
 
 
 class Grounder(Protocol):
-    """Finds what phrases speak of."""
+    """Finds boxes of the objects that phrases name."""
 
     def prepare(self, phrases: Sequence[str]) -> None:
-        """Hear of all phrases that will be asked for next, so that they can be encoded together."""
+        """Encode all phrases of the next calls together."""
         ...
 
     def boxes(
@@ -85,13 +81,13 @@ class Grounder(Protocol):
         labels: np.ndarray | None = None,
         query: Query | None = None,
     ) -> Boxes:
-        """Boxes of phrases.
+        """Find boxes of phrases.
 
         Args:
             image: uint8 [H, W, 3].
             phrases: noun phrases or concepts, in any order.
-            dense: [gh, gw, F] frozen features of the picture, where the index stage left them.
-            labels: [side, side] its class-agnostic regions, where the regions stage left them.
-            query: the caption and where it has the phrases, one for one.
+            dense: [gh, gw, F] frozen features of the picture, if they exist already.
+            labels: [side, side] regions of the picture, if they exist already.
+            query: the caption with the positions of the phrases.
         """
         ...

@@ -1,11 +1,10 @@
-"""Boxes by Grounding DINO (Liu et al., ECCV 2024), asked with the whole caption as USE asks it
+"""Boxes by Grounding DINO (Liu et al., ECCV 2024), prompted with the whole caption as in USE
 (section 3.2).
 
-The model scores every box against every token of a text. The best word of a box tells its phrase:
-the one whose characters cover that word's. [CLS], [SEP], "." and "?" have logits too; they are no
-words and may not be the best. transformers' processor and post-processing are not used: one merges
-a list of texts without "." into a single text, the other mixes all tokens of a box into its label
-and suppresses no duplicate.
+The model scores each box against each token of a text. A box belongs to the phrase that contains
+its best word. [CLS], [SEP], "." and "?" have logits too, but are no words. transformers' processor
+and post-processing are not used: the processor merges a list of texts into one, and the
+post-processing mixes all tokens of a box into its label and suppresses no duplicates.
 """
 
 from __future__ import annotations
@@ -18,6 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from captionseg.grounding.box_phrases import (
+    best_words,
+    match_mentions,
+    suppress_within_groups,
+    to_pixels,
+)
 from captionseg.grounding.grounder import Boxes, Query, join_boxes
 from captionseg.grounding.pieces import Piece, cut_into_pieces, reason_against
 from captionseg.records import UserError
@@ -29,17 +34,17 @@ FAMILY = ("grounding-dino", "mm-grounding-dino")
 
 @dataclass(frozen=True)
 class GroundingDino:
-    """The parameters of `GroundingDinoGrounder`, and where its weights are.
+    """Parameters of `GroundingDinoGrounder`.
 
     Attributes:
         checkpoint: local folder of a Grounding DINO of transformers (config.json,
             model.safetensors, tokenizer, preprocessor_config.json), such as
             IDEA-Research/grounding-dino-tiny; nothing is downloaded.
-        threshold: a box's best token must score more (USE: 0.05).
-        nms_iou: of boxes that overlap by more, the one of higher score stays (USE: 0.7).
-        nms: mention: among the boxes of one mention of a phrase; agnostic: among all boxes of a
-            text (Kosmos-2), which costs an object its further names.
-        batch: pieces of text with their pictures at once.
+        threshold: minimum score of a box's best token (USE: 0.05).
+        nms_iou: if boxes overlap by more than this IoU, the best is kept (USE: 0.7).
+        nms: mention suppresses boxes of the same mention of a phrase; agnostic suppresses boxes of
+            the whole text (Kosmos-2), so that an object keeps only one name.
+        batch: number of pieces of text, with their pictures, at once.
         device: auto, cpu, cuda or cuda:N.
     """
 
@@ -51,10 +56,10 @@ class GroundingDino:
     device: Device = "auto"
 
     def build(self, space: object = None, cells: np.ndarray | None = None) -> GroundingDinoGrounder:
-        """The grounder with its weights on the device; of the corpus it needs nothing.
+        """Load the grounder on the device; it needs nothing of the corpus.
 
         Raises:
-            UserError: if the checkpoint is missing or holds something else.
+            UserError: if the checkpoint is missing or invalid.
         """
         from captionseg.runtime.device import detect
 
@@ -65,11 +70,10 @@ class GroundingDino:
 
 
 def load(folder: Path) -> tuple[Any, Any, Any]:
-    """Model, tokenizer and image processor of a folder; weights from safetensors alone, code from
-    nowhere.
+    """Load model, tokenizer and image processor from a folder; only safetensors, no custom code.
 
     Raises:
-        UserError: if the folder is missing, is of another model, or has not all of the weights.
+        UserError: if the folder is missing, has another model, or has incomplete weights.
     """
     from safetensors import SafetensorError
     from transformers import AutoImageProcessor, AutoModelForZeroShotObjectDetection, AutoTokenizer
@@ -113,14 +117,14 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
 
 
 class GroundingDinoGrounder:
-    """Boxes of a Grounding DINO. See the module.
+    """Finds boxes with a Grounding DINO. See Grounder, and the module's docstring.
 
     Args:
-        model: a `GroundingDinoForObjectDetection` of transformers, or its MM twin, in evaluation
-            mode.
+        model: a `GroundingDinoForObjectDetection` of transformers, or the same of MM Grounding
+            DINO, in evaluation mode.
         tokenizer: its fast tokenizer.
         processor: its image processor.
-        params: see GroundingDino.
+        params: its parameters.
     """
 
     def __init__(self, model: Any, tokenizer: Any, processor: Any, params: GroundingDino) -> None:
@@ -132,7 +136,7 @@ class GroundingDinoGrounder:
         )
 
     def prepare(self, phrases: Sequence[str]) -> None:
-        """See Grounder. Phrases are read together with their picture, so there is nothing to do."""
+        """See Grounder. Does nothing, because phrases are read together with their picture."""
 
     def boxes(
         self,
@@ -143,11 +147,10 @@ class GroundingDinoGrounder:
         labels: np.ndarray | None = None,
         query: Query | None = None,
     ) -> Boxes:
-        """See Grounder. Phrases that the query does not mention are asked apart, each a sentence of
-        a second text.
+        """See Grounder. Phrases that are not in the query are the sentences of a second text.
 
         Raises:
-            ValueError: if the query has not one entry a phrase.
+            ValueError: if the query does not have one entry per phrase.
         """
         spans_of_phrases = query.spans if query else ((),) * len(phrases)
         if len(spans_of_phrases) != len(phrases):
@@ -164,14 +167,14 @@ class GroundingDinoGrounder:
         return join_boxes(self.ground([image] * len(queries), queries))
 
     def ground(self, images: Sequence[np.ndarray], queries: Sequence[Query]) -> list[Boxes]:
-        """Boxes for many pictures and their captions.
+        """Find boxes for N pictures and their captions.
 
         Args:
-            images: [N] uint8 [H, W, 3].
-            queries: [N].
+            images: N pictures, uint8 [H, W, 3].
+            queries: N captions with the positions of their phrases.
 
         Returns:
-            [N], in the order of the pictures, numbered as the phrases of each query.
+            the boxes of each picture.
         """
         limit = self.model.config.max_text_len
         numbered_pieces = [
@@ -197,8 +200,9 @@ class GroundingDinoGrounder:
     def batches(
         self, numbered_pieces: Sequence[tuple[int, Piece]], images: Sequence[np.ndarray]
     ) -> Iterator[list[tuple[int, Piece]]]:
-        """Pieces in batches of pictures of one size: padding of pictures would change what the
-        backbone sees.
+        """Yield batches of (number of the picture, piece of text).
+
+        Pictures of a batch have the same size, because padding would change the features.
         """
 
         def size(row: tuple[int, Piece]) -> tuple[int, ...]:
@@ -212,8 +216,11 @@ class GroundingDinoGrounder:
     def forward(
         self, images: Sequence[np.ndarray], texts: Sequence[Piece]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Logits [B, Q, T] and boxes [B, Q, 4] (centre and size, relative); T as the longest piece
-        needs.
+        """Run the model on B pictures, uint8 [H, W, 3], and pieces of text.
+
+        Returns:
+            logits [B, Q, T], T is the length of the longest piece; and boxes [B, Q, 4]: centre x,
+            y, width, height in 0..1.
         """
         import torch
 
@@ -240,8 +247,12 @@ class GroundingDinoGrounder:
     def assign_phrases(
         self, query: Query, parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
     ) -> Boxes:
-        """A query's boxes with their phrases, near ones merged; parts are (boxes, places of their
-        words, scores).
+        """Assign the boxes of a query to its phrases, and suppress duplicates.
+
+        Args:
+            query: the caption with the positions of its phrases.
+            parts: for each piece the boxes [k, 4] in pixels, the (start, end) characters [k, 2] of
+                their best words, and their scores [k].
         """
         empty = (np.zeros((0, 4), np.float32), np.zeros((0, 2), int), np.zeros(0, np.float32))
         boxes, places, score = (
@@ -268,64 +279,3 @@ class GroundingDinoGrounder:
                 )
             ]
         )
-
-
-def best_words(
-    logits: np.ndarray, words: np.ndarray, threshold: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best word of each box, for those where it scores more than the threshold.
-
-    Args:
-        logits: [Q, T]; -inf where there is no token.
-        words: [n] bool, n <= T: tokens that count.
-        threshold: of the sigmoid.
-
-    Returns:
-        [k] numbers of boxes, [k] numbers of their tokens, [k] float32 scores.
-    """
-    from scipy.special import expit
-
-    word_logits = np.where(words, logits[:, : len(words)], -np.inf)
-    token = word_logits.argmax(axis=1)
-    score = expit(word_logits.max(axis=1)).astype(np.float32)
-    box = np.flatnonzero(score > threshold)
-    return box, token[box], score[box]
-
-
-def match_mentions(
-    places: np.ndarray, spans: Sequence[Sequence[tuple[int, int]]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Per place [k, 2] the phrase and the mention (counted over all) with the shortest span that
-    covers it, else -1.
-    """
-    labelled_spans = [
-        (end - start, start, end, phrase) for phrase, row in enumerate(spans) for start, end in row
-    ]
-    phrase, mention = np.full(len(places), -1, np.int32), np.full(len(places), -1)
-    # the shortest last: it overwrites
-    for number in sorted(range(len(labelled_spans)), key=lambda n: -labelled_spans[n][0]):
-        _, start, end, owner = labelled_spans[number]
-        inside = (places[:, 0] >= start) & (places[:, 1] <= end)
-        phrase[inside], mention[inside] = owner, number
-    return phrase, mention
-
-
-def to_pixels(boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """[k, 4] float32: centre x y, width, height in 0..1 -> x0 y0 x1 y1 in pixels, inside the
-    picture.
-    """
-    size = np.array(image.shape[1::-1], np.float32)
-    corners = [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2]
-    return np.concatenate([np.clip(corner, 0, 1) * size for corner in corners], axis=1)
-
-
-def suppress_within_groups(
-    boxes: np.ndarray, score: np.ndarray, group: np.ndarray, iou: float
-) -> np.ndarray:
-    """Numbers of the boxes that survive NMS within their groups."""
-    import torch
-    from torchvision.ops import batched_nms
-
-    return batched_nms(
-        torch.from_numpy(boxes), torch.from_numpy(score), torch.from_numpy(group), iou
-    ).numpy()

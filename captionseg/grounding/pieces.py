@@ -1,11 +1,9 @@
-"""Texts as Grounding DINO reads them: token numbers in pieces of whole sentences, and where their
-words stand.
+"""Cuts texts into pieces of whole sentences for Grounding DINO, with the positions of words.
 
-The model has four word pieces of BERT wired in. [CLS], [SEP], "." and "?" separate: tokens attend
-to those of their own sentence alone, positions start anew with each, and both only if a separator
-beside [SEP] ends it. Therefore every piece ends with one, and a text that is cut after one is read
-as the whole would be. Decimal points and those of abbreviations separate too; nothing is done about
-that.
+The numbers of four tokens are fixed in the model. [CLS], [SEP], "." and "?" separate sentences:
+tokens attend only to tokens of their sentence, and positions restart with each sentence, but only
+if it ends with "." or "?". So each piece ends with one of these, and a text that is cut after one
+is read as if it were whole. Points in decimal numbers and abbreviations separate sentences, too.
 """
 
 from __future__ import annotations
@@ -25,8 +23,9 @@ class Piece:
     """A text, or as many of its sentences as the model reads at once.
 
     Attributes:
-        ids: [n] int64, from [CLS] to [SEP], with a separator before that.
-        places: [n, 2] int, (start, end) characters in the whole text; NOWHERE of what is no word.
+        ids: [n] int64 token numbers, from [CLS] to a separator and [SEP].
+        places: [n, 2] int, (start, end) characters in the whole text; NOWHERE for tokens that are
+            no words.
     """
 
     ids: np.ndarray
@@ -34,14 +33,12 @@ class Piece:
 
     @property
     def words(self) -> np.ndarray:
-        """[n] bool: tokens that may speak for a box."""
+        """[n] bool: which tokens are words."""
         return self.places[:, 0] != NOWHERE
 
 
 def reason_against(tokenizer: Any) -> str:
-    """What keeps a tokenizer from being Grounding DINO's: numbers that the model has not, no
-    places; or nothing.
-    """
+    """Return why a tokenizer cannot be used with Grounding DINO; empty if it can."""
     for piece, number in {"[CLS]": CLS, "[SEP]": SEP, ".": STOP, "?": QUESTION}.items():
         if (own_number := tokenizer.convert_tokens_to_ids(piece)) != number:
             return (
@@ -56,13 +53,12 @@ def reason_against(tokenizer: Any) -> str:
 
 
 def cut_into_pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
-    """A text in as few pieces of whole sentences as there can be; those without a word are left
-    out.
+    """Cut a text into as few pieces of whole sentences as possible, without pieces without words.
 
     Args:
-        tokenizer: a fast one of transformers.
-        text: one caption, as written.
-        limit: tokens of a piece, [CLS] and [SEP] counted.
+        tokenizer: fast tokenizer of transformers.
+        text: a caption.
+        limit: maximum number of tokens of a piece, including [CLS] and [SEP].
     """
     encoded = tokenizer(
         text,
@@ -81,9 +77,13 @@ def cut_into_pieces(tokenizer: Any, text: str, limit: int) -> list[Piece]:
 
 
 def cut_ranges(ids: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """Ranges of at most so many tokens that end after a separator, each as long as can be.
+    """Return ranges (start, end) of tokens that end after a separator, as long as possible.
 
-    A sentence of more tokens is cut wherever the limit falls: there is no other way to ask for it.
+    A sentence that is longer than the limit is cut at the limit.
+
+    Args:
+        ids: [n] token numbers.
+        most: maximum number of tokens of a range.
     """
     ends = np.flatnonzero(np.isin(ids, SEPARATORS)) + 1
     out, start = [], 0
@@ -102,8 +102,11 @@ def cut_ranges(ids: np.ndarray, most: int) -> list[tuple[int, int]]:
 
 
 def add_special_tokens(ids: np.ndarray, places: np.ndarray) -> Piece:
-    """The piece of some tokens: between [CLS] and [SEP], with a separator at the end if they have
-    none.
+    """Put tokens between [CLS] and [SEP], with a separator at the end if there is none.
+
+    Args:
+        ids: [n] token numbers.
+        places: [n, 2] (start, end) characters.
     """
     tail = [SEP] if ids[-1] in SEPARATORS else [STOP, SEP]
     around = np.full((1 + len(tail), 2), NOWHERE)

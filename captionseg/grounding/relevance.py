@@ -1,8 +1,7 @@
-"""Boxes from an image-text encoder alone: where the cells of its dense features speak for a phrase.
+"""Boxes from an image-text encoder: around cells whose dense features are relevant to a phrase.
 
-A map of cosines says little by itself, since some phrases are near to everything. Each phrase is
-therefore standardised by its mean and deviation over cells of the whole corpus: its score is how
-unusual the cell is for it.
+Cosines of different phrases are not comparable, because some phrases are similar to everything. So
+the cosines of a phrase are standardised by their mean and deviation over cells of the whole corpus.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ from captionseg.typed import Count, Finite, Share, Template
 
 
 class JointSpace(Protocol):
-    """What `Relevance` needs of an encoder (`captionseg.encoders.text_space.TextSpace` has it)."""
+    """The part of `captionseg.encoders.text_space.TextSpace` that `Relevance` needs."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, D] float32, L2-normalised."""
+        """Embed T texts: [T, D] float32, L2-normalised."""
         ...
 
     def project_dense(self, dense: np.ndarray) -> np.ndarray:
-        """[.., F] -> [.., D] float32, L2-normalised."""
+        """Map dense features [.., F] to [.., D] float32, L2-normalised."""
         ...
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """The parameters of `RelevanceGrounder`.
+    """Parameters of `RelevanceGrounder`.
 
     Attributes:
-        threshold: standard deviations above the phrase's mean that a cell must have.
-        fraction: of the phrase's peak in this picture that a cell must reach.
-        regions: average relevance over class-agnostic regions where they are given.
-        zoom: otherwise, cells are interpolated to so many times their number before boxes are cut.
-        components: at most so many boxes a phrase, those of most relevance.
-        rival: a further box must have this share of the first one's relevance.
-        template: what is encoded for a phrase.
+        threshold: minimum relevance of a cell, in standard deviations above the phrase's mean.
+        fraction: minimum relevance of a cell, as a share of the phrase's peak in the picture.
+        regions: whether relevance is averaged over class-agnostic regions, if there are any.
+        zoom: factor by which cells are interpolated otherwise.
+        components: maximum number of boxes per phrase, the most relevant.
+        rival: minimum relevance of further boxes, as a share of the first one's.
+        template: template for phrases.
     """
 
     threshold: Finite = 0.5
@@ -53,17 +52,22 @@ class Relevance:
     template: Template = "{}"
 
     def build(self, space: JointSpace, cells: np.ndarray) -> RelevanceGrounder:
-        """The grounder for a corpus; `cells` [n, F] are dense features drawn from all over it."""
+        """Build the grounder of a corpus.
+
+        Args:
+            space: image-text space of the corpus.
+            cells: [n, F] sample of dense features of the corpus.
+        """
         return RelevanceGrounder(space, cells, self)
 
 
 class RelevanceGrounder:
-    """Boxes around the relevant cells of each phrase. See the module.
+    """Finds boxes around relevant cells. See Grounder, and the module's docstring.
 
     Args:
-        space: encodes texts and projects dense features.
-        cells: [n, F] dense features that the phrases are standardised over.
-        params: see Relevance.
+        space: image-text space.
+        cells: [n, F] dense features for the standardisation of phrases.
+        params: its parameters.
     """
 
     def __init__(self, space: JointSpace, cells: np.ndarray, params: Relevance) -> None:
@@ -74,9 +78,7 @@ class RelevanceGrounder:
         self.mean = self.deviation = np.zeros(0, np.float32)
 
     def prepare(self, phrases: Sequence[str]) -> None:
-        """See Grounder. What was prepared before is forgotten: a shard's answers depend on no other
-        shard.
-        """
+        """See Grounder. Forgets earlier phrases, so that shards do not depend on each other."""
         if not phrases:
             return
         unique = sorted(set(phrases))
@@ -88,7 +90,12 @@ class RelevanceGrounder:
         self.mean, self.deviation = typical.mean(axis=0), np.maximum(typical.std(axis=0), 1e-6)
 
     def relevance(self, dense: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
-        """[P, gh, gw] float32 maps of standardised relevance."""
+        """Return maps of standardised relevance, [P, gh, gw] float32.
+
+        Args:
+            dense: [gh, gw, F] dense features.
+            phrases: P phrases.
+        """
         if not self.known.keys() >= set(phrases):
             self.prepare(phrases)
         rows = np.array([self.known[phrase] for phrase in phrases], np.intp)
@@ -104,11 +111,10 @@ class RelevanceGrounder:
         labels: np.ndarray | None = None,
         query: Query | None = None,
     ) -> Boxes:
-        """See Grounder. The score is the logistic of the peak above the threshold; phrases are read
-        by themselves.
+        """See Grounder. The score is the logistic of the peak above the threshold.
 
-        With regions, every pixel has the mean relevance of its region, so that boxes end where
-        things do.
+        The query is not used. With regions, each pixel has the mean relevance of its region, so
+        that boxes end at borders of objects.
 
         Raises:
             ValueError: without dense features.
@@ -133,14 +139,17 @@ class RelevanceGrounder:
 
 
 def upsample(maps: np.ndarray, zoom: int) -> np.ndarray:
-    """[P, h, w] -> [P, h * zoom, w * zoom], bilinear, cell centres at halves."""
+    """Upsample maps [P, h, w] to [P, h * zoom, w * zoom], bilinearly between centres of cells."""
     height, width = maps.shape[1:]
     return interpolation(height * zoom, height) @ maps @ interpolation(width * zoom, width).T
 
 
 def region_means(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[P, h, w] on a grid -> [P, H, W]: each pixel has the mean of its region; labels [H, W] from
-    0.
+    """Average maps over regions: [P, h, w] -> [P, H, W].
+
+    Args:
+        maps: [P, h, w] maps on a grid.
+        labels: [H, W] ids of regions from 0.
     """
     weights = region_weights(
         indicators(labels, int(labels.max()) + 1), (maps.shape[1], maps.shape[2])
@@ -151,22 +160,23 @@ def region_means(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def components(
     maps: np.ndarray, cut: np.ndarray, *, most: int, rival: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes around connected cells that reach their map's cut, for all maps at once.
+    """Find boxes around connected components of cells above a threshold, for all maps at once.
 
     Args:
-        maps: [P, h, w].
+        maps: [P, h, w] maps of relevance.
         cut: [P] thresholds.
-        most: boxes a map.
-        rival: share of the largest component's relevance above the cut that further ones need.
+        most: maximum number of boxes per map.
+        rival: minimum relevance above the threshold of further components, as a share of the
+            largest one's.
 
     Returns:
-        [n, 4] x0 y0 x1 y1 in cells, ends excluded, and int32 [n] numbers of their maps; by map,
-        most relevant first.
+        [n, 4] x0 y0 x1 y1 in cells, without ends; and int32 [n] numbers of their maps. They are
+        sorted by map, the most relevant first.
     """
     from scipy.ndimage import find_objects, label
 
     plane = np.zeros((3, 3, 3), bool)
-    plane[1] = True  # cells connect within a map, by corners too, never across maps
+    plane[1] = True  # 8-connected within a map, not connected across maps
     above = maps - cut[:, None, None]
     numbered: Any = label(above >= 0, structure=plane)
     labels, count = numbered

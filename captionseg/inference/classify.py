@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import EmbedsImages, EmbedsTexts
-from captionseg.records import Inputs
 
 
 def classify(model: Any, inputs: Inputs, classes: Tensor, picture: Tensor | None = None) -> Tensor:
@@ -32,8 +32,10 @@ def classify(model: Any, inputs: Inputs, classes: Tensor, picture: Tensor | None
         return model.image_logits(inputs, classes)
     if picture is None:
         return model.segment(inputs, classes)[:, -len(classes) :].float().mean((2, 3))
-    texts = model.embed_texts(classes) if isinstance(model, EmbedsTexts) else unit(classes)
-    return unit(picture) @ texts.T
+    texts = (
+        model.embed_texts(classes) if isinstance(model, EmbedsTexts) else normalise_vectors(classes)
+    )
+    return normalise_vectors(picture) @ texts.T
 
 
 def embed_picture(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | None:
@@ -48,6 +50,6 @@ def embed_picture(model: Any, encoder: Encoder, image: np.ndarray) -> Tensor | N
     return torch.from_numpy(encoder.features([image]).pooled.astype(np.float32))
 
 
-def unit(vectors: Tensor) -> Tensor:
+def normalise_vectors(vectors: Tensor) -> Tensor:
     """Normalise vectors [.., D] to unit length."""
     return F.normalize(vectors.float(), dim=-1)

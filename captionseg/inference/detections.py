@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from captionseg.inference.masks import full_size
-from captionseg.modeling.readout.regions import masks_of
-from captionseg.records import Inputs
+from captionseg.inference.masks import upsample_nearest
+from captionseg.model_inputs import Inputs
+from captionseg.modeling.readout.regions import get_masks
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def detect_masks(
         classes: class embeddings, including classes that only absorb the rest.
         reported: [C], whether detections of a class are reported.
     """
-    masks = masks_of(inputs)[0]
+    masks = get_masks(inputs)[0]
     score, best = model.mask_scores(inputs, classes)[0].float().max(1)
     selected = (reported[best] & masks.flatten(1).any(1)).nonzero()[:, 0]
     large = (
-        full_size(masks[selected].to(torch.uint8), inputs.size)
+        upsample_nearest(masks[selected].to(torch.uint8), inputs.size)
         if len(selected)
         else masks.new_zeros(0, *inputs.size)
     )

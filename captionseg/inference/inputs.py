@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captionseg.datasets.ids import count_shard_rows, read_ids
 from captionseg.datasets.random_access import Pictures
-from captionseg.inference.preparation import looks_at_pixels, looks_at_regions
+from captionseg.inference.preparation import needs_pixels, needs_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import PreparedInputs
 from captionseg.segmenters.segmenter import MaskMaker
@@ -55,8 +55,8 @@ class PreparedFolders:
             side: side of square pictures, see PreparedInputs.
             masks: makes masks that replace regions.
         """
-        pixels = looks_at_pixels(reads, refine)
-        regions = looks_at_regions(reads, refine, masks is not None)
+        pixels = needs_pixels(reads, refine)
+        regions = needs_regions(reads, refine, masks is not None)
         return PreparedInputs(
             regions=self.regions if regions else None,
             pictures=self.pictures() if pixels or masks else None,

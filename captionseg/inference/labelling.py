@@ -1,6 +1,4 @@
-"""How a loaded model labels a picture: prompts, windows, refinement, masks and background, resolved
-once.
-"""
+"""Labels pictures with a loaded model: prompts, windows, refinement, masks and background."""
 
 from __future__ import annotations
 
@@ -18,24 +16,25 @@ from torch.nn import functional as F
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.masks import mask_labels, mask_pixels
+from captionseg.inference.masks import label_from_masks, score_from_masks
 from captionseg.inference.pamr import refine_on_grid
-from captionseg.inference.preparation import Preparation, looks_at_regions, preparation
+from captionseg.inference.preparation import Preparation, build_preparation, needs_regions
 from captionseg.inference.protocols import (
     BACKGROUND,
     ScoringOptions,
     describe_protocol,
-    resolve,
-    saved_protocol,
+    merge_saved_protocol,
+    resolve_protocol,
 )
 from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide
-from captionseg.inference.words import class_vectors
+from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide_windows
+from captionseg.inference.words import embed_class_names
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
 from captionseg.modeling.readout.regions import average_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import pixel_inputs
-from captionseg.records import Inputs, UserError, one_line
+from captionseg.records import UserError, one_line
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.segmenters.region_makers import REGION_MAKERS
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
@@ -43,14 +42,14 @@ from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 @dataclass(frozen=True)
 class Labeller:
-    """A loaded model, and how it labels pictures.
+    """A loaded model with the protocol by which it labels pictures.
 
     Attributes:
         loaded: the model.
-        protocol: how.
-        maker: of regions; None where nobody makes any.
-        classes: [C, D] embeddings of the classes that are prompted; None until they are named.
-        description: the protocol for results, see `describe_protocol`.
+        protocol: the resolved protocol.
+        maker: makes regions from pictures; None if none are made.
+        classes: [C, D] embeddings of the prompted classes; None until they are set.
+        description: description of the protocol for results, see `describe_protocol`.
     """
 
     loaded: LoadedModel
@@ -68,34 +67,36 @@ class Labeller:
         default: str = "",
         regions: bool = True,
     ) -> Labeller:
-        """A loaded model that labels as it is asked to.
+        """Resolve how a loaded model labels pictures.
 
         Args:
             loaded: the model.
-            options: what is asked for.
-            names: [C] of the classes; the first may be the background. None names them later.
-            default: template set of a benchmark, where `options` name none; empty takes the
-                protocol's, or the one saved with the model.
-            regions: whether they are to be made of pictures; not where an earlier stage left them.
+            options: requested options.
+            names: [C] names of the classes, whose first may be the background; None if they are
+                set later.
+            default: template set of a benchmark, if `options` have none; empty takes that of the
+                protocol or the saved model.
+            regions: whether regions are made from pictures, not read from an earlier stage.
 
         Raises:
-            UserError: for a model that was saved without what it takes, and for a background that
-                is asked for where there is none.
+            UserError: for a model with an invalid context, and for a background score without a
+                background.
         """
         model, context = loaded.model, loaded.context
         try:
-            saved = saved_protocol(model, context, options, default=default)
-            needs_regions = looks_at_regions(
-                loaded.reads, saved.refine.method, saved.masks.maker != "regions"
-            )
-            maker = region_maker(context["regions"]) if needs_regions and regions else None
+            saved = merge_saved_protocol(model, context, options, default=default)
+            has_masks = saved.masks.maker != "regions"
+            reads_regions = needs_regions(loaded.reads, saved.refine.method, has_masks)
+            maker = build_region_maker(context["regions"]) if reads_regions and regions else None
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(
                 f"{loaded.folder}: not a model of this version of captionseg: config.json, "
                 f"context: {one_line(error)}"
             ) from None
         background = None if names is None else bool(names) and names[0] == BACKGROUND
-        protocol = resolve(model, saved, options, default=default, background_class=background)
+        protocol = resolve_protocol(
+            model, saved, options, default=default, background_class=background
+        )
         labeller = Labeller(loaded, protocol, maker, None, describe_protocol(protocol, model))
         if names is None:
             return labeller
@@ -111,7 +112,11 @@ class Labeller:
         default: str = "",
         regions: bool = True,
     ) -> Labeller:
-        """The model of a folder, see LoadedModel.load, as `of` has it. Raises as both."""
+        """Load a model from a folder, see LoadedModel.load; other arguments as of `of`.
+
+        Raises:
+            UserError: see LoadedModel.load and `of`.
+        """
         loaded = LoadedModel.load(folder, device=options.device, frozen=frozen)
         return Labeller.of(loaded, options, names=names, default=default, regions=regions)
 
@@ -122,58 +127,54 @@ class Labeller:
 
     @property
     def refine(self) -> str:
-        """How mask logits are refined."""
+        """Method by which mask logits are refined."""
         return self.protocol.refine.method
 
     @property
     def segments(self) -> MasksParams | None:
-        """What is given classes; None for a model that reads no segments."""
+        """Which segments the model classifies; None for a model that reads no segments."""
         return self.protocol.masks if isinstance(self.loaded.model, ScoresMasks) else None
 
     @property
     def masks(self) -> MaskMaker | None:
-        """Makes the segments, where they are not the regions."""
+        """Makes the segments; None if they are the regions."""
         return self.segments.build() if self.segments else None
 
     def preparation(self) -> Preparation:
-        """Picture -> what the model and the refinement of its masks read of it."""
-        return preparation(
+        """Return the function from a picture to the inputs of the model and its refinement."""
+        return build_preparation(
             self.reads, self.refine, self.masks, encoder=self.loaded.frozen, maker=self.maker
         )
 
     def with_classes(self, names: Sequence[str]) -> Labeller:
-        """The same for these classes [C], all of which are prompted."""
+        """Return a labeller for classes [C], all of which are prompted."""
         loaded = self.loaded
-        vectors = class_vectors(
+        vectors = embed_class_names(
             loaded.model, loaded.folder, loaded.frozen, names, self.protocol.prompts
         )
         return replace(self, classes=vectors)
 
     def label(self, inputs: Inputs) -> np.ndarray:
-        """[H, W] int64 of one picture: which of the prompted classes, -1 for the background."""
+        """Return the prompted class of each pixel, [H, W] int64; -1 is the background."""
         with torch.inference_mode():
-            return label(*self._model_arguments(inputs), self.protocol).cpu().numpy()
+            return label_pixels(*self._model_arguments(inputs), self.protocol).cpu().numpy()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
-        """Labels [H, W] of one picture among all classes: where the background is not prompted its
-        label is 0, and the prompted classes count from 1.
-        """
+        """Return labels [H, W] among all classes; a background that is not prompted is class 0."""
         return self.label(inputs) + (0 if self.protocol.background.is_prompted else 1)
 
     def logits(self, inputs: Inputs) -> np.ndarray:
-        """Mask logits [C or more, H, W] float32 of one picture; the prompted classes are the last
-        C.
-        """
+        """Return mask logits [C or more, H, W] float32; the prompted classes are the last C."""
         with torch.inference_mode():
             return mask_logits(*self._model_arguments(inputs), self.protocol).float().cpu().numpy()
 
-    def detect(self, inputs: Inputs, wanted: np.ndarray) -> Detections:
-        """What is found of the wanted classes, bool [C], in one picture, by a model that reads
-        segments.
+    def detect(self, inputs: Inputs, reported: np.ndarray) -> Detections:
+        """Detect the classes with True in `reported`, bool [C], with a model that
+        reads segments.
         """
         with torch.inference_mode():
             return detect_masks(
-                *self._model_arguments(inputs), torch.from_numpy(wanted).to(self.loaded.device)
+                *self._model_arguments(inputs), torch.from_numpy(reported).to(self.loaded.device)
             )
 
     def _model_arguments(self, inputs: Inputs) -> tuple[Any, Inputs, Tensor]:
@@ -187,27 +188,28 @@ def mask_logits(
     classes: Float[Tensor, "class embedding"],
     protocol: ResolvedProtocol,
 ) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """Of the picture of `inputs`, refined; window by window where the model reads pixels. Before
-    the classes comes the background, where the model has one.
+    """Return the refined mask logits of one picture; the background, if any, comes first.
 
     Args:
         model: a Segmenter.
-        inputs: of one picture.
+        inputs: inputs of one picture.
         classes: class embeddings.
-        protocol: how; regions and dense features are seen at once.
+        protocol: the resolved protocol; windows only apply to models that read pixels.
     """
-    return refine_logits(whole_logits(model, inputs, classes, protocol), inputs, protocol.refine)
+    return refine_logits(
+        unrefined_logits(model, inputs, classes, protocol), inputs, protocol.refine
+    )
 
 
-def whole_logits(
+def unrefined_logits(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
     protocol: ResolvedProtocol,
 ) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """`mask_logits`, not refined."""
+    """Return `mask_logits` without refinement."""
     if inputs.masks is not None:
-        return mask_pixels(model, inputs, classes, protocol.masks)
+        return score_from_masks(model, inputs, classes, protocol.masks)
     side, windows = model.config.reads.picture, protocol.windows
     if not model.config.reads.windows or inputs.image is None:
         return model.segment(inputs, classes, *protocol.choices)[0]
@@ -222,7 +224,7 @@ def whole_logits(
         inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
         return model.segment(inputs, classes, *protocol.choices)
 
-    logits = slide(
+    logits = slide_windows(
         image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
     )
     return F.interpolate(logits[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
@@ -231,10 +233,10 @@ def whole_logits(
 def refine_logits(
     logits: Float[Tensor, "class height width"], inputs: Inputs, params: RefineParams
 ) -> Float[Tensor, "class height width"]:
-    """Those of one picture, refined as the params say.
+    """Refine the mask logits of one picture.
 
     Raises:
-        UserError: if `inputs` lack what the method looks at.
+        UserError: if `inputs` lack the pixels or regions that the method needs.
     """
     if params.method == "none":
         return logits
@@ -253,24 +255,24 @@ def refine_logits(
     )
 
 
-def label(
+def label_pixels(
     model: Any,
     inputs: Inputs,
     classes: Float[Tensor, "class embedding"],
     protocol: ResolvedProtocol,
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
-    """The best class of each pixel, -1 for background; see `mask_logits`."""
+    """Return the best class of each pixel, -1 for background; arguments as of `mask_logits`."""
     if protocol.background.policy == "constant" and protocol.background.score is not None:
         best, labels = mask_logits(model, inputs, classes, protocol).max(0)
         return labels.masked_fill(best < protocol.background.score, -1)
     if not model.config.reads.windows and protocol.refine.method == "none":
         if inputs.masks is not None:
-            return mask_labels(model, inputs, classes, protocol.masks)
+            return label_from_masks(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes, *protocol.choices)[0]
     logits = mask_logits(model, inputs, classes, protocol)
     return logits.max(0).indices - (len(logits) - len(classes))  # argmax is slower on the CPU
 
 
-def region_maker(section: dict[str, Any]) -> RegionMaker:
-    """Of the section `regions` of the params."""
+def build_region_maker(section: dict[str, Any]) -> RegionMaker:
+    """Build the region maker of a saved section `regions` of the params."""
     return REGION_MAKERS[section["maker"]](**(section.get(section["maker"]) or {}))

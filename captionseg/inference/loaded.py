@@ -1,4 +1,4 @@
-"""A saved model that is loaded, with the frozen encoder beside it.
+"""A loaded model with its frozen encoder.
 
 Used by the command line, benchmarks, reports, serving, segment queries and the Python API.
 """
@@ -13,11 +13,12 @@ from typing import Any
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.model_encoder import check_head, encoder_of
+from captionseg.inference.model_encoder import check_head, find_encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.weights import saved
-from captionseg.records import Inputs, UserError
+from captionseg.records import UserError
 from captionseg.runtime.device import detect
 
 
@@ -64,7 +65,7 @@ class LoadedModel:
         """
         where, stored = detect(device).device, saved.load(folder, train=train)
         encoder = functools.cache(
-            frozen or (lambda: load_encoder(encoder_of(folder), device=device))
+            frozen or (lambda: load_encoder(find_encoder(folder), device=device))
         )
         model = stored.model.to(where)
         check_head(model, encoder, folder)

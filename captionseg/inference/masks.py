@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.records import Inputs
+from captionseg.model_inputs import Inputs
 from captionseg.segmenters.mask_makers import MasksParams
 
 BLOCK = 1 << 16  # pixels per block when only the best class of each is needed
 
 
-def mask_pixels(
+def score_from_masks(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
 ) -> Float[Tensor, "class {inputs.size[0]} {inputs.size[1]}"]:
     """Compute the scores of all pixels of one picture.
@@ -32,19 +32,21 @@ def mask_pixels(
     """
     masks, scores, picture_scores = score_masks(model, inputs, classes)
     pixels = aggregate_scores(masks.flatten(1), scores, picture_scores, params.aggregate)
-    return full_size(pixels.unflatten(1, masks.shape[1:]), inputs.size)
+    return upsample_nearest(pixels.unflatten(1, masks.shape[1:]), inputs.size)
 
 
-def mask_labels(
+def label_from_masks(
     model: Any, inputs: Inputs, classes: Float[Tensor, "class embedding"], params: MasksParams
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
-    """Return the argmax of `mask_pixels`, without storing all scores."""
+    """Return the argmax of `score_from_masks`, without storing all scores."""
     masks, scores, picture_scores = score_masks(model, inputs, classes)
     best = [
         aggregate_scores(part, scores, picture_scores, params.aggregate).argmax(0)
         for part in masks.flatten(1).split(BLOCK, 1)
     ]
-    return full_size(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[0].long()
+    return upsample_nearest(torch.cat(best).view(1, *masks.shape[1:]).float(), inputs.size)[
+        0
+    ].long()
 
 
 def score_masks(
@@ -52,9 +54,9 @@ def score_masks(
 ) -> tuple[Bool[Tensor, "mask rows columns"], Float[Tensor, "mask class"], Float[Tensor, " class"]]:
     """Return the masks of one picture, their probabilities, and those of the whole picture."""
     assert inputs.masks is not None
-    everything = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
+    whole_picture = inputs.masks.new_ones(1, 1, *inputs.masks.shape[2:])
     scores = model.mask_scores(
-        replace(inputs, masks=torch.cat([inputs.masks, everything], 1)), classes
+        replace(inputs, masks=torch.cat([inputs.masks, whole_picture], 1)), classes
     )[0].float()
     return inputs.masks[0], scores[:-1], scores[-1]
 
@@ -82,7 +84,7 @@ def aggregate_scores(
     return torch.where(masks.any(0), pixels, picture_scores[:, None])
 
 
-def full_size(
+def upsample_nearest(
     values: Shaped[Tensor, "channel rows columns"], size: tuple[int, int]
 ) -> Shaped[Tensor, "channel {size[0]} {size[1]}"]:
     """Upsample values by nearest neighbours: each pixel gets the value of its cell."""

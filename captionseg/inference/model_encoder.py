@@ -13,7 +13,7 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.records import UserError, one_line
 
 
-def encoder_of(folder: Path) -> Path:
+def find_encoder(folder: Path) -> Path:
     """Return the folder of a model's frozen encoder: in its own folder, or for a seed in that of
     the recipe.
     """
@@ -35,17 +35,20 @@ def check_encoder(model: Path, features: Path) -> None:
     Raises:
         UserError: naming both encoders.
     """
-    own = encoder_of(model)
-    if own.is_dir() and features.is_dir() and made_by(own) != made_by(features):
+    own = find_encoder(model)
+    if own.is_dir() and features.is_dir() and describe_encoder(own) != describe_encoder(features):
         raise UserError(
             f"{model}: its encoder ({own}) differs from that of the features ({features}); use a "
             "model that was trained on them"
         )
 
 
-def made_by(folder: Path) -> tuple[object, bytes]:
+def describe_encoder(folder: Path) -> tuple[object, bytes]:
     """Return what determines an encoder's features: its params without the batch size, and its
     reduction.
+
+    Raises:
+        UserError: if encoder.json cannot be read.
     """
     try:
         config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))

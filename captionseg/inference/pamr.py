@@ -41,8 +41,8 @@ def pamr(
         image = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=True)[0]
     out = masks.float().flatten(1)
     weights, index = (
-        affinity(image.float(), dilations).flatten(1),
-        neighbours(size, dilations, image.device),
+        weigh_neighbours(image.float(), dilations).flatten(1),
+        index_neighbours(size, dilations, image.device),
     )
     product = gather_neighbours if out.is_cuda else multiply_sparse
     return product(out, weights, index, iterations).reshape(masks.shape)
@@ -56,8 +56,14 @@ def refine_on_grid(
     iterations: int = 10,
     dilations: Sequence[int] = DILATIONS,
 ) -> Float32[Tensor, "class height width"]:
-    """The same on a grid of `side` cells along the short side, and back at the size of the masks
-    (bilinear).
+    """Refine masks on a coarser grid, and resize them back (bilinear).
+
+    Args:
+        image: see `pamr`.
+        masks: see `pamr`.
+        side: number of cells along the short side of the grid.
+        iterations: see `pamr`.
+        dilations: see `pamr`.
     """
     height, width = masks.shape[1:]
     scale = side / min(height, width)
@@ -104,7 +110,7 @@ def gather_neighbours(
     return out
 
 
-def affinity(
+def weigh_neighbours(
     image: Float[Tensor, "channel height width"], dilations: Sequence[int] = DILATIONS
 ) -> Float[Tensor, "neighbour height width"]:
     """Compute the weight of each neighbour, a softmax over all (8 per dilation) of -|x - x_n| /
@@ -114,18 +120,18 @@ def affinity(
     value once each; distances are means over the channels of the image.
     """
     # [K, 3, H, W]
-    around = torch.stack([shift(image, dy, dx, d) for d, dy, dx in steps(dilations)])
-    everything = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
-    scale = 1e-8 + 0.1 * everything.std(0)
+    around = torch.stack([shift_pixels(image, dy, dx, d) for d, dy, dx in list_steps(dilations)])
+    neighbourhood = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
+    scale = 1e-8 + 0.1 * neighbourhood.std(0)
     return (-(around - image).abs() / scale).mean(1).softmax(0)
 
 
-def steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+def list_steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Yield (dilation, dy, dx) of every neighbour."""
     return ((d, dy, dx) for d in dilations for dy, dx in STEPS)
 
 
-def shift(
+def shift_pixels(
     image: Num[Tensor, "channel height width"], dy: int, dx: int, distance: int
 ) -> Num[Tensor, "channel height width"]:
     """Return each pixel's neighbour; beyond the border the nearest pixel inside."""
@@ -135,9 +141,11 @@ def shift(
     return image[:, rows[:, None], columns]
 
 
-def neighbours(
+def index_neighbours(
     size: tuple[int, int], dilations: Sequence[int], device: torch.device
 ) -> Int64[Tensor, "neighbour {size[0]*size[1]}"]:
     """Return the number of each pixel's neighbour, row by row."""
     numbers = torch.arange(size[0] * size[1], device=device).view(1, *size)
-    return torch.stack([shift(numbers, dy, dx, d).flatten() for d, dy, dx in steps(dilations)])
+    return torch.stack(
+        [shift_pixels(numbers, dy, dx, d).flatten() for d, dy, dx in list_steps(dilations)]
+    )

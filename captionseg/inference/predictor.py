@@ -15,9 +15,10 @@ from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import LoadedModel, check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol, ResolvedProtocol
-from captionseg.inference.words import text_encoder
+from captionseg.inference.words import build_text_encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import HasZeroShotChoices
-from captionseg.records import Inputs, UserError
+from captionseg.records import UserError
 from captionseg.remarks import quote, warn_once
 
 LENGTHY = 32
@@ -67,7 +68,7 @@ class Predictor:
         if requested.masks and requested.masks.maker != "regions":
             check_segments(loaded.model, f"{folder}: a {loaded.name}")
         # loaded now, so that missing files are reported before the first picture
-        text_encoder(loaded.model, loaded.folder, loaded.frozen)
+        build_text_encoder(loaded.model, loaded.folder, loaded.frozen)
         return Predictor(labeller, labeller.preparation())
 
     @property

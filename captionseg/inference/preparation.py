@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalise_image, pixel_inputs, stack_masks, without_regions
-from captionseg.records import Inputs
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
-def looks_at_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
+def needs_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
     """Return whether a model, or the refinement of its masks, needs region labels.
 
     Args:
@@ -27,12 +27,12 @@ def looks_at_regions(reads: InputSpec, refine: str, masks: bool) -> bool:
     return (reads.labels and not masks) or refine == "segments"
 
 
-def looks_at_pixels(reads: InputSpec, refine: str) -> bool:
+def needs_pixels(reads: InputSpec, refine: str) -> bool:
     """Return whether a model, or the refinement of its masks, needs pixels."""
     return bool(reads.picture) or refine == "pamr"
 
 
-def preparation(
+def build_preparation(
     reads: InputSpec,
     refine: str,
     masks: MaskMaker | None,
@@ -50,9 +50,9 @@ def preparation(
         maker: makes regions; required if they are needed.
     """
     frozen = encoder() if encoder is not None and reads.encoder else None
-    regions = looks_at_regions(reads, refine, masks is not None)
+    regions = needs_regions(reads, refine, masks is not None)
     return Preparation(
-        reads, frozen, maker if regions else None, looks_at_pixels(reads, refine), masks
+        reads, frozen, maker if regions else None, needs_pixels(reads, refine), masks
     )
 
 
@@ -95,7 +95,12 @@ class Preparation:
         )
 
     def regions(self, image: np.ndarray, dense: np.ndarray | None) -> dict[str, torch.Tensor]:
-        """Return fields of Inputs: labels of regions, and their features if there are any."""
+        """Return fields of Inputs for regions: labels, mask and features.
+
+        Args:
+            image: uint8 [H, W, 3].
+            dense: [gh, gw, F] dense features; None if the model reads none.
+        """
         if self.maker is None:
             return {}
         labels = self.maker.regions(image)

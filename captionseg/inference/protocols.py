@@ -10,7 +10,7 @@ from typing import Any
 
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
-from captionseg.inference.words import LEARNT, prompt_name, prompts_of
+from captionseg.inference.words import LEARNT, choose_templates, name_prompts
 from captionseg.modeling.capabilities import HasZeroShotChoices, ScoresMasks
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.records import UserError
@@ -110,7 +110,7 @@ class ScoringOptions:
     seed: int = 0
 
 
-def saved_protocol(
+def merge_saved_protocol(
     model: Any, context: dict[str, Any], options: ScoringOptions, *, default: str = ""
 ) -> ResolvedProtocol:
     """Resolve windows, refinement, masks and prompts: as requested, otherwise as saved.
@@ -128,12 +128,12 @@ def saved_protocol(
     prompts = options.prompts or default
     if not prompts:
         prompts = context["prompts"]
-        prompts_of(model, prompts)
+        choose_templates(model, prompts)
     masks = saved.masks if isinstance(model, ScoresMasks) else MasksParams()
     return replace(saved, masks=masks, prompts=prompts)
 
 
-def resolve(
+def resolve_protocol(
     model: Any,
     saved: ResolvedProtocol,
     options: ScoringOptions,
@@ -145,9 +145,9 @@ def resolve(
 
     Args:
         model: a Segmenter, which is not changed.
-        saved: result of `saved_protocol`.
+        saved: result of `merge_saved_protocol`.
         options: requested options.
-        default: see `saved_protocol`.
+        default: see `merge_saved_protocol`.
         background_class: whether the first class is the background; None if the classes are not
             known yet, in which case pixels below the threshold, if any, get no class.
 
@@ -204,7 +204,7 @@ def apply_preset(
             skipped.append("product of softmaxes over the likeliest classes: it has no groups")
     if preset.background is not None and not background:
         skipped.append("background: none of the classes")
-    template_set = prompt_name(model, preset.prompts)
+    template_set = name_prompts(model, preset.prompts)
     if template_set == LEARNT:
         skipped.append("prompts: it has learnt its own")
     return (prompts if template_set == LEARNT else template_set), choices, skipped
@@ -232,7 +232,7 @@ def choose_background(
 
     Args:
         choices: inference settings of the model; None if it has none.
-        background_class: see `resolve`.
+        background_class: see `resolve_protocol`.
         score: requested score; None uses the model's, if any.
 
     Raises:
@@ -255,7 +255,7 @@ def describe_protocol(protocol: ResolvedProtocol, model: Any) -> dict[str, Any]:
     """
     reads = model.config.reads
     out: dict[str, Any] = {
-        "prompts": prompt_name(model, protocol.prompts),
+        "prompts": name_prompts(model, protocol.prompts),
         "refine": protocol.refine.method,
     }
     if protocol.background.policy != "none":

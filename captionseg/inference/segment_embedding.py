@@ -1,8 +1,7 @@
-"""Embeddings of the segments of a folder, shard by shard, those that are not there yet.
+"""Embeds the segments of a folder, shard by shard; finished shards are kept.
 
-For shard NNNNN of the segments: embeddings_NNNNN.npy (float16 [n, D], L2-normalised) and
-embeddings_NNNNN.json, written after it, with the digests of what it was made of. A shard that has
-these is finished.
+A finished shard NNNNN has embeddings_NNNNN.npy (float16 [n, D], L2-normalised) and, written after
+it, embeddings_NNNNN.json with the digests of the model, features and segments.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from captionseg.storage.folders import count_rows
 from captionseg.storage.reading import explain_read_errors, read_table
 from captionseg.storage.writing import write_array, write_json
 
-PICTURES, PIXELS = 16, 1 << 26  # at once: pictures, and pixels of all their masks
+PICTURES, PIXELS = 16, 1 << 26  # per batch: pictures, and pixels of all their masks
 COLUMNS = ["uid", "segment_id", "height", "width", "rle"]
 
 
 class SegmentShard(NamedTuple):
-    """A shard of segments: its name, its file of schema SEGMENTS, and how many it holds."""
+    """A shard of segments: its name, its file of schema SEGMENTS, and its number of segments."""
 
     name: str
     file: Path
@@ -38,7 +37,7 @@ class SegmentShard(NamedTuple):
 
 
 def list_shards(segments: Path) -> list[SegmentShard]:
-    """The shards of a folder of segments, in order.
+    """List the shards of a folder of segments, in order.
 
     Raises:
         UserError: if there are no segments, or files of another kind.
@@ -66,14 +65,17 @@ def embed_shards(
     model: SegmentModel,
     prepared: PreparedFolders,
 ) -> None:
-    """Embed the shards that are not finished; one is in memory at a time.
+    """Embed the shards that are not finished, one in memory at a time.
 
     Args:
-        folder: of the index.
-        shards: of the segments.
-        made_of: name of a shard -> digests of what its embeddings are made of.
-        model: that embeds them.
-        prepared: their pictures.
+        folder: folder of the index.
+        shards: shards of segments.
+        made_of: name of a shard -> digests of model, features and segments.
+        model: embeds segments.
+        prepared: pictures and features.
+
+    Raises:
+        UserError: for a segment whose picture is not in the index.
     """
     row_of, inputs = prepared.row_of(), model.inputs(prepared)
     total = sum(shard.count for shard in shards)
@@ -92,11 +94,25 @@ def embed_shards(
 def embed_shard(
     file: Path, model: SegmentModel, inputs: PreparedInputs, row_of: dict[str, int], bar: tqdm
 ) -> np.ndarray:
-    """[n, D] float16 embeddings of the segments of a shard."""
+    """Embed the segments of a shard.
+
+    Args:
+        file: file of the shard.
+        model: embeds segments.
+        inputs: makes inputs for rows of the index.
+        row_of: uid -> row of the index.
+        bar: progress bar.
+
+    Returns:
+        [n, D] float16, L2-normalised.
+
+    Raises:
+        UserError: for a segment whose picture is not in the index.
+    """
     table = read_table(file, schema=SEGMENTS, columns=COLUMNS).to_pydict()
     sizes = list(zip(table["height"], table["width"], strict=True))
     out = np.zeros((len(sizes), model.dims), np.float16)
-    for batch in batches(table["uid"], sizes):
+    for batch in group_batches(table["uid"], sizes):
         height, width = sizes[batch[0][0]]
         masks = np.zeros(
             (len(batch), max(stop - start for start, stop in batch), height, width), bool
@@ -115,14 +131,17 @@ def embed_shard(
     return out
 
 
-def batches(
+def group_batches(
     uids: Sequence[str], sizes: Sequence[tuple[int, int]]
 ) -> Iterator[list[tuple[int, int]]]:
-    """(start, stop) of segments that are embedded at once, one a picture; pictures of a batch have
-    the same size.
+    """Yield batches of (start, stop), one per picture; pictures of a batch have the same size.
+
+    Args:
+        uids: uid of each segment's picture; equal ones are consecutive.
+        sizes: (height, width) of each segment's picture.
     """
     batch: list[tuple[int, int]] = []
-    for start, stop in spans(uids, sizes):
+    for start, stop in split_spans(uids, sizes):
         area, widest = (
             sizes[start][0] * sizes[start][1],
             max(b - a for a, b in [*batch, (start, stop)]),
@@ -136,8 +155,8 @@ def batches(
         yield batch
 
 
-def spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """(start, stop) of successive segments of one picture, no more than PIXELS allow."""
+def split_spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of successive segments of a picture, at most as many as PIXELS allow."""
     start = 0
     for stop in range(1, len(uids) + 1):
         most = max(1, PIXELS // (sizes[start][0] * sizes[start][1]))
@@ -147,7 +166,7 @@ def spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterator[tup
 
 
 def holds_value(file: Path, value: dict[str, Any]) -> bool:
-    """Does a JSON file hold this?"""
+    """Return whether a JSON file contains a value."""
     try:
         return json.loads(file.read_text()) == value
     except (OSError, ValueError):

@@ -1,10 +1,10 @@
-"""Segments by text: all segments of a folder, embedded by a trained model and searched by inner
-product (USE).
+"""Finds segments by text (USE): embeds all segments of a folder, and searches them by inner
+product.
 
-The folder of an index holds the embeddings of each shard (see `segment_embedding`) and, over all of
-them, ids.parquet (row, uid, segment_id, shard), index.faiss and, written last, index.json with the
-digests of what they were made of, dims and count. What was made of other weights, features or
-segments is made anew, shard by shard.
+The folder of an index contains the embeddings of each shard (see `segment_embedding`) and, for all
+shards, ids.parquet (row, uid, segment_id, shard), index.faiss and, written last, index.json with
+the digests of model, features and segments, dims and count. Shards of other weights, features or
+segments are embedded again.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ IDS = pa.schema(
 
 @dataclass(frozen=True)
 class Hit:
-    """A segment that was found.
+    """A result of a search.
 
     Attributes:
-        rank: from 1.
+        rank: rank from 1.
         score: cosine of text and segment.
-        segment: its row of schema SEGMENTS.
+        segment: row of schema SEGMENTS.
     """
 
     rank: int
@@ -59,12 +59,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class SegmentIndex:
-    """Segments that can be searched.
+    """An index of segments.
 
     Attributes:
-        index: of their embeddings.
+        index: index of their embeddings.
         ids: row, uid, segment_id and shard of each; see the module's docstring.
-        folder: of the segments.
+        folder: folder of the segments.
     """
 
     index: Index
@@ -75,8 +75,15 @@ class SegmentIndex:
         return len(self.ids)
 
     def search(self, query: np.ndarray, k: int, *, min_score: float = -np.inf) -> list[Hit]:
-        """The k best segments for an embedded text [D], best first, equal scores in row order; none
-        below min_score.
+        """Find the k best segments for a text.
+
+        Args:
+            query: [D] embedding of the text, L2-normalised.
+            k: maximum number of results.
+            min_score: minimum cosine.
+
+        Returns:
+            results, best first; equal scores are in row order.
         """
         score, rows = (result[0] for result in self.index.search(query[None], min(k, len(self))))
         best = [i for i in np.lexsort((rows, -score)) if rows[i] >= 0 and score[i] >= min_score]
@@ -87,7 +94,11 @@ class SegmentIndex:
         ]
 
     def segments(self, rows: np.ndarray) -> list[dict[str, Any]]:
-        """Rows of schema SEGMENTS."""
+        """Read segments, as rows of schema SEGMENTS.
+
+        Args:
+            rows: [n] rows of the index.
+        """
         names, first = np.unique(
             self.ids["shard"].to_numpy(zero_copy_only=False), return_index=True
         )
@@ -105,13 +116,13 @@ class SegmentIndex:
 def open_index(
     folder: Path, segments: Path, model: SegmentModel, prepared: PreparedFolders
 ) -> SegmentIndex:
-    """The index of all segments of a folder; what is missing of it or stale is made first.
+    """Open the index of all segments of a folder; missing or stale parts are made first.
 
     Args:
-        folder: of the index.
-        segments: shards of schema SEGMENTS.
-        model: that embeds them.
-        prepared: their pictures, as earlier stages left them.
+        folder: folder of the index.
+        segments: folder of shards of schema SEGMENTS.
+        model: embeds segments.
+        prepared: pictures and features.
 
     Raises:
         UserError: if there are no segments, or their pictures are not in the index of pictures.
@@ -144,10 +155,15 @@ def open_index(
 
 
 def load_index(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
-    """The index that a folder holds.
+    """Load the index of a folder.
+
+    Args:
+        folder: folder of the index.
+        segments: folder of the segments.
+        count: expected number of segments.
 
     Raises:
-        UserError: if it cannot be read, or is of more or fewer segments.
+        UserError: if it cannot be read, or has another number of segments.
     """
     ids, index = (
         read_table(folder / "ids.parquet", schema=IDS),
@@ -162,7 +178,7 @@ def load_index(folder: Path, segments: Path, *, count: int) -> SegmentIndex:
 
 
 def assemble(folder: Path, shards: Sequence[SegmentShard], state: dict[str, Any]) -> None:
-    """ids.parquet, index.faiss and index.json out of the embeddings of all shards."""
+    """Write ids.parquet, index.faiss and index.json from the embeddings of all shards."""
     (folder / "index.json").unlink(missing_ok=True)
     tables = [
         read_table(shard.file, schema=SEGMENTS, columns=["uid", "segment_id"]) for shard in shards
@@ -184,7 +200,7 @@ def assemble(folder: Path, shards: Sequence[SegmentShard], state: dict[str, Any]
 
 
 def remove_leftovers(folder: Path, shards: set[str]) -> None:
-    """Remove what a killed run left half written, and embeddings of shards that are no more."""
+    """Remove partial files of killed runs, and embeddings of shards that no longer exist."""
     for file in [*folder.glob(".*.part"), *folder.glob("embeddings_*.*")]:
         if file.suffix == ".part" or file.stem.removeprefix("embeddings_") not in shards:
             file.unlink()

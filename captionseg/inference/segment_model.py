@@ -1,4 +1,4 @@
-"""A trained model with one space for segments and the texts that name them (USE), in use."""
+"""A trained model that embeds segments and the texts that name them in one space (USE)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.words import class_vectors
+from captionseg.inference.words import embed_class_names
 from captionseg.modeling.capabilities import EmbedsSegments
 from captionseg.prepared import PreparedInputs
 from captionseg.records import UserError
@@ -23,7 +23,7 @@ class SegmentModel:
     """A trained model that embeds segments and the texts that name them in one space.
 
     Attributes:
-        loaded: a model that has `embed_inputs`.
+        loaded: a model with the capability EmbedsSegments.
     """
 
     loaded: LoadedModel
@@ -32,11 +32,10 @@ class SegmentModel:
     def load(
         folder: Path, *, device: str = "auto", frozen: Callable[[], Encoder] | None = None
     ) -> SegmentModel:
-        """The model of a folder such as models/cocu-use; `frozen` is by default the encoder beside
-        it.
+        """Load a model from a folder such as models/cocu-use; arguments as of LoadedModel.load.
 
         Raises:
-            UserError: if the folder holds no model, or one that embeds no segments.
+            UserError: for a folder without a model, or with one that does not embed segments.
         """
         loaded = LoadedModel.load(
             folder, device=device, frozen=frozen, train="make experiment NAME=segments"
@@ -53,32 +52,33 @@ class SegmentModel:
 
     @staticmethod
     def of(loaded: LoadedModel) -> SegmentModel | None:
-        """Of a loaded model; None for one that embeds no segments."""
+        """Wrap a loaded model; None if it does not embed segments."""
         return SegmentModel(loaded) if isinstance(loaded.model, EmbedsSegments) else None
 
     @property
     def dims(self) -> int:
-        """D of the space."""
+        """D, the width of the space."""
         return self.loaded.model.config.text_width
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """[T, D] float32: L2-normalised means over the templates that the model was trained
-        with."""
+        """Embed T texts: [T, D] float32, L2-normalised means over the templates of the training."""
         loaded = self.loaded
-        vectors = class_vectors(
+        vectors = embed_class_names(
             loaded.model, loaded.folder, loaded.frozen, texts, loaded.reads.prompts
         )
         return vectors.float().cpu().numpy()
 
     def inputs(self, prepared: PreparedFolders) -> PreparedInputs:
-        """Rows of the index as the model reads them; segments are given, so nobody looks at
-        regions.
-        """
+        """Return the inputs for rows of the index, without regions."""
         return prepared.inputs(replace(self.loaded.reads, segments=0))
 
     def segments(self, inputs: PreparedInputs, rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """[B, S, D] float32, L2-normalised, of masks bool [B, S, H, W] of pictures that are `rows`
-        [B] of the index.
+        """Embed segments: [B, S, D] float32, L2-normalised.
+
+        Args:
+            inputs: makes inputs for rows of the index.
+            rows: [B] rows of the pictures.
+            masks: bool [B, S, H, W] masks of the segments.
         """
         loaded = self.loaded
         moved = loaded.on_device(inputs(rows, (masks.shape[2], masks.shape[3])))

@@ -1,4 +1,4 @@
-"""Sliding windows: large pictures piece by piece, overlaps averaged."""
+"""Sliding windows over large pictures, and the protocol by which a picture is labelled."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from captionseg.typed import Count, Natural, build
 
 @dataclass(frozen=True)
 class WindowParams:
-    """How models that read pixels see a whole picture; GroupViT's by default (448, 448, 224 for
-    224).
+    """Windows of models that read pixels, all in pixels.
+
+    The defaults are GroupViT's: 448, 448, 224 for training pictures of 224 pixels.
 
     Attributes:
-        short_side: of the picture in pixels; 0 takes twice the side of training pictures.
+        short_side: short side of the resized picture; 0 takes twice the side of training pictures.
         crop: side of a window; 0 takes twice the side of training pictures.
-        stride: from one window to the next; 0 takes half a window.
-        batch: windows at once; nothing depends on it but memory.
+        stride: distance between windows; 0 takes half a window.
+        batch: number of windows at once; it only affects memory and speed.
     """
 
     short_side: Natural = 0
@@ -44,13 +45,13 @@ class WindowParams:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a whole picture is labelled.
+    """How pictures are labelled, as requested.
 
     Attributes:
-        windows: for models that read pixels.
-        refine: of mask logits, after any model; None takes what was saved with the model.
-        masks: for models that read segments; None takes what was saved with the model.
-        name: of PROTOCOLS, where prompts and scores of groups are a paper's too; empty for none.
+        windows: windows, for models that read pixels.
+        refine: refinement of mask logits; None takes that saved with the model.
+        masks: segments, for models that read segments; None takes those saved with the model.
+        name: key of PROTOCOLS, for the prompts and scores of a paper; empty for none.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
@@ -59,10 +60,10 @@ class Protocol:
     name: str = ""
 
     def resolve(self, context: dict[str, Any]) -> ResolvedProtocol:
-        """Windows, refinement and masks for a model that was saved with a context.
+        """Resolve windows, refinement and masks for a model with a saved context.
 
         Raises:
-            UserError: for a context that says nothing sensible about them.
+            UserError: for an invalid context.
         """
         return ResolvedProtocol(
             self.windows,
@@ -76,10 +77,10 @@ class Background:
     """How pixels become background.
 
     Attributes:
-        policy: none where it is no class; threshold of a model that knows one; constant, a class
-            more with the same logit everywhere, for any other model; word, the class named
-            background like any other.
-        score: of the two in between.
+        policy: none: the background is no class; threshold: pixels below the model's own
+            threshold; constant: an additional class with a constant logit, for models without a
+            threshold; word: the class named background is prompted like any other.
+        score: threshold, or constant logit; None for the other policies.
     """
 
     policy: Literal["none", "threshold", "constant", "word"] = "none"
@@ -93,17 +94,19 @@ class Background:
 
 @dataclass(frozen=True)
 class ResolvedProtocol:
-    """How one model labels pictures: what was saved with it, what a paper's protocol says, and what
-    was asked for, resolved once (captionseg.inference.protocols).
+    """How a model labels pictures, resolved from its saved context, a paper's protocol and the
+    requested options (captionseg.inference.protocols).
 
     Attributes:
-        windows, refine, masks: see Protocol.
-        prompts: template set of the classes' names.
+        windows: see Protocol.
+        refine: see Protocol.
+        masks: see Protocol.
+        prompts: template set for class names.
         background: see Background.
-        zero_shot: choices of inference, the threshold of `background` among them, see
-            HasZeroShotChoices; None for a model that has none.
-        paper: name of PROTOCOLS whose protocol this is; empty for none.
-        skipped: what the paper's protocol asks for and the model cannot do, a line each.
+        zero_shot: options of inference, with the threshold of `background`, see
+            HasZeroShotChoices; None for a model without options.
+        paper: key of PROTOCOLS; empty for none.
+        skipped: parts of the paper's protocol that the model does not support, a line each.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
@@ -117,19 +120,20 @@ class ResolvedProtocol:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The third argument of a model's `segment` and `label`, for a model that takes one."""
+        """The third argument of a model's `segment` and `label`, if it has one."""
         return () if self.zero_shot is None else (self.zero_shot,)
 
 
-def starts(length: int, crop: int, stride: int) -> list[int]:
-    """Where windows begin along one side: every `stride`, the last one moved back inside; one where
-    all fits.
+def list_starts(length: int, crop: int, stride: int) -> list[int]:
+    """Return the starts of windows along a side of `length` pixels.
+
+    They are multiples of `stride`, except that the last window ends at the border.
     """
     count = max(length - crop + stride - 1, 0) // stride + 1
     return [max(0, min(n * stride, length - crop)) for n in range(count)]
 
 
-def slide(
+def slide_windows(
     image: Float[Tensor, "3 height width"],
     predict: Callable[[Tensor], Tensor],
     *,
@@ -137,18 +141,20 @@ def slide(
     stride: int,
     batch: int = 8,
 ) -> Float[Tensor, "class height width"]:
-    """Mean of the predictions of all windows that cover a pixel.
+    """Average the predictions of all windows at each pixel.
 
     Args:
-        image: a side shorter than `crop` is used as it is.
-        predict: windows [B, 3, h, w] -> [B, C, h, w].
-        crop: side of a window, in pixels.
-        stride: from one window to the next, in pixels.
-        batch: windows at once; the result does not depend on it.
+        image: picture; a side shorter than `crop` is covered by one window.
+        predict: windows [B, 3, h, w] -> predictions [B, C, h, w].
+        crop: side of a window in pixels.
+        stride: distance between windows in pixels.
+        batch: number of windows at once; the result does not depend on it.
     """
     height, width = image.shape[1:]
     h, w = min(crop, height), min(crop, width)
-    corners = [(y, x) for y in starts(height, crop, stride) for x in starts(width, crop, stride)]
+    corners = [
+        (y, x) for y in list_starts(height, crop, stride) for x in list_starts(width, crop, stride)
+    ]
     total: Tensor | None = None
     count = image.new_zeros(1, height, width)
     for first in range(0, len(corners), batch):
@@ -165,8 +171,8 @@ def slide(
 def resize_short_side(
     image: Float[Tensor, "3 _height _width"], side: int, *, longest: int = 2048
 ) -> Float[Tensor, "3 _height _width"]:
-    """Resized (bilinear) until its short side is `side`, or its long side `longest`, if that is
-    smaller.
+    """Resize a picture (bilinear) to a short side of `side`, or a long side of `longest` if that is
+    smaller; both in pixels.
     """
     height, width = image.shape[1:]
     scale = min(longest / max(height, width), side / min(height, width))

@@ -1,4 +1,4 @@
-"""Names -> class embeddings, by whichever text encoder a model has."""
+"""Embeds class names with the text encoder of a model."""
 
 from __future__ import annotations
 
@@ -22,64 +22,73 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 LEARNT = "learnt"
 SUBSET = "subset"
 SETS = {SUBSET: TCL[:7]}
-"""Template sets for classification beside those of captionseg.text.prompts: CLIP's seven, as
-GroupViT has them.
+"""Template sets for classification, in addition to those of captionseg.text.prompts: CLIP's seven
+templates, as used by GroupViT.
 """
 TOKENIZER = "tokenizer"
-"""Folder beside a saved model that holds its tokenizer, where that comes with no package."""
+"""Folder of a saved model's tokenizer, unless it is the packaged one."""
 
-# one a model, as long as it lives
+# one per model, as long as it exists
 _tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()
 
 
-def class_vectors(
+def embed_class_names(
     model: Any,
     folder: Path | None,
     frozen: Callable[[], Encoder],
     names: Sequence[str],
     prompts: str,
 ) -> torch.Tensor:
-    """[C, D] float32 embeddings of class names, on the model's device.
+    """Embed C class names: [C, D] float32, on the model's device.
 
     Args:
-        model: see `text_encoder`.
-        folder: see `text_encoder`.
-        frozen: see `text_encoder`.
-        names: [C].
-        prompts: template set that they are put into.
+        model: see `build_text_encoder`.
+        folder: see `build_text_encoder`.
+        frozen: see `build_text_encoder`.
+        names: C class names.
+        prompts: template set.
+
+    Raises:
+        UserError: for an unknown template set.
     """
-    vectors = embed_classes(names, text_encoder(model, folder, frozen), prompts_of(model, prompts))
+    vectors = embed_classes(
+        names, build_text_encoder(model, folder, frozen), choose_templates(model, prompts)
+    )
     return torch.from_numpy(vectors).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
 
 
-def prompts_of(model: Any, name: str) -> tuple[str, ...]:
-    """The templates of a set; the name alone for a model that has learnt its prompt. Raises as
-    `templates`.
+def choose_templates(model: Any, name: str) -> tuple[str, ...]:
+    """Return the templates of a set; only `{}` for a model with a learnt prompt.
+
+    Raises:
+        UserError: for an unknown template set.
     """
-    if prompt_name(model, name) == LEARNT:
+    if name_prompts(model, name) == LEARNT:
         return ("{}",)
     return SETS[name] if name in SETS else read_templates(name)
 
 
-def prompt_name(model: Any, name: str) -> str:
-    """What prompts a model's classes are put into: a template set, or LEARNT."""
+def name_prompts(model: Any, name: str) -> str:
+    """Return the template set that a model's classes are put into, or LEARNT."""
     return LEARNT if model.config.reads.tokens == "frozen" else name
 
 
-def text_encoder(
+def build_text_encoder(
     model: Any, folder: Path | None, frozen: Callable[[], Encoder], *, batch: int = 256
 ) -> Encode:
-    """texts -> [T, D]: of the model's own encoder, or the frozen one that it was trained on; that
-    one is attached here.
+    """Return the function from T texts to [T, D], by the model's own text encoder or the frozen
+    one.
+
+    The frozen encoder is attached to a model that holds it.
 
     Args:
         model: a Segmenter, on its device.
-        folder: that it was loaded from; None for one in training, whose config says where its
-            tokenizer is.
-        frozen: gives the frozen encoder; not called where the model has its own.
-        batch: texts at once.
+        folder: folder that it was loaded from; None for a model in training, whose config names
+            the folder of its tokenizer.
+        frozen: returns the frozen encoder; not called if the model has its own.
+        batch: number of texts at once.
     """
     reads = model.config.reads
     if reads.holds_encoder:
@@ -88,7 +97,7 @@ def text_encoder(
         return frozen().text
     if model not in _tokenizers:
         tower = frozen().text_tower if reads.tokens == "frozen" else None
-        _tokenizers[model] = tokenizer_of(reads, folder, tower)
+        _tokenizers[model] = build_tokenizer(reads, folder, tower)
     tokens = _tokenizers[model]
 
     def encode(texts: Sequence[str]) -> np.ndarray:
@@ -119,18 +128,18 @@ class TowerTokens:
         return self.tower.tokens(texts, self.context).numpy()
 
     def save(self, folder: Path) -> None:
-        """See Tokenizer: it comes with the encoder."""
+        """See Tokenizer. Does nothing, because it is saved with the encoder."""
 
 
-def tokenizer_of(
+def build_tokenizer(
     reads: InputSpec, folder: Path | None = None, tower: TextTower | None = None
 ) -> Tokenizer:
-    """The tokenizer of a model that reads tokens.
+    """Build the tokenizer of a model that reads tokens.
 
     Args:
-        reads: of the model.
-        folder: as in `text_encoder`.
-        tower: of the frozen encoder, where the tokens are its.
+        reads: what the model reads.
+        folder: see `build_text_encoder`.
+        tower: text tower of the frozen encoder, if its tokens are read.
     """
     if reads.tokens == "clip" or reads.tokens == "bert":
         if folder is None:

@@ -1,5 +1,6 @@
-"""Cross-image mask consistency of OVSegmentor, Eq. 10-12: masks of one picture by its own groups
-and by another's.
+"""Cross-image mask consistency of OVSegmentor (Xu et al. 2023), Eq. 10-12.
+
+The masks of a picture by its own groups are compared with those by the groups of another picture.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
-def dice(
+def dice_loss(
     target: Float[Tensor, "*mask token"],
     predicted: Float[Tensor, "*mask token"],
     mask: Bool[Tensor, "*#mask token"],
 ) -> Float[Tensor, " *mask"]:
-    """1 - 2 |m and m'| / (|m| + |m'|), 0 where both are empty.
+    """Dice loss of each pair of masks: 1 - 2 |m m'| / (|m| + |m'|); 0 if both are empty.
 
     Args:
-        target: in 0..1.
-        predicted: in 0..1.
+        target: masks in 0..1.
+        predicted: masks in 0..1.
         mask: which tokens count.
     """
     target, predicted = target * mask, predicted * mask
@@ -32,20 +33,23 @@ def dice(
 def match_masks(
     own: Float[Tensor, "batch group token"], other: Float[Tensor, "batch group token"]
 ) -> Int64[Tensor, "batch group"]:
-    """For each mask of `own` the mask of `other` that it is matched with (Eq. 11).
+    """Match the masks of two sets (Eq. 11).
 
-    The permutation of largest summed cosine, by the Hungarian algorithm on the CPU.
+    The Hungarian algorithm, on the CPU, finds the permutation with the largest sum of cosines.
 
     Args:
         own: masks, 0 at tokens that do not count.
-        other: likewise.
+        other: masks, 0 at tokens that do not count.
+
+    Returns:
+        for each mask of `own` the index of its match in `other`.
     """
     a, b = (torch.nn.functional.normalize(m.detach().float(), dim=2) for m in (own, other))
     cost = -(a @ b.transpose(1, 2)).cpu().numpy()
     return torch.stack([torch.from_numpy(linear_sum_assignment(c)[1]) for c in cost]).to(own.device)
 
 
-def mask_consistency(
+def mask_consistency_loss(
     target: Float[Tensor, "batch group token"],
     predicted: Float[Tensor, "batch group token"],
     mask: Bool[Tensor, "batch token"],
@@ -53,18 +57,17 @@ def mask_consistency(
     threshold: float,
     relative: bool = False,
 ) -> Float[Tensor, " batch"]:
-    """Summed dice of one direction of Eq. 12.
+    """One direction of Eq. 12: the dice losses of matched masks, summed over groups.
 
     Args:
-        target: masks by the picture's own groups, in 0..1; no gradient flows into them.
-        predicted: masks by the other picture's groups.
-        mask: which tokens are there.
-        threshold: delta, above which a target is one; or the share of each mask's own maximum,
-            where `relative` (as the released code has it).
-        relative: see threshold.
+        target: masks by the picture's own groups, in 0..1; gradients do not flow into them.
+        predicted: masks by the other picture's groups, in 0..1.
+        mask: False for padding tokens.
+        threshold: delta, above which a target counts as 1.
+        relative: whether `threshold` is a share of each mask's maximum, as in the released code.
     """
     valid = mask[:, None]
     target, predicted = target.detach() * valid, predicted * valid
     order = match_masks(target, predicted)[..., None].expand_as(predicted)
     limit = threshold * target.amax(2, keepdim=True) if relative else threshold
-    return dice((target > limit).to(predicted.dtype), predicted.gather(1, order), valid).sum(1)
+    return dice_loss((target > limit).to(predicted.dtype), predicted.gather(1, order), valid).sum(1)

@@ -1,4 +1,4 @@
-"""One contrastive loss; Eq. 1-4 of CoCu are this function with different positives."""
+"""The contrastive loss (InfoNCE) of all models; Eq. 1-4 of CoCu differ only in the positives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 MultiLabel = Literal["log_sum", "soft_target"]
 
 
-def contrastive(
+def contrastive_loss(
     logits: Float[Tensor, "query key"],
     positive: Bool[Tensor, "query key"],
     candidate: Bool[Tensor, "query key"],
@@ -19,30 +19,30 @@ def contrastive(
     *,
     count: Num[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
-    """-1/Q sum_q log( sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk) ), in
+    """-1/Q sum_q log(sum_{k positive} exp(logits_qk) / sum_{k candidate} exp(logits_qk)), in
     float32.
 
-    Eq. 1, 2 and 4 have one positive a query. Eq. 3 has L: `log_sum` is the equation as printed (log
-    of the summed positives, as in MIL-NCE); `soft_target` is the mean over positives of the logs,
-    what GroupViT's code computes.
+    In Eq. 1, 2 and 4 of CoCu each query has one positive key. In Eq. 3 it has L: `log_sum` is the
+    equation as printed (the log of the summed positives, as in MIL-NCE); `soft_target` is the mean
+    of the logs over positives, as in GroupViT's code.
 
     Args:
-        logits: similarities over temperature.
-        positive: what belongs to a query.
-        candidate: what stands in the denominator; positives always do.
-        form: which of the two for several positives.
-        count: Q, what the sum is divided by; None counts the queries with a positive. Where queries
-            are spread over ranks it is the mean of that number over the ranks: then the mean of the
-            losses is the loss of the whole.
+        logits: similarities divided by the temperature.
+        positive: which keys belong to a query.
+        candidate: which keys are in the denominator; positives always are.
+        form: how several positives are combined.
+        count: Q, the divisor of the sum; None counts the queries with a positive. If the queries
+            are spread over ranks, it is the mean of their counts, so that the mean of the losses
+            over ranks is the loss of all queries.
 
     Returns:
-        Queries without a positive do not count. 0, with gradient 0, when no query has one.
+        the loss. Queries without a positive do not count; if none has one, the loss and its
+        gradient are 0.
     """
     logits = logits.float()
-    everything = logits.masked_fill(~(candidate | positive), -torch.inf)
     counted = positive.any(1)
-    everything = everything[counted]
-    log_denominator = torch.logsumexp(everything, 1)
+    in_denominator = logits.masked_fill(~(candidate | positive), -torch.inf)[counted]
+    log_denominator = torch.logsumexp(in_denominator, 1)
     chosen = positive[counted]
     if form == "log_sum":
         log_numerator = torch.logsumexp(logits[counted].masked_fill(~chosen, -torch.inf), 1)
@@ -55,11 +55,11 @@ def contrastive(
 def may_be_negative(
     archive: Int[Tensor, "query held"], concepts: Int[Tensor, "key named"]
 ) -> Bool[Tensor, "query key"]:
-    """Image q may have text k as a negative, because the text names a concept outside its archive.
+    """Whether text k may be a negative of image q: it names a concept outside the image's archive.
 
     Args:
-        archive: concepts that image q may show, -1 pads.
-        concepts: concepts that text k names, -1 pads. A text that names none may always be a
+        archive: concepts that image q may show; -1 pads.
+        concepts: concepts that text k names; -1 pads. A text that names none may always be a
             negative.
     """
     inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from captionseg.constraints import Member
 from captionseg.marking.balance import Balance
 from captionseg.marking.boilerplate import Boilerplate
 from captionseg.marking.exact import Exact
@@ -18,7 +19,6 @@ from captionseg.marking.near import Near
 from captionseg.marking.repeated import Repeated
 from captionseg.marking.semantic import Semantic
 from captionseg.marking.sides import Sides
-from captionseg.typed import Member
 
 MARKERS = {
     "length": Length,

@@ -1,9 +1,9 @@
-"""GroupViT (Xu et al. 2022): tokens are grouped stage by stage, groups are matched with texts.
+"""GroupViT (Xu et al. 2022): tokens are grouped stage by stage, and groups are matched with texts.
 
-The paper's model, with the parts that only its code has, and what makes groups work on small data:
-regions in place of patches, one slot step in place of the grouping block, the maximum over groups
-in place of their mean. Every one of these is a field; `groupvit_small()` is the published model,
-the defaults are those of the default run.
+This is the paper's model, with the parts that only its code has, and with alternatives for small
+data: regions instead of patches, one slot step instead of the grouping block, the maximum over
+groups instead of their mean. Each alternative is a field of the config. The defaults are those of
+the default run; `groupvit_small()` is the published model.
 """
 
 from __future__ import annotations
@@ -16,30 +16,38 @@ import torch
 from torch import Tensor, nn
 
 from captionseg.losses.contrastive import MultiLabel
+from captionseg.model_inputs import Batch
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
 from captionseg.modeling.readout.group_readout import GroupSegmenter
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.modeling.towers.dual_encoder import Pool, Towers, TowersConfig, bag_of, pool_groups
+from captionseg.modeling.towers.dual_encoder import (
+    Pool,
+    Towers,
+    TowersConfig,
+    make_bags,
+    pool_groups,
+)
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
-from captionseg.records import Batch
 from captionseg.typed import AboveZero, ZeroOrMore
 
 
 @dataclass(frozen=True)
 class GroupViTConfig:
-    """What defines a GroupViT.
+    """Configuration of GroupViT.
 
     Attributes:
         towers: both encoders and their projectors.
-        pool: mean is one vector an image, the mean of its groups; max compares a text with the
-            group that it fits best.
-        segment_weight: of the same losses with the members as bag (see GroupEncoder.members). 0
+        pool: mean compares texts with the mean of an image's groups, max with the most similar
+            group.
+        segment_weight: weight of the same losses over single tokens, see GroupEncoder.members; 0
             leaves them out.
-        temperature, multi_label, mask_negatives, caption_weight: as in SegmentMilConfig, but with
-            one temperature each for captions and concepts.
-        zero_shot: the choices of inference.
+        temperature: as in SegmentMilConfig, but captions and concepts each learn their own.
+        multi_label: as in SegmentMilConfig.
+        mask_negatives: as in SegmentMilConfig.
+        caption_weight: as in SegmentMilConfig.
+        zero_shot: options of inference.
     """
 
     towers: TowersConfig = field(default_factory=TowersConfig)
@@ -61,14 +69,14 @@ class GroupViTConfig:
         return self.towers.reads()
 
     def with_sizes(self, sizes: Sizes) -> GroupViTConfig:
-        """With widths that are 0 taken from the data."""
+        """Return a copy in which widths that are 0 are those of the data."""
         return replace(
             self, towers=self.towers.with_sizes(regions=sizes.regions, texts=sizes.texts)
         )
 
 
 def groupvit_small() -> GroupViTConfig:
-    """The published model: 55,726,610 parameters with its text encoder and projectors."""
+    """Return the published model: 55,726,610 parameters with text encoder and projectors."""
     encoder = EncoderConfig(
         tokens="pixels",
         width=384,
@@ -94,8 +102,8 @@ def groupvit_small() -> GroupViTConfig:
 
 
 def groupvit_tiny() -> GroupViTConfig:
-    """The published form at a size for two cores: pictures of 112 pixels, two stages, 2.5 M
-    parameters of images.
+    """Return the published architecture in a size for two CPU cores: pictures of 112 pixels, two
+    stages, 2.5 million parameters of the image encoder.
     """
     small = groupvit_small()
     encoder = replace(
@@ -115,15 +123,19 @@ def groupvit_tiny() -> GroupViTConfig:
 
 
 class GroupOutputs(NamedTuple):
-    """What the losses need: the bags of pooled images or groups, and of the first tokens, or
-    None."""
+    """What the losses need.
+
+    Attributes:
+        groups: bags of the groups of images, or of their means.
+        segments: bags of single tokens; None if they have no loss.
+    """
 
     groups: Bags
     segments: Bags | None
 
 
 class GroupViT(GroupSegmenter):
-    """See the module's docstring."""
+    """The GroupViT model; see the module's docstring."""
 
     config: GroupViTConfig
 
@@ -142,28 +154,26 @@ class GroupViT(GroupSegmenter):
             equal_texts=config.towers.text.kind == "frozen",
         )
 
-    def start(self, given: Start) -> None:
-        """Before training: statistics of region features, and the weights that the config names."""
-        self.towers.start(given.regions)
+    def start(self, data: Start) -> None:
+        """See Segmenter: statistics of region features, and the weights that the config names."""
+        self.towers.start(data.regions)
 
     def forward(self, batch: Batch) -> GroupOutputs:
-        """Embed an image's groups (or their mean), its caption and the concepts drawn."""
+        """Embed the groups of images (or their means), captions and drawn concepts."""
         towers = self.towers
         encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
         captions, texts = towers.embed_batch(batch)
         bag = pool_groups(encoded.groups, self.config.pool)
-        groups = bag_of(towers.embed(bag), captions, texts, batch)
+        groups = make_bags(towers.embed(bag), captions, texts, batch)
         if not self.config.segment_weight:
             return GroupOutputs(groups, None)
         members = towers.embed(towers.vision.members(encoded))
-        return GroupOutputs(groups, bag_of(members, captions, texts, batch, batch.region_mask))
+        return GroupOutputs(groups, make_bags(members, captions, texts, batch, batch.region_mask))
 
     def losses(
         self, outputs: GroupOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """`caption` and `concept` as in BagContrast, each with its own temperature, and the same of
-        segments.
-        """
+        """Return `caption` and `concept` as in BagContrast, and `segment_*` over tokens."""
         scales = Scales(
             *(s.exp().clamp(max=100.0) for s in (self.caption_scale, self.concept_scale))
         )

@@ -1,9 +1,8 @@
-"""MaskCLIP (Zhou et al. 2022): dense features of a frozen image-text encoder, compared with class
-embeddings.
+"""MaskCLIP (Zhou et al. 2022): compares frozen dense features with class embeddings.
 
-Nothing is trained. Of CLIP the dense features are the values of the last attention
-(captionseg.encoders.open_clip); of an encoder that is not aligned with text, its dense map through
-the linear alignment that was trained on captions.
+Nothing is trained. CLIP's dense features are the values of its last attention layer
+(captionseg.encoders.open_clip). Those of an encoder that is not aligned with text go through a
+linear alignment that was trained on captions.
 """
 
 from __future__ import annotations
@@ -16,23 +15,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Share
 
 
 @dataclass(frozen=True)
 class MaskClipConfig:
-    """What defines a MaskCLIP.
+    """Configuration of MaskCLIP.
 
     Attributes:
-        head: from the dense features to the space of texts.
-        scale: of cosines before the softmax over classes that both options look at.
-        prompt_denoising: classes whose probability reaches this nowhere in the picture are left
-            out; 0 is off. The released configurations of pseudo labels have .5.
-        key_smoothing: positions whose best probability is below this take the mean of all, weighted
-            by how alike their features are; 0 is off, 1 smooths everywhere. The paper's keys are
-            those of the last attention; here the dense features themselves.
+        head: config of the head that maps dense features to the space of texts.
+        scale: factor of cosines before the softmax over classes, for the two options below.
+        prompt_denoising: threshold in 0..1; classes whose probability is below it everywhere in
+            the picture are left out; 0 is off. The released configurations of pseudo labels have
+            0.5.
+        key_smoothing: threshold in 0..1; positions whose best probability is below it get the mean
+            over all positions, weighted by the similarity of features; 0 is off, 1 smooths
+            everywhere. The paper uses the keys of the last attention layer, this model the dense
+            features.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -46,36 +47,36 @@ class MaskClipConfig:
         return InputSpec(dense=True)
 
     def with_sizes(self, sizes: Sizes) -> MaskClipConfig:
-        """With widths that are 0 taken from the data."""
+        """Return a copy in which widths that are 0 are those of the data."""
         return self if self.head.width else replace(self, head=sizes.head)
 
 
 class MaskClip(nn.Module):
-    """See the module's docstring."""
+    """The MaskCLIP model; see the module's docstring."""
 
     def __init__(self, config: MaskClipConfig) -> None:
         super().__init__()
         self.config = config
         self.head = DenseHead(config.head).requires_grad_(False)
 
-    def start(self, given: Start) -> None:
-        """Take the frozen encoder's head."""
-        if given.space is not None:
-            self.head.load_state_dict(given.space.head().state_dict())
+    def start(self, data: Start) -> None:
+        """Copy the frozen encoder's head."""
+        if data.space is not None:
+            self.head.load_state_dict(data.space.head().state_dict())
 
     def forward(self, batch: Batch) -> None:
-        """Nothing is trained, so nothing is needed of a batch."""
+        """Do nothing, because nothing is trained."""
 
     def losses(
         self, outputs: None, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """None."""
+        """Return no losses, because nothing is trained."""
         return {}
 
     def similarity(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class gh gw"]:
-        """Cosines of cells and classes, after whichever options are on."""
+        """Return the cosines of cells and classes, after prompt denoising and key smoothing."""
         assert inputs.dense is not None
         dense = F.normalize(self.head(inputs.dense), dim=-1)
         cosine = torch.einsum("bhwd,cd->bchw", dense, F.normalize(class_embeddings.float(), dim=-1))
@@ -84,8 +85,8 @@ class MaskClip(nn.Module):
         probability = (self.config.scale * cosine).softmax(1)
         if self.config.prompt_denoising:
             nowhere = probability.amax((2, 3), keepdim=True) < self.config.prompt_denoising
-            out = nowhere & ~nowhere.all(1, keepdim=True)  # where all would go, none does
-            cosine = cosine.masked_fill(out, -1.0)
+            left_out = nowhere & ~nowhere.all(1, keepdim=True)  # unless it would be all classes
+            cosine = cosine.masked_fill(left_out, -1.0)
             probability = (self.config.scale * cosine).softmax(1)
         if not self.config.key_smoothing:
             return cosine
@@ -94,9 +95,7 @@ class MaskClip(nn.Module):
     def segment(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
-        """Mask logits: cosines, bilinearly upsampled; probabilities with key
-        smoothing.
-        """
+        """See Segmenter: bilinearly upsampled cosines, or probabilities with key smoothing."""
         similarity = self.similarity(inputs, class_embeddings)
         return F.interpolate(similarity, inputs.size, mode="bilinear", align_corners=False)
 
@@ -112,13 +111,13 @@ def smooth_unsure(
     dense: Float[Tensor, "batch h w feature"],
     threshold: float,
 ) -> Float[Tensor, "batch class h w"]:
-    """Probabilities, where the best is below the threshold a mean over all positions.
+    """Replace the probabilities of unsure positions by a weighted mean over all positions.
 
     Args:
-        probability: of classes.
-        dense: L2-normalised; the weights are cosines, negative ones at 0, rows
-            summing to one.
-        threshold: see MaskClipConfig.
+        probability: probabilities of classes.
+        dense: L2-normalised features. The weights are their cosines, clamped at 0 and normalised
+            to a sum of 1.
+        threshold: positions whose best probability is below it are unsure.
     """
     flat, keys = probability.flatten(2), dense.flatten(1, 2)
     weights = (keys @ keys.transpose(1, 2)).clamp(min=0)

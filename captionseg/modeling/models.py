@@ -1,17 +1,20 @@
-"""Segmentation models by name: MODELS holds (config dataclass, module)."""
+"""Segmentation models by name, and published configurations."""
 
-from captionseg.modeling.code_decomposition import Code, CodeConfig, code_released
+from captionseg.modeling.code_config import CodeConfig, code_released
+from captionseg.modeling.code_decomposition import Code
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
-from captionseg.modeling.ovsegmentor import (
-    OVSegmentor,
+from captionseg.modeling.ovsegmentor import OVSegmentor
+from captionseg.modeling.ovsegmentor_config import (
     OVSegmentorConfig,
     ovsegmentor_base,
     ovsegmentor_released,
 )
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.tcl import Tcl, TclConfig, tcl_released
-from captionseg.modeling.use import Use, UseConfig, use_paper
+from captionseg.modeling.tcl import Tcl
+from captionseg.modeling.tcl_config import TclConfig, tcl_released
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig, use_paper
 
 MODELS = {
     "segment_mil": (SegmentMilConfig, SegmentMil),
@@ -22,6 +25,7 @@ MODELS = {
     "code": (CodeConfig, Code),
     "use": (UseConfig, Use),
 }
+"""Name -> class of the config, class of the model."""
 
 PRESETS = {
     "groupvit_small": groupvit_small,
@@ -32,5 +36,6 @@ PRESETS = {
     "code_released": code_released,
     "use_paper": use_paper,
 }
-"""Published configurations, and smaller ones: name -> what makes it. A recipe may start from one.
+"""Name -> function that returns a published configuration, or a smaller one; recipes may start from
+them.
 """

@@ -1,10 +1,9 @@
-"""segment_mil: multiple-instance contrastive learning over class-agnostic regions of frozen
-features.
+"""segment_mil: multiple-instance contrastive learning over regions of frozen features.
 
-An image is a bag of regions; a text fits an image as well as it fits the regions that it fits best.
-So the only supervision is captions and curated concepts, and what is learnt says which region each
-text means. The losses are Eq. 1-5 of CoCu (GroupViT's), the embedding and the query by text are
-USE's in small.
+An image is a bag of class-agnostic regions. The similarity of a text and an image is that of the
+most similar regions, so that captions and curated concepts teach which region each text means. The
+losses are Eq. 1-5 of CoCu (those of GroupViT); the embeddings of segments are a small version of
+USE's.
 """
 
 from __future__ import annotations
@@ -18,31 +17,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.tokens import RegionNorm
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales, bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.records import Batch, Inputs
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
 
 
 @dataclass(frozen=True)
 class SegmentMilConfig:
-    """What defines a segment_mil.
+    """Configuration of segment_mil.
 
     Attributes:
-        region_width: F, features of a region; 0 takes it from the data.
+        region_width: F, number of features of a region; 0 takes it from the data.
         text_width: D of the frozen text embeddings; 0 takes it from the data.
-        hidden: width of the region MLP.
-        width: of the joint space.
-        dropout: on the region features while training.
-        pool_temperature: of the softmax over regions that pools a text's similarities; 0 is the
-            maximum.
-        temperature: initial tau of Eq. 1-4, learnt, its inverse clamped at 100.
-        multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
-        mask_negatives: texts that name only concepts of an image's archive are no negatives of it.
-            False is the literal Eq. 1-4.
-        caption_weight: of Eq. 1-2 beside Eq. 3-4 (Eq. 5 has 1).
+        hidden: width of the hidden layer of the region MLP.
+        width: width of the joint space.
+        dropout: dropout of region features in training.
+        pool_temperature: temperature of the softmax over regions that pools a text's similarities;
+            0 is the maximum.
+        temperature: initial tau of Eq. 1-4, learnt; its inverse is at most 100.
+        multi_label: how several positives are combined: log_sum is Eq. 3 as printed, soft_target
+            the mean of logs.
+        mask_negatives: whether texts that name only concepts of an image's archive are excluded
+            from its negatives; False is Eq. 1-4 as printed.
+        caption_weight: weight of Eq. 1-2 relative to Eq. 3-4; 1 in Eq. 5.
     """
 
     region_width: Natural = 0
@@ -62,7 +62,7 @@ class SegmentMilConfig:
         return InputSpec()
 
     def with_sizes(self, sizes: Sizes) -> SegmentMilConfig:
-        """With widths that are 0 taken from the data."""
+        """Return a copy in which widths that are 0 are those of the data."""
         return replace(
             self,
             region_width=self.region_width or sizes.regions,
@@ -71,7 +71,7 @@ class SegmentMilConfig:
 
 
 class SegmentMil(nn.Module):
-    """See the module's docstring."""
+    """The segment_mil model; see the module's docstring."""
 
     def __init__(self, config: SegmentMilConfig) -> None:
         super().__init__()
@@ -88,9 +88,9 @@ class SegmentMil(nn.Module):
         self.text_head = nn.Linear(config.text_width, config.width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
 
-    def start(self, given: Start) -> None:
-        """Before training: statistics of the region features."""
-        self.region_norm.standardise(given.regions)
+    def start(self, data: Start) -> None:
+        """See Segmenter: statistics of region features."""
+        self.region_norm.standardise(data.regions)
 
     def forward(self, batch: Batch) -> Bags:
         """Embed regions, captions and drawn concepts."""
@@ -107,17 +107,19 @@ class SegmentMil(nn.Module):
     def embed_regions(
         self, regions: Float[Tensor, "batch region feature"]
     ) -> Float[Tensor, "batch region width"]:
-        """L2-normalised."""
+        """Embed regions in the joint space, L2-normalised."""
         return F.normalize(self.region_head(self.region_norm(regions)).float(), dim=-1)
 
-    def embed_texts(self, texts: Float[Tensor, "*some embedding"]) -> Float[Tensor, "*some width"]:
-        """[.., D] -> [.., W], L2-normalised."""
+    def embed_texts(
+        self, texts: Float[Tensor, "*batch embedding"]
+    ) -> Float[Tensor, "*batch width"]:
+        """See EmbedsTexts."""
         return F.normalize(self.text_head(texts).float(), dim=-1)
 
     def losses(
         self, outputs: Bags, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """Eq. 5 in two parts, see BagContrast; both with one temperature."""
+        """Return the two parts of Eq. 5, see BagContrast, with one temperature for both."""
         scale = self.logit_scale.exp().clamp(max=100.0)
         losses = self.contrast(outputs, Scales(scale, scale), gather, rank=rank)
         return {
@@ -128,26 +130,25 @@ class SegmentMil(nn.Module):
     def region_logits(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch region class"]:
-        """Cosines of regions and classes."""
+        """Return the cosines of regions and classes."""
         return self.embed_regions(inputs.regions) @ self.embed_texts(class_embeddings).T
 
     def segment(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
-        """Mask logits: each pixel has the cosines of its region."""
+        """See Segmenter: each pixel has the cosines of its region."""
         return paint_scores(self.region_logits(inputs, class_embeddings), inputs)
 
     def label(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
-        """See Segmenter: the best class of each region, painted; logits of pixels are never
-        made."""
+        """See Segmenter: each pixel has the best class of its region."""
         return paint_labels(self.region_logits(inputs, class_embeddings), inputs)
 
     def image_logits(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class"]:
-        """See EmbedsImages: as a text is compared with a bag of regions in training."""
+        """See EmbedsImages: the similarity of a text and a bag of regions, as in training."""
         return bag_similarity(
             self.embed_regions(inputs.regions),
             inputs.region_mask,

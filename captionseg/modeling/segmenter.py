@@ -1,4 +1,4 @@
-"""The one interface of every segmentation model."""
+"""The interface of all segmentation models."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ from torch import Tensor
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.encoders.text_space import TextSpace
-from captionseg.records import Batch, Inputs
+from captionseg.model_inputs import Batch, Inputs
 
 Gather = Callable[[Tensor], Tensor]
-"""[B, ...] of this rank -> [W*B, ...] of all ranks, this rank's part with gradient, in rank order.
+"""Concatenates the tensors [B, ...] of all W ranks to [W*B, ...], in rank order; gradients flow to
+this rank's part.
 """
 
 
 def gather_single(tensor: Tensor) -> Tensor:
-    """The gather of a single rank: itself."""
+    """Return a tensor of any shape unchanged: the gather of a single rank."""
     return tensor
 
 
 Masking = Literal["all", "one", "nouns"]
-"""Which words of captions are masked: the entities, the first of them, or all nouns."""
+"""Which words of captions are masked: all entities, only the first, or all nouns."""
 
 TextKind = Literal["phrase", "expression", "concept"]
-"""Texts of segments: noun phrases and referring expressions of captions, curated concepts."""
+"""Kinds of texts that name segments: noun phrases and referring expressions of captions, and
+curated concepts.
+"""
 
 
 @dataclass(frozen=True)
 class InputSpec:
     """What a model reads of a Batch and of Inputs.
 
+    A model that reads neither pixels nor dense features reads pooled features of regions.
+
     Attributes:
-        picture: side of the square training pictures; 0 reads no pixels.
-        dense: frozen features of a grid. Without pixels and dense features a model reads pooled
-            features of regions.
+        picture: side of the square training pictures in pixels; 0 reads no pixels.
+        dense: whether it reads frozen dense features.
         live: whether the pictures go through the frozen encoder.
-        tokens: encoding that texts come in; None takes the embeddings of the frozen encoder,
-            `frozen` its own tokens.
-        tokenizer: folder that it is loaded from; empty takes the packaged one.
-        context: longest text in tokens.
-        masking: which words of captions are masked; None asks for no masked captions.
-        words: whether it asks which concept each token of a caption belongs to.
-        segments: at most so many segments with texts of a picture in a step, beside dense features
-            or crops of pictures; 0 reads none. Such a model looks at where class-agnostic regions
-            lie when it segments.
-        kinds: of texts that segments are learnt from; a segment that none of them names is left
+        tokens: tokenizer of its texts; `frozen` is that of the frozen encoder. None reads the
+            embeddings of the frozen encoder instead.
+        tokenizer: folder of the tokenizer; empty takes the packaged one.
+        context: maximum length of a text in tokens.
+        masking: which words of captions are masked; None reads no masked captions.
+        words: whether it reads which concept each token of a caption belongs to.
+        segments: maximum number of segments with texts per picture and step; 0 reads none. A model
+            that reads segments also reads class-agnostic regions when it segments.
+        kinds: kinds of texts that segments are trained on; segments without such a text are left
             out.
-        prompts: template set that texts of segments are put into.
-        cells: along the side of a crop, of the grid that masks of its segments come on.
+        prompts: template set for texts of segments.
+        cells: number of cells along the side of a crop, for masks of its segments.
     """
 
     picture: int = 0
@@ -68,9 +71,7 @@ class InputSpec:
 
     @property
     def windows(self) -> bool:
-        """Whether it sees a large picture window by window; one that looks at segments sees it
-        whole.
-        """
+        """Whether it segments a picture window by window; models that read segments do not."""
         return self.picture > 0 and not self.segments
 
     @property
@@ -80,37 +81,39 @@ class InputSpec:
 
     @property
     def labels(self) -> bool:
-        """Whether it asks where regions lie when it segments."""
+        """Whether it reads labels of regions when it segments."""
         return self.regions or self.segments > 0
 
     @property
     def holds_encoder(self) -> bool:
-        """Whether the frozen encoder is part of it, see HoldsEncoder."""
+        """Whether it runs parts of the frozen encoder, see HoldsEncoder."""
         return self.live or self.tokens == "frozen"
 
     @property
     def space(self) -> bool:
-        """Whether it trains beside the frozen encoder, whose features or texts of segments it
-        reads.
+        """Whether its training needs the frozen encoder: for dense features, texts of segments, or
+        as a part of the model.
         """
         return self.dense or self.holds_encoder or self.segments > 0
 
     @property
     def encoder(self) -> bool:
-        """Whether a frozen encoder is needed at all; not by a model with both towers of its own."""
+        """Whether it needs a frozen encoder; a model with image and text encoders of its own does
+        not.
+        """
         return self.holds_encoder or not self.picture or self.tokens is None
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a config takes from the data, where it leaves it open.
+    """Sizes of the data, for configs in which a width is 0.
 
     Attributes:
-        regions: F, features of a region.
-        texts: D of the text embeddings.
-        concepts: C, how many the vocabulary has.
-        words: W, of the frozen encoder's token embeddings.
-        head: of its dense features.
+        regions: F, number of features of a region.
+        texts: D, width of the frozen text embeddings.
+        concepts: C, size of the vocabulary.
+        words: W, width of the frozen encoder's token embeddings.
+        head: head of its dense features.
     """
 
     regions: int = 0
@@ -122,11 +125,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Start:
-    """What a fresh model may take from the data.
+    """Data that a new model is initialised from.
 
     Attributes:
         regions: [n, F] a sample of region features.
-        space: the frozen encoder; None where the model reads only what was made with it.
+        space: the frozen encoder; None if the model reads only its stored outputs.
     """
 
     regions: Tensor
@@ -136,37 +139,46 @@ class Start:
 class Segmenter(Protocol):
     """A trainable open-vocabulary segmentation model; `config.reads` says what it reads.
 
-    What only some models can do is in captionseg.modeling.capabilities.
+    Capabilities of only some models are in captionseg.modeling.capabilities.
     """
 
     config: Any
 
-    def start(self, given: Start) -> None:
-        """Before training: take what the data know, and weights that the config names."""
+    def start(self, data: Start) -> None:
+        """Initialise a new model from the data, and from the weights that its config names."""
         ...
 
     def __call__(self, batch: Batch) -> Any:
-        """Everything that the losses need, as a dataclass of tensors."""
+        """Return what the losses need, as a dataclass or a tuple of tensors."""
         ...
 
     def losses(
         self, outputs: Any, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """Named scalars; the loss is their sum. `rank` says which part of a gathered tensor is this
-        rank's.
+        """Return the named terms of the loss, scalars; the loss is their sum.
+
+        Args:
+            outputs: result of the call.
+            gather: see Gather.
+            rank: number of this rank, whose part of a gathered tensor is
+                [rank * B:(rank + 1) * B].
         """
         ...
 
     def segment(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """Mask logits [B, C, height, width] for embeddings [C, D] of the class prompts, frozen or
-        of `encode_text`.
+        """Return mask logits [B, C, height, width].
 
-        With a background threshold (see ZeroShot) there is a first channel more: the background.
+        With a background threshold (see ZeroShot) there is an additional first channel, the
+        background.
+
+        Args:
+            inputs: B pictures.
+            class_embeddings: [C, D] of the class prompts, frozen or of `encode_text`.
         """
         ...
 
     def label(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
-        """[B, height, width] int64: the class of the largest logit, -1 for background, by the
-        shortest way.
+        """Return the class with the largest logit of each pixel, [B, height, width] int64; -1 is
+        the background. Arguments as of `segment`, whose argmax may be computed faster.
         """
         ...

@@ -1,17 +1,15 @@
-"""TCL (Cha et al. 2023): each text is grounded in a region of each picture, and regions are
-compared with texts.
+"""TCL (Cha et al. 2023): texts are grounded in regions of pictures, which are compared with the
+texts.
 
 The frozen encoder's dense features go through a grounder that starts as a copy of its last layers.
-Training pictures go through the encoder too (`picture`), as published, or their dense features are
-read as they were cached: then the masked picture of the image-level loss is the masked mean of
-frozen features.
+In training, pictures go through the encoder (`picture`), as published, or cached dense features are
+read. Then masked means of frozen features replace the embeddings of masked pictures.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,120 +19,37 @@ from torch.nn import functional as F
 from captionseg.encoders.dense_head import DenseHead
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import PictureEncoder
-from captionseg.losses.contrastive import MultiLabel
-from captionseg.losses.masks import area_prior, hard, total_variation
-from captionseg.modeling.layers.grounder import GatedResidual, Grounder, GrounderConfig
+from captionseg.losses.masks import area_prior_loss, harden_masks, total_variation
+from captionseg.model_inputs import Batch, Inputs
+from captionseg.modeling.layers.grounder import GatedResidual, Grounder
 from captionseg.modeling.layers.highlight import Highlight
 from captionseg.modeling.objectives.pairs import (
     Relations,
     Texts,
-    first_of_each,
+    find_unique,
     image_contrast,
+    inverse_temperature,
     pair_contrast,
-    relations,
+    pooled_similarity,
+    relate_texts,
 )
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.records import Batch, Inputs
+from captionseg.modeling.segmenter import Gather, Start, gather_single
+from captionseg.modeling.tcl_config import GroundingChoices, TclConfig
 from captionseg.runtime.device import full_precision
-from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
 
-PROMPT_SIDE = 14  # of a region prompt over cached features
-
-
-@dataclass(frozen=True)
-class GroundingChoices:
-    """The choices of inference with a grounder.
-
-    Attributes:
-        knowledge: share of the frozen features' own masks in the result (KP); TCL and CoDe publish
-            with .3. 0 leaves cosines as they are.
-        background: constant score of the background, against masks in 0..1; None knows no
-            background.
-    """
-
-    knowledge: Share = 0.0
-    background: Finite | None = None
-
-
-@dataclass(frozen=True)
-class TclConfig:
-    """What defines a TCL.
-
-    Attributes:
-        grounder: of dense features.
-        picture: side of training pictures that go through the frozen encoder; 0 reads cached dense
-            features.
-        texts: captions as in the paper, or the concepts drawn.
-        text_adapter: a gated linear map of texts, for a text encoder that was never trained with
-            pictures.
-        scale, bias: w and b of a mask's logits at the start; both are learnt.
-        noise: of the hard masks' Gumbel-sigmoid.
-        image_weight, feature_weight: of the two contrastive losses.
-        positive_area, negative_area: priors; positive_weight, negative_weight of their losses.
-        negative_area, positive_weight, negative_weight: see positive_area.
-        smooth_features, smooth_masks: weights of total variation.
-        normalised: region features are means of L2-normalised cells, and so is total variation
-            (CoDe); TCL takes them as they are.
-        prompt: what is masked is filled with a learnt prompt (Eq. 3.4 of CoDe) in place of the
-            mean.
-        temperature: of each contrastive loss at the start, learnt, its inverse clamped at 100.
-        multi_label, mask_negatives: as in SegmentMilConfig.
-        late_from: share of the steps after which the copied last block begins to train.
-        zero_shot: the choices of inference.
-    """
-
-    grounder: GrounderConfig = field(default_factory=GrounderConfig)
-    picture: Natural = 0
-    texts: Literal["captions", "concepts"] = "captions"
-    text_adapter: bool = False
-    scale: Finite = 10.0
-    bias: Finite = -2.5
-    noise: ZeroOrMore = 1.0
-    image_weight: ZeroOrMore = 0.1
-    feature_weight: ZeroOrMore = 0.1
-    positive_area: Share = 0.4
-    negative_area: Share = 0.0
-    positive_weight: ZeroOrMore = 0.4
-    negative_weight: ZeroOrMore = 0.4
-    smooth_features: ZeroOrMore = 1.0
-    smooth_masks: ZeroOrMore = 1.0
-    normalised: bool = False
-    prompt: bool = False
-    temperature: AboveZero = 0.07
-    multi_label: MultiLabel = "log_sum"
-    mask_negatives: bool = True
-    late_from: Share = 0.6
-    zero_shot: GroundingChoices = field(default_factory=GroundingChoices)
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.late_from <= 1.0:
-            raise ValueError(f"tcl: late_from {self.late_from} is no share of the steps")
-
-    @property
-    def reads(self) -> InputSpec:
-        """See Segmenter."""
-        return InputSpec(picture=self.picture, dense=not self.picture, live=bool(self.picture))
-
-    def with_sizes(self, sizes: Sizes) -> TclConfig:
-        """With widths that are 0 taken from the data."""
-        if self.grounder.head.width:
-            return self
-        return replace(self, grounder=replace(self.grounder, head=sizes.head))
-
-
-def tcl_released() -> TclConfig:
-    """The released configuration, on pictures of 224 pixels through the frozen encoder."""
-    grounder = GrounderConfig(
-        blocks=2, factor=2, convs=2, conv="full", adapter=0, dropout=0.0, gate=0.0
-    )
-    return TclConfig(
-        grounder, picture=224, mask_negatives=False, zero_shot=GroundingChoices(knowledge=0.3)
-    )
+PROMPT_SIDE = 14  # cells along the region prompt over cached features
 
 
 class TclOutputs(NamedTuple):
-    """What the losses need: grounded features [B, D, h, w], frozen ones in the joint space [B, gh,
-    gw, D], the pictures or None, texts and archives [B, M]."""
+    """What the losses need.
+
+    Attributes:
+        grounded: [B, D, h, w] features of the grounder.
+        frozen: [B, gh, gw, D] frozen features in the joint space.
+        image: [B, 3, H, W] pictures; None with cached features.
+        texts: the texts of this rank.
+        archive: [B, M] archives of the pictures, see Batch.
+    """
 
     grounded: Tensor
     frozen: Tensor
@@ -144,9 +59,15 @@ class TclOutputs(NamedTuple):
 
 
 class TextMasks(NamedTuple):
-    """Masks and what they are of: logits [B, U, h, w] for U different texts, `number` [T] which of
-    them each text of all ranks is, its relations, and the embeddings [B, L, D] of each text's own
-    region."""
+    """Masks of U different texts in the pictures of this rank.
+
+    Attributes:
+        logits: [B, U, h, w] of masks.
+        vectors: [U, D] embeddings of the different texts.
+        number: [T] which of them each of the T texts of all ranks is.
+        related: relations of pictures and texts.
+        regions: [B, L, D] embedding of each own text's region in its picture.
+    """
 
     logits: Tensor
     vectors: Tensor
@@ -156,7 +77,7 @@ class TextMasks(NamedTuple):
 
 
 class Tcl(nn.Module):
-    """See the module's docstring."""
+    """The TCL model; see the module's docstring."""
 
     def __init__(self, config: TclConfig) -> None:
         super().__init__()
@@ -176,17 +97,17 @@ class Tcl(nn.Module):
         side, channels = (config.picture, 3) if config.picture else (PROMPT_SIDE, out)
         self.highlighted = Highlight(channels, side, prompt=config.prompt)
 
-    def start(self, given: Start) -> None:
-        """Take the frozen encoder's head, as it is and as the grounder's start."""
-        if given.space is None:
+    def start(self, data: Start) -> None:
+        """Copy the frozen encoder's head, for frozen features and as the start of the grounder."""
+        if data.space is None:
             return
-        head = given.space.head()
+        head = data.space.head()
         self.frozen.load_state_dict(head.state_dict())
         self.grounder.start(head)
-        self.live = given.space.build_picture_encoder()
+        self.live = data.space.build_picture_encoder()
 
     def attach(self, encoder: Encoder) -> None:
-        """See HoldsEncoder; for pictures that go through the encoder."""
+        """See HoldsEncoder; only used if pictures go through the encoder."""
         self.live = self.live or PictureEncoder(encoder.towers, None)
 
     @property
@@ -195,11 +116,11 @@ class Tcl(nn.Module):
         return self.config.late_from
 
     def late_parameters(self) -> list[nn.Parameter]:
-        """The copied last block, where the encoder has one."""
+        """Return the parameters of the copied last block, if the encoder has one."""
         return list(self.grounder.head.block.parameters())
 
     def dense(self, image: Tensor | None, dense: Tensor | None) -> Tensor:
-        """[B, gh, gw, F] of pictures, or as they were cached."""
+        """Return the dense features [B, gh, gw, F] of pictures [B, 3, H, W], or cached ones."""
         if not self.config.picture:
             assert dense is not None
             return dense
@@ -208,7 +129,7 @@ class Tcl(nn.Module):
         return self.live.dense(image)
 
     def forward(self, batch: Batch) -> TclOutputs:
-        """Ground the pictures with their captions, or with the concepts drawn."""
+        """Ground the captions, or the drawn concepts, in their pictures."""
         if self.config.texts == "captions":
             concepts = batch.caption_concepts[:, None]
             valid = torch.ones_like(concepts[..., 0], dtype=torch.bool)
@@ -218,7 +139,14 @@ class Tcl(nn.Module):
         )
 
     def ground(self, batch: Batch, texts: Tensor, concepts: Tensor, valid: Tensor) -> TclOutputs:
-        """Ground the pictures; the rest as in Texts, vectors not normalised."""
+        """Ground texts in their pictures.
+
+        Args:
+            batch: the pictures.
+            texts: [B, L, D] embeddings, not normalised.
+            concepts: [B, L, K] concepts that each text names, -1 pads.
+            valid: [B, L], False pads.
+        """
         dense = self.dense(batch.image, batch.dense)
         vectors = self.embed_texts(texts)
         return TclOutputs(
@@ -230,40 +158,41 @@ class Tcl(nn.Module):
         )
 
     def embed_texts(self, texts: Tensor) -> Tensor:
-        """[.., D] -> the same, L2-normalised."""
+        """See EmbedsTexts: [.., D] -> [.., D]."""
         return F.normalize(self.text(texts).float(), dim=-1)
 
     def match_texts(
         self, outputs: TclOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> TextMasks:
-        """Masks of the texts of all ranks on this rank's pictures; equal concepts are compared
-        once.
-        """
-        every = Texts(*(gather(value) for value in outputs.texts))
-        related = relations(every, outputs.archive, rank, mask_negatives=self.config.mask_negatives)
-        first, number = self.unique_texts(every)
-        vectors = every.vectors.flatten(0, 1)[first]
+        """Return the masks of the texts of all ranks in this rank's pictures."""
+        texts = Texts(*(gather(value) for value in outputs.texts))
+        related = relate_texts(
+            texts, outputs.archive, rank, mask_negatives=self.config.mask_negatives
+        )
+        first, number = self.unique_texts(texts)
+        vectors = texts.vectors.flatten(0, 1)[first]
         logits = self.logits(outputs.grounded, vectors)
         images, per = outputs.texts.valid.shape
         own = number.view(-1, images, per)[rank][..., None, None].expand(-1, -1, *logits.shape[2:])
         regions = self.highlight(
-            hard(logits.gather(1, own), self.config.noise if self.training else 0.0), outputs
+            harden_masks(logits.gather(1, own), self.config.noise if self.training else 0.0),
+            outputs,
         )
         return TextMasks(logits, vectors, number, related, regions)
 
-    def unique_texts(self, every: Texts) -> tuple[Tensor, Tensor]:
-        """Positions [U] of the different texts, and [T] which of them each is; captions are all
-        different.
+    def unique_texts(self, texts: Texts) -> tuple[Tensor, Tensor]:
+        """Return the positions [U] of different texts, and [T] which each is;
+        captions all differ.
         """
         if self.config.texts == "captions":
-            number = torch.arange(every.valid.numel(), device=every.valid.device)
+            number = torch.arange(texts.valid.numel(), device=texts.valid.device)
             return number, number
-        return first_of_each(every.concepts.flatten())
+        return find_unique(texts.concepts.flatten())
 
     def logits(
         self, grounded: Float[Tensor, "B D h w"], texts: Float[Tensor, "U D"]
     ) -> Float[Tensor, "B U h w"]:
-        """w cos + b of features and texts."""
+        """Mask logits: w cos(feature, text) + b."""
         with full_precision(grounded):
             return (
                 self.scale * torch.einsum("bdhw,td->bthw", F.normalize(grounded, dim=1), texts)
@@ -271,7 +200,7 @@ class Tcl(nn.Module):
             )
 
     def highlight(self, masks: Tensor, outputs: TclOutputs) -> Tensor:
-        """[B, L, D]: frozen embeddings of what masks [B, L, h, w] show, see Highlight."""
+        """Embed the parts of pictures under masks [B, L, h, w]: [B, L, D], see Highlight."""
         if not self.config.picture:
             return self.highlighted.cells(masks, outputs.frozen)
         assert outputs.image is not None
@@ -281,13 +210,15 @@ class Tcl(nn.Module):
     def losses(
         self, outputs: TclOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """Both contrastive losses, both area priors, and total variation, with their weights."""
-        return self.terms(outputs, self.match_texts(outputs, gather, rank=rank), gather, rank=rank)
+        """Return both contrastive losses, both area losses and total variation, weighted."""
+        return self.weighted_losses(
+            outputs, self.match_texts(outputs, gather, rank=rank), gather, rank=rank
+        )
 
-    def terms(
+    def weighted_losses(
         self, outputs: TclOutputs, matched: TextMasks, gather: Gather, *, rank: int
     ) -> dict[str, Tensor]:
-        """`losses` of texts with their masks."""
+        """Return `losses` for the masks of `match_texts`."""
         config, related, masks = self.config, matched.related, matched.logits.sigmoid()
         features = F.normalize(outputs.grounded, dim=1) if config.normalised else outputs.grounded
         cosine = pooled_similarity(masks, features, matched.vectors)[:, matched.number]
@@ -295,7 +226,7 @@ class Tcl(nn.Module):
             matched.regions,
             outputs.texts.vectors,
             related,
-            inverse(self.image_scale),
+            inverse_temperature(self.image_scale),
             gather,
             rank=rank,
         )
@@ -305,12 +236,14 @@ class Tcl(nn.Module):
             ("area", related.own, config.positive_area),
             ("empty", related.negative, config.negative_area),
         ):
-            priors[name] = area_prior(gather((area * pairs).sum(1)), gather(pairs.sum(1)), prior)
+            priors[name] = area_prior_loss(
+                gather((area * pairs).sum(1)), gather(pairs.sum(1)), prior
+            )
         return {
             "image": config.image_weight * image,
             "feature": config.feature_weight
             * image_contrast(
-                cosine, related, inverse(self.feature_scale), gather, config.multi_label
+                cosine, related, inverse_temperature(self.feature_scale), gather, config.multi_label
             ),
             "area": config.positive_weight * priors["area"],
             "empty": config.negative_weight * priors["empty"],
@@ -326,8 +259,8 @@ class Tcl(nn.Module):
     def segment(
         self, inputs: Inputs, class_embeddings: Tensor, choices: GroundingChoices | None = None
     ) -> Tensor:
-        """Mask logits [B, C, height, width], bilinearly upsampled: cosines, or masks in 0..1 with
-        KP or background; see HasZeroShotChoices.
+        """See HasZeroShotChoices. Scores are bilinearly upsampled: cosines, or masks in 0..1 with
+        the knowledge prior or a background.
         """
         dense, choices = self.dense(inputs.image, inputs.dense), choices or self.zero_shot
         texts, grounded = self.embed_texts(class_embeddings), self.grounder(dense).float()
@@ -352,7 +285,7 @@ class Tcl(nn.Module):
         dense: Float[Tensor, "batch gh gw feature"],
         class_embeddings: Float[Tensor, "class embedding"],
     ) -> Float[Tensor, "batch class gh gw"]:
-        """In 0..1: masks of the frozen features, as released."""
+        """Return masks of the frozen features in 0..1, with the released scale and bias."""
         frozen, classes = (
             F.normalize(x.float(), dim=-1) for x in (self.frozen(dense), class_embeddings)
         )
@@ -364,21 +297,3 @@ class Tcl(nn.Module):
         """See HasZeroShotChoices."""
         scores = self.segment(inputs, class_embeddings, choices)
         return scores.argmax(1) - (scores.shape[1] - len(class_embeddings))
-
-
-def inverse(log_scale: Tensor) -> Tensor:
-    """1 / tau, at most 100."""
-    return log_scale.exp().clamp(max=100.0)
-
-
-def pooled_similarity(
-    masks: Float[Tensor, "B U h w"], features: Float[Tensor, "B D h w"], texts: Float[Tensor, "U D"]
-) -> Float[Tensor, "B U"]:
-    """[B, U]: cosine of each text [U, D] with the mean of features [B, D, h, w] under its mask [B,
-    U, h, w].
-    """
-    with full_precision(features):
-        weights = masks.flatten(2) / masks.flatten(2).sum(2, keepdim=True).clamp(min=1e-6)
-        # [B, U, D]
-        vectors = F.normalize(weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6)
-        return (vectors * texts).sum(2)

@@ -1,14 +1,13 @@
 """USE (Wang et al. 2024): embeddings of segments, trained on segments and the texts that name them.
 
 Feature maps of frozen towers are merged, pooled over each segment and mapped to the space of texts.
-Pictures go through the towers (`networks`), as published, or dense features are read as they were
-cached; in them blocks and towers, where there are several, are consecutive channels.
+Pictures go through the towers (`networks`), as published, or cached dense features are read, whose
+channels are those of the blocks and towers, one after the other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64
@@ -16,131 +15,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.grids import overlap_within
-from captionseg.modeling.layers.backbone import Network
+from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.merging import SegmentEncoder
-from captionseg.modeling.objectives.pairs import Duplicates, segment_contrast
-from captionseg.modeling.readout.regions import masks_of, paint_labels, paint_scores, region_masks
-from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, TextKind, gather_single
+from captionseg.modeling.objectives.pairs import segment_contrast
+from captionseg.modeling.readout.regions import (
+    get_masks,
+    make_region_masks,
+    paint_labels,
+    paint_scores,
+)
+from captionseg.modeling.segmenter import Gather, Start, gather_single
 from captionseg.modeling.towers.frozen_towers import FrozenTowers, resize_and_pad
-from captionseg.records import Batch, Inputs
-from captionseg.text.prompts import PromptSet
-from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore
+from captionseg.modeling.use_config import UseConfig
 
 PICTURES = 8
-"""How many go through the towers at a time where nothing is learnt."""
-
-
-@dataclass(frozen=True)
-class UseConfig:
-    """What defines a USE.
-
-    Attributes:
-        networks: towers that pictures go through; empty reads cached dense features.
-        crop: side of training pictures, in pixels.
-        cell: side of the cells that maps come to and masks of segments are reduced to; a patch of
-            the towers.
-        short_side: of whole pictures, in pixels; 0 takes that of the crop.
-        towers: widths of the blocks of each tower, in the order of the channels of dense features;
-            empty takes them all as the one block of one tower.
-        text_width: D of the frozen text embeddings; 0 takes it from the data.
-        width: of each tower's merged map; 0 takes that of its widest block.
-        cls: a vector of the whole picture beside each tower's pooled one: its [CLS] after the final
-            norm; where there is none, as in cached features, the mean of its last block's map,
-            normalised.
-        dropout: of the pooled vectors while training; the paper has none.
-        logit_scale: of cosines, not learnt: tau = 30 of the paper, read as a factor (divided by 30
-            nothing is learnt).
-        duplicates: what equal texts of a batch are to each other, see `segment_contrast`; plain is
-            Eq. 1 as printed.
-        segments: at most so many of a picture in a step.
-        min_cells: smaller segments, in cells of the features' grid, are not trained on.
-        kinds: of texts that are learnt from: USE's are phrases and expressions of captions.
-        prompts: template set that texts are put into, one for each text and epoch.
-        score: of a region for a class; softmax is over all classes, with `logit_scale`. Of regions
-            that do not overlap both make the same labels.
-    """
-
-    networks: tuple[Network, ...] = ()
-    crop: Count = 560
-    cell: Count = 14
-    short_side: Natural = 0
-    towers: tuple[tuple[Count, ...], ...] = ()
-    text_width: Natural = 0
-    width: Natural = 0
-    cls: bool = True
-    dropout: ShareBelowOne = 0.0
-    logit_scale: AboveZero = 30.0
-    duplicates: Duplicates = "unique"
-    segments: Count = 64
-    min_cells: ZeroOrMore = 0.25
-    kinds: tuple[TextKind, ...] = ("phrase", "expression", "concept")
-    prompts: PromptSet = "segment"
-    score: Literal["cosine", "softmax"] = "cosine"
-
-    def __post_init__(self) -> None:
-        if self.segments < 1:
-            raise ValueError(
-                f"use: segments {self.segments} leaves nothing to train on; give at least 1"
-            )
-        if not self.kinds:
-            raise ValueError(
-                "use: kinds names no texts to learn from; give phrase, expression or concept"
-            )
-        if self.logit_scale < 1.0:
-            raise ValueError(
-                f"use: logit_scale {self.logit_scale} is a factor of cosines; below 1 nothing is "
-                "learnt"
-            )
-        if self.networks and self.towers:
-            raise ValueError(
-                "use: towers are channels of cached features, and networks read none; give one of "
-                "both"
-            )
-        if self.cell < 1 or self.crop < 1 or self.crop % self.cell or self.short_side < 0:
-            raise ValueError(
-                f"use: crop {self.crop} must be a multiple of cell {self.cell}, short_side not "
-                "below 0"
-            )
-
-    @property
-    def reads(self) -> InputSpec:
-        """See Segmenter."""
-        reads = InputSpec(segments=self.segments, kinds=self.kinds, prompts=self.prompts)
-        if not self.networks:
-            return replace(reads, dense=True)
-        return replace(reads, picture=self.crop, cells=self.crop // self.cell)
-
-    def with_sizes(self, sizes: Sizes) -> UseConfig:
-        """With widths that are 0 taken from the data.
-
-        Raises:
-            ValueError: if the towers' blocks are not all of the dense features.
-        """
-        if self.networks:
-            return replace(self, text_width=self.text_width or sizes.texts)
-        towers, given = self.towers or ((sizes.head.width,),), sizes.head.width
-        if given and sum(map(sum, towers)) != given:
-            raise ValueError(
-                f"use: blocks of {sum(map(sum, towers))} channels, dense features of {given}"
-            )
-        return replace(self, towers=towers, text_width=self.text_width or sizes.texts)
-
-
-def use_paper() -> UseConfig:
-    """The published configuration; files of weights are left to be named (`networks`)."""
-    return UseConfig(
-        (
-            Network("vit_large_patch14_clip_quickgelu_336"),
-            Network("vit_large_patch14_dinov2", blocks=6),
-        ),
-        duplicates="plain",
-        score="softmax",
-    )
+"""Number of pictures that go through the towers at once in inference."""
 
 
 class UseOutputs(NamedTuple):
-    """What the loss needs: segments and texts [B, S, D], both L2-normalised, which text each is [B,
-    S] and all that name the segment [B, S, K]; -1 is none."""
+    """What the loss needs.
+
+    Attributes:
+        segments: L2-normalised embeddings of segments.
+        texts: L2-normalised embeddings of the text drawn for each.
+        number: number of this text; -1 for a segment that does not count.
+        known: numbers of all texts that name the segment; -1 pads.
+    """
 
     segments: Float[Tensor, "B S D"]
     texts: Float[Tensor, "B S D"]
@@ -149,7 +49,7 @@ class UseOutputs(NamedTuple):
 
 
 class Use(nn.Module):
-    """See the module's docstring."""
+    """The USE model; see the module's docstring."""
 
     def __init__(self, config: UseConfig) -> None:
         super().__init__()
@@ -166,8 +66,8 @@ class Use(nn.Module):
         )
         self.counts = torch.zeros(2, dtype=torch.long)
 
-    def start(self, given: Start) -> None:
-        """Nothing is taken from the data; the towers read their weights.
+    def start(self, data: Start) -> None:
+        """Load the weights of the towers; nothing is taken from the data.
 
         Raises:
             UserError: for weights that are missing or do not fit.
@@ -176,7 +76,7 @@ class Use(nn.Module):
             self.frozen_towers.load()
 
     def forward(self, batch: Batch) -> UseOutputs:
-        """Embed the segments; those that hardly touch the grid have no text."""
+        """Embed the segments; those smaller than `min_cells` do not count."""
         segments = batch.segments
         assert segments is not None
         has_text = segments.number >= 0
@@ -186,36 +86,42 @@ class Use(nn.Module):
                 [has_text.sum(), (has_text & ~large).sum()]
             )
         return UseOutputs(
-            self.embed(visual_input(self, batch), segments.masks),
+            self.embed(select_visual_input(self, batch), segments.masks),
             F.normalize(segments.embedding.float(), dim=-1),
             torch.where(large, segments.number, -1),
             segments.known,
         )
 
     def take_counts(self) -> dict[str, float]:
-        """See CountsInTraining: segments of crops, and those of them that the crop left too little
-        of to be trained on. Of cached features nothing is cropped.
+        """See CountsInTraining: segments of crops, and those that became too small to be trained
+        on.
+
+        Empty for cached features, because they are not cropped.
         """
         if not self.frozen_towers:
             return {}
-        every, vanished = self.counts.tolist()
+        total, vanished = self.counts.tolist()
         self.counts = torch.zeros(2, dtype=torch.long)
-        return {"segments": float(every), "segments_vanished": float(vanished)}
+        return {"segments": float(total), "segments_vanished": float(vanished)}
 
     def embed(self, visual: Tensor, masks: Tensor) -> Tensor:
-        """[B, S, D], L2-normalised, of segments.
+        """Embed segments: [B, S, D], L2-normalised.
 
         Args:
-            visual: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] that
-                their patches divide.
-            masks: [B, S, gh, gw] how much of each cell lies in a segment.
+            visual: dense features [B, gh, gw, F], or with `networks` pictures [B, 3, H, W] whose
+                sides are multiples of their patches.
+            masks: [B, S, gh, gw] share of each cell that lies in a segment.
         """
         towers, cls = self.tower_maps(visual)
         return F.normalize(self.encoder(towers, masks, cls if self.config.cls else ()), dim=-1)
 
     def tower_maps(self, dense: Tensor) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Maps of each tower's blocks, and its vector of the picture; `dense` is `visual` of
-        `embed`."""
+        """Return for each tower the maps [B, h, w, channels] of its blocks, and a vector [B,
+        channels] of the picture.
+
+        Args:
+            dense: `visual` of `embed`.
+        """
         if self.frozen_towers:
             features = self.frozen_towers(dense)
             return [tower.maps for tower in features], [tower.cls for tower in features]
@@ -228,16 +134,16 @@ class Use(nn.Module):
         ]
 
     def embed_inputs(self, inputs: Inputs, masks: Tensor) -> Tensor:
-        """[B, S, D], L2-normalised, of segments of pictures.
+        """See EmbedsSegments.
 
         Args:
-            inputs: of B pictures, as the model reads them.
-            masks: [B, S, h, w] bool, or shares of cells, on any grid that covers the whole
-                pictures; they may overlap. An empty one gets some vector.
+            inputs: B pictures.
+            masks: [B, S, h, w] bool, or shares of cells, on any grid over the whole pictures; they
+                may overlap. The vector of an empty mask is meaningless.
         """
-        visual = visual_input(self, inputs)
+        visual = select_visual_input(self, inputs)
         if not self.frozen_towers:
-            return self.embed(visual, cell_shares(masks, (visual.shape[1], visual.shape[2])))
+            return self.embed(visual, reduce_masks(masks, (visual.shape[1], visual.shape[2])))
         config = self.config
         visual, extent = resize_and_pad(
             visual, config.short_side or config.crop, self.frozen_towers.multiple
@@ -249,7 +155,7 @@ class Use(nn.Module):
         return torch.cat(
             [
                 self.embed(
-                    visual[i : i + PICTURES], cell_shares(masks[i : i + PICTURES], grid, extent)
+                    visual[i : i + PICTURES], reduce_masks(masks[i : i + PICTURES], grid, extent)
                 )
                 for i in parts
             ]
@@ -258,9 +164,9 @@ class Use(nn.Module):
     def losses(
         self, outputs: UseOutputs, gather: Gather = gather_single, *, rank: int = 0
     ) -> dict[str, Tensor]:
-        """Eq. 1 over the segments of all ranks; the same on every rank."""
-        every = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
-        segments, texts, number, known = (value[every.number >= 0] for value in every)
+        """Return Eq. 1 over the segments of all ranks, the same on gathered rank."""
+        gathered = UseOutputs(*(gather(value).flatten(0, 1) for value in outputs))
+        segments, texts, number, known = (value[gathered.number >= 0] for value in gathered)
         return {
             "segment": segment_contrast(
                 segments,
@@ -275,8 +181,8 @@ class Use(nn.Module):
     def region_scores(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch region class"]:
-        """Of class-agnostic regions and classes: cosines, or probabilities."""
-        masks = region_masks(inputs.labels, inputs.region_mask.shape[1])
+        """Return scores of class-agnostic regions: cosines, or probabilities (`score`)."""
+        masks = make_region_masks(inputs.labels, inputs.region_mask.shape[1])
         cosine = self.embed_inputs(inputs, masks) @ F.normalize(class_embeddings.float(), dim=-1).T
         return (
             cosine
@@ -289,7 +195,7 @@ class Use(nn.Module):
     ) -> Float[Tensor, "batch mask class"]:
         """See ScoresMasks: softmax over all classes of cosines times `logit_scale`."""
         cosine = (
-            self.embed_inputs(inputs, masks_of(inputs))
+            self.embed_inputs(inputs, get_masks(inputs))
             @ F.normalize(class_embeddings.float(), dim=-1).T
         )
         return (self.config.logit_scale * cosine).softmax(2)
@@ -297,42 +203,43 @@ class Use(nn.Module):
     def segment(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class {inputs.size[0]} {inputs.size[1]}"]:
-        """Mask logits: each pixel has the scores of its region."""
+        """See Segmenter: each pixel has the scores of its region."""
         return paint_scores(self.region_scores(inputs, class_embeddings), inputs)
 
     def label(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
-        """See Segmenter: the best class of each region, painted."""
+        """See Segmenter: each pixel has the best class of its region."""
         return paint_labels(self.region_scores(inputs, class_embeddings), inputs)
 
     def image_logits(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class"]:
-        """See EmbedsImages: cosines of the picture as one segment."""
-        everything = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
+        """See EmbedsImages: the whole picture is one segment."""
+        whole_picture = class_embeddings.new_ones(len(inputs.region_mask), 1, 1, 1)
         return (
-            self.embed_inputs(inputs, everything)[:, 0]
+            self.embed_inputs(inputs, whole_picture)[:, 0]
             @ F.normalize(class_embeddings.float(), dim=-1).T
         )
 
 
-def visual_input(model: Use, given: Batch | Inputs) -> Tensor:
-    """What a model looks at: pictures, or cached dense features."""
-    visual = given.image if model.frozen_towers else given.dense
+def select_visual_input(model: Use, inputs: Batch | Inputs) -> Tensor:
+    """Return what a model reads: pictures [B, 3, H, W], or cached dense features [B, gh, gw, F]."""
+    visual = inputs.image if model.frozen_towers else inputs.dense
     assert visual is not None
     return visual
 
 
-def cell_shares(
+def reduce_masks(
     masks: Tensor, grid: tuple[int, int], extent: tuple[float, float] = (1.0, 1.0)
 ) -> Tensor:
-    """[B, S, gh, gw]: how much of each cell of a grid lies in masks [B, S, h, w].
+    """Return the share of each cell of a grid that lies in each mask, [B, S, gh, gw].
 
     Args:
-        masks: of pictures, bool or shares.
-        grid: height and width.
-        extent: shares of both that are picture; right and below it is padded.
+        masks: [B, S, h, w] bool or shares, over whole pictures.
+        grid: height and width of the grid.
+        extent: shares of its height and width that the picture covers; the rest, on the right and
+            at the bottom, is padding.
     """
     rows, columns = (
         torch.from_numpy(overlap_within(fine, coarse, 0.0, end)).to(masks.device)

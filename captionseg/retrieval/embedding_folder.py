@@ -1,15 +1,15 @@
-"""Image embeddings that clip-retrieval made, found again for our pairs.
+"""Image embeddings made by clip-retrieval, matched to our pairs.
 
     FOLDER/img_emb/img_emb_0.npy, img_emb_1.npy ...            [n, D] floats
     FOLDER/metadata/metadata_0.parquet, metadata_1.parquet ... image_path, caption, url: n rows
 
-Row i of a file of metadata is row i of the embeddings of that number. A pair is found by what its
-row says, in this order:
+Row i of a file of metadata describes row i of the embeddings with the same number. Pairs are
+matched in this order:
 
-1. its URL, in `url`, or in `image_path`, where clip-retrieval puts the name of a file;
-2. its caption, and its key or the name of its file, in `image_path`. A key alone says nothing:
-   another download of the same list gives others;
-3. by its place, only where `image_path` has exactly our keys in our order.
+1. by URL, in `url` or in `image_path`, where clip-retrieval puts the name of a file;
+2. by caption, and key or name of the file in `image_path`. A key alone is not enough, because
+   another download of the same list has other keys;
+3. by position, only if `image_path` has exactly our keys in our order.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ log = logging.getLogger(__name__)
 pc: Any = compute  # its functions are made when it is imported
 
 NAMES = ("url", "image_path", "caption")
-"""Columns of the metadata that pairs are found by."""
+"""Columns of the metadata by which pairs are matched."""
 
 ALIKE = 0.5
-"""Median cosine of two embeddings of one picture from which on they are taken for those of one
-model: pictures that were resized otherwise stay above .9, other models are near 0."""
+"""Minimum median cosine of two embeddings of the same picture by the same model. It is above 0.9
+for differently resized pictures, and near 0 for different models.
+"""
 
 TODO = "make it with clip-retrieval's `inference`, or leave index.embeddings out"
 
 
 @dataclass(frozen=True)
 class EmbeddingFolder:
-    """Embeddings with what is known of their rows.
+    """A folder of embeddings with their metadata.
 
     Attributes:
         path: the folder.
-        arrays: [n, D] of each file, memory-mapped.
-        metadata: columns NAMES of all rows, null where the folder does not have them.
+        arrays: [n, D] embeddings of each file, memory-mapped.
+        metadata: columns NAMES of all rows, null if the folder does not have them.
     """
 
     path: Path
@@ -57,25 +58,24 @@ class EmbeddingFolder:
 
     @property
     def width(self) -> int:
-        """D."""
+        """D, width of the embeddings."""
         return self.arrays[0].shape[1]
 
     @staticmethod
     def open(path: Path) -> EmbeddingFolder:
-        """A folder as clip-retrieval leaves it.
+        """Open a folder made by clip-retrieval.
 
         Raises:
-            UserError: for one that is not, or where embeddings and metadata are not of the same
-                rows.
+            UserError: for another folder, or if embeddings and metadata do not match.
         """
         arrays, tables = [], []
         for file in list_numbered(path / "img_emb", ".npy", "img_emb_"):
             number = file.stem.removeprefix("img_emb_")
-            other = path / "metadata" / f"metadata_{number}.parquet"
-            table = read_table(other, todo=TODO)
+            metadata = path / "metadata" / f"metadata_{number}.parquet"
+            table = read_table(metadata, todo=TODO)
             names = [name for name in NAMES if name in table.column_names]
             if not {"url", "image_path"} & set(names):
-                raise UserError(f"{other}: it has neither url nor image_path; {TODO}")
+                raise UserError(f"{metadata}: it has neither url nor image_path; {TODO}")
             array = read_array(file, rows=len(table), todo=TODO)
             with explain_read_errors(file, TODO):
                 if array.ndim != 2 or array.dtype.kind != "f":
@@ -91,45 +91,49 @@ class EmbeddingFolder:
         return EmbeddingFolder(path, arrays, pa.concat_tables(tables).combine_chunks())
 
     def match(self, pairs: pa.Table) -> np.ndarray:
-        """[N] int64: which row has the embedding of each pair's picture, -1 where none has.
+        """Return the row with the embedding of each pair's picture, [N] int64; -1 for none.
 
         Args:
             pairs: N rows with url, key and caption.
         """
-        theirs, found = self.metadata, np.full(len(pairs), -1)
+        theirs, matched = self.metadata, np.full(len(pairs), -1)
         stems = strip_folders(theirs["image_path"])
-        for ours, there in (
+        for ours, values in (
             (pairs["url"], theirs["url"]),
             (pairs["url"], theirs["image_path"]),
             (join(pairs["key"], pairs["caption"]), join(stems, theirs["caption"])),
             (join(strip_folders(pairs["url"]), pairs["caption"]), join(stems, theirs["caption"])),
         ):
-            rows = pc.index_in(ours, value_set=there.combine_chunks(), skip_nulls=True)
-            found = np.where(found < 0, pc.fill_null(rows, -1).to_numpy(), found)
-        if (found < 0).all() and pairs["key"].combine_chunks().equals(
+            rows = pc.index_in(ours, value_set=values.combine_chunks(), skip_nulls=True)
+            matched = np.where(matched < 0, pc.fill_null(rows, -1).to_numpy(), matched)
+        if (matched < 0).all() and pairs["key"].combine_chunks().equals(
             theirs["image_path"].combine_chunks()
         ):
             return np.arange(len(pairs))
-        return found
+        return matched
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """[n, D] float32 embeddings of some rows, as they are in the files."""
+        """Read rows [n]: [n, D] float32 embeddings, not normalised."""
         out = np.empty((len(rows), self.width), np.float32)
         ends = np.cumsum([len(array) for array in self.arrays])
         file = np.searchsorted(ends, rows, side="right")
         for number, array in enumerate(self.arrays):
-            wanted = np.flatnonzero(file == number)
-            out[wanted] = array[rows[wanted] - (ends[number] - len(array))]
+            here = np.flatnonzero(file == number)
+            out[here] = array[rows[here] - (ends[number] - len(array))]
         return out
 
 
 def list_numbered(folder: Path, suffix: str, prefix: str) -> list[Path]:
-    """The files of a folder that are named by number, lowest first."""
+    """List the numbered files of a folder, lowest first.
+
+    Raises:
+        UserError: if there are none.
+    """
     files = list_files(folder, suffix) if folder.is_dir() else []
-    found = {file.stem.removeprefix(prefix): file for file in files if file.stem.startswith(prefix)}
-    if not found or not all(name.isdecimal() for name in found):
+    by_number = {f.stem.removeprefix(prefix): f for f in files if f.stem.startswith(prefix)}
+    if not by_number or not all(name.isdecimal() for name in by_number):
         raise UserError(f"{folder}: no files {prefix}0{suffix}, {prefix}1{suffix} ...; {TODO}")
-    return [found[name] for name in sorted(found, key=int)]
+    return [by_number[name] for name in sorted(by_number, key=int)]
 
 
 def strip_folders(paths: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -138,23 +142,26 @@ def strip_folders(paths: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def join(first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Two columns as one; null where either is."""
+    """Join two columns; null if either is null."""
     return pc.binary_join_element_wise(first, second, "\0")
 
 
 def find_embeddings(
     path: Path, pairs: pa.Table, *, aligned: bool, width: int
 ) -> tuple[EmbeddingFolder, np.ndarray]:
-    """The folder of section `index`, and its row of each pair, -1 where it has none.
+    """Open a folder of embeddings, and match its rows to pairs.
 
     Args:
-        path: of the folder.
+        path: the folder.
         pairs: N rows with url, key and caption.
-        aligned: whether the encoder has pictures and texts in one space by itself.
-        width: of its text space.
+        aligned: whether the encoder is aligned with text, see Encoder.
+        width: width of its text space.
+
+    Returns:
+        the folder, and its row of each pair [N], -1 for none.
 
     Raises:
-        UserError: if the folder cannot be of that space, or has none of the pairs.
+        UserError: if the folder does not fit the encoder, or has none of the pairs.
     """
     if not aligned:
         raise UserError(
@@ -178,31 +185,31 @@ def find_embeddings(
 
 
 def replace_embeddings(folder: EmbeddingFolder, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Embeddings of the folder where it has them, the encoder's own elsewhere.
+    """Replace the encoder's embeddings by those of a folder, for pairs that the folder has.
 
     Args:
-        folder: the embeddings.
-        rows: [N] which row is of each pair, -1 where none is.
-        own: [N, D] float32 by the encoder, L2-normalised.
+        folder: the folder.
+        rows: [N] its row of each pair, -1 for none.
+        own: [N, D] float32 embeddings by the encoder, L2-normalised.
 
     Returns:
         [N, D] float32, L2-normalised.
 
     Raises:
-        UserError: if they are of another model than the encoder.
+        UserError: if the folder was made by another model.
     """
-    there = np.flatnonzero(rows >= 0)
-    given = folder.read(rows[there])
-    norm = np.linalg.norm(given, axis=1, keepdims=True)
+    pairs = np.flatnonzero(rows >= 0)
+    stored = folder.read(rows[pairs])
+    norm = np.linalg.norm(stored, axis=1, keepdims=True)
     usable = np.isfinite(norm[:, 0]) & (norm[:, 0] > 0)
-    there, given = there[usable], given[usable] / norm[usable]
-    cosine = np.median((given * own[there]).sum(1)) if len(there) else 0.0
+    pairs, stored = pairs[usable], stored[usable] / norm[usable]
+    cosine = np.median((stored * own[pairs]).sum(1)) if len(pairs) else 0.0
     if cosine < ALIKE:
         raise UserError(
             f"index.embeddings: {folder.path} is of another model than index.encoder: the median "
             f"cosine of both embeddings of a picture is {cosine:.2f}"
         )
-    if missing := len(own) - len(there):
+    if missing := len(own) - len(pairs):
         log.warning(
             "index.embeddings: %s has no embedding of %d of %d pairs; those are embedded by "
             "index.encoder",
@@ -211,5 +218,5 @@ def replace_embeddings(folder: EmbeddingFolder, rows: np.ndarray, own: np.ndarra
             len(own),
         )
     out = own.copy()
-    out[there] = given
+    out[pairs] = stored
     return out

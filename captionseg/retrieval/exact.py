@@ -1,6 +1,4 @@
-"""Exact search: one matrix product a chunk of queries. The reference that the others are tested
-against.
-"""
+"""Exact search by matrix products; the reference for tests of other indexes."""
 
 from __future__ import annotations
 
@@ -11,7 +9,13 @@ from captionseg.retrieval.index import ALL_EFFORT, Effort
 
 
 class ExactIndex:
-    """The vectors themselves; key and effort are ignored."""
+    """An index that compares queries with all vectors. See Index.
+
+    Args:
+        vectors: rows of the index.
+        key: ignored.
+        effort: ignored.
+    """
 
     exact = True
 
@@ -26,12 +30,12 @@ class ExactIndex:
     def search(
         self, queries: Float[np.ndarray, "query dim"], k: int
     ) -> tuple[Float32[np.ndarray, "query {k}"], Int64[np.ndarray, "query {k}"]]:
-        """See Index.search; equal similarities come in row order."""
+        """See Index; equal similarities are in row order."""
         score = np.asarray(queries, np.float32) @ self.vectors.T
         count = min(k, score.shape[1])
         if not count:
             return np.full((len(score), k), -np.inf, np.float32), np.full((len(score), k), -1)
-        # The k-th best score cuts the row; of those that equal it the first rows fill what is left.
+        # All rows above the k-th best score are results; of rows with this score, the first ones.
         cut = -np.partition(-score, count - 1, axis=1)[:, count - 1 : count]
         above, tied = score > cut, score == cut
         first = np.cumsum(tied, 1) <= count - above.sum(1, keepdims=True)

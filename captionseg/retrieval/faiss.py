@@ -1,5 +1,5 @@
-"""faiss: Flat for small corpora, HNSW for large ones, or any factory string; on the GPU where faiss
-has one.
+"""Search with faiss: Flat for small corpora, HNSW for large ones, or any factory string; on GPUs if
+faiss supports them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from captionseg.storage.writing import atomic_path
 
 FLAT_LIMIT = 100_000
 WIDE, LISTS, ROWS = 2, 4, 16
-"""Where nobody says more, a graph keeps WIDE times as many candidates as are asked for (faiss's own
-16 leave out a third of 256 neighbours), and 1 / LISTS of the lists are looked into, or as many as
-hold ROWS times as many rows.
+"""Default effort of a search for k rows. A graph (HNSW) keeps WIDE * k candidates; faiss's default
+of 16 misses a third of 256 neighbours. Of the lists of an IVF index, a share of 1 / LISTS is
+searched, or as many as contain ROWS * k rows.
 """
 
 
 class FaissIndex:
-    """What is searched, and how thoroughly; `exact` where nothing can be missed.
+    """An index of faiss. See Index.
 
     Args:
-        vectors: what is searched.
-        key: a factory string, None chooses Flat below FLAT_LIMIT rows, else HNSW32.
-        effort: of a search where it is not exact.
+        vectors: rows of the index.
+        key: factory string of faiss; None means Flat below FLAT_LIMIT rows, else HNSW32.
+        effort: effort of a search that is not exact.
+
+    Raises:
+        UserError: if faiss cannot build the index.
     """
 
     def __init__(
@@ -57,10 +60,10 @@ class FaissIndex:
 
     @classmethod
     def load(cls, path: Path) -> FaissIndex:
-        """The index that `save` wrote.
+        """Load an index that `save` wrote.
 
         Raises:
-            UserError: if the file holds none.
+            UserError: if the file has none.
         """
         import faiss
 
@@ -78,12 +81,12 @@ class FaissIndex:
 
     @property
     def on_gpu(self) -> bool:
-        """Does it search on GPUs?"""
+        """Whether it searches on GPUs."""
         return self._gpu is not self.index
 
     @property
     def exact(self) -> bool:
-        """Whether every row is compared with."""
+        """See Index."""
         import faiss
 
         return isinstance(faiss.downcast_index(self.index), faiss.IndexFlat)
@@ -97,8 +100,8 @@ class FaissIndex:
         return np.where(rows < 0, -np.inf, score), rows
 
     def widen(self, k: int) -> None:
-        """Search so thoroughly that k rows can be found; what an index has no such setting for is
-        left as it is.
+        """Set the effort of the next search so that k rows can be found; does nothing for indexes
+        without such settings.
         """
         import faiss
 
@@ -107,14 +110,14 @@ class FaissIndex:
             lists = faiss.extract_index_ivf(self.index).nlist
             enough = -(-ROWS * k * lists // max(1, self.index.ntotal))
             settings["nprobe"] = min(lists, self.effort.nprobe or max(-(-lists // LISTS), enough))
-        for searched in {id(one): one for one in (self.index, self._gpu)}.values():
+        for searched in {id(index): index for index in (self.index, self._gpu)}.values():
             space = faiss.ParameterSpace() if searched is self.index else faiss.GpuParameterSpace()
             for name, value in settings.items():
                 with contextlib.suppress(RuntimeError):
                     space.set_index_parameter(searched, name, value)
 
     def save(self, path: Path) -> None:
-        """Write the (CPU) index as one file that `faiss.read_index` reads."""
+        """Write the CPU index to a file for `faiss.read_index`."""
         import faiss
 
         with atomic_path(path) as part:
@@ -122,7 +125,7 @@ class FaissIndex:
 
 
 def on_gpus(index: Any) -> Any:
-    """A faiss index on all GPUs, where faiss has any."""
+    """Copy an index of faiss to all GPUs, if faiss supports them."""
     import faiss
 
     return faiss.index_cpu_to_all_gpus(index) if getattr(faiss, "get_num_gpus", int)() else index

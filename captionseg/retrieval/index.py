@@ -1,4 +1,4 @@
-"""The one interface of every index, and the neighbours table that curation reads."""
+"""The interface of all indexes, and the search of neighbours for curation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from tqdm import tqdm
 
 from captionseg.runtime.fan_out import count_cores
 
-SAMPLE = 200  # queries that the recall of an index is measured on
-TIE = 1e-5  # of cosines: as near as the last neighbour, but for rounding
+SAMPLE = 200  # number of queries for the recall of an index
+TIE = 1e-5  # cosines that differ by less are equal up to rounding
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How thorough an index that is not exact searches; 0 takes it from how many rows are asked
-    for.
+    """Effort of a search that is not exact; 0 derives it from the number of requested rows.
 
     Attributes:
-        ef_search: candidates that a graph (HNSW) keeps.
-        nprobe: lists that are looked into (IVF).
+        ef_search: number of candidates that a graph (HNSW) keeps.
+        nprobe: number of lists that are searched (IVF).
     """
 
     ef_search: int = 0
@@ -41,13 +40,17 @@ class Index(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether it finds every row that a matrix product would."""
+        """Whether the search is exact."""
         ...
 
     def search(
         self, queries: Float[np.ndarray, "query dim"], k: int
     ) -> tuple[Float32[np.ndarray, "query {k}"], Int64[np.ndarray, "query {k}"]]:
-        """Similarities and rows, best first; row -1 where there are fewer than k."""
+        """Find the k most similar rows of each query.
+
+        Returns:
+            similarities and rows, best first; row -1 pads.
+        """
         ...
 
 
@@ -60,26 +63,26 @@ def neighbours(
     chunk: int = 256,
     picture: Int[np.ndarray, " row"] | None = None,
 ) -> tuple[Int32[np.ndarray, "row {k}"], Float32[np.ndarray, "row {k}"]]:
-    """The k most similar indexed images of every image, itself excluded.
+    """Find the k most similar indexed images of every image, without itself.
 
-    A product's last digits depend on the threads that share it, so a chunk has one thread and the
-    cores have a chunk each: the same bytes on any number of cores.
+    Each chunk of queries is searched by one thread, because the number of threads would change the
+    rounding of matrix products: the result is the same on any number of cores.
 
     Args:
-        index: built over `descriptor[rows]`.
-        rows: which rows of the corpus the index holds.
-        descriptor: L2-normalised, queries too.
-        k: neighbours wanted.
-        chunk: queries of a core at once; memory is bounded by it.
-        picture: which picture a row shows; rows of the same one are left out like the row
-            itself. None: each shows another.
+        index: index of `descriptor[rows]`.
+        rows: rows of the corpus in the index.
+        descriptor: L2-normalised descriptors of all rows, which are the queries.
+        k: number of neighbours.
+        chunk: number of queries per chunk; it bounds the memory.
+        picture: number of the picture of each row; rows with the same picture are not neighbours.
+            None means that all pictures differ.
 
     Returns:
-        Neighbours, as rows of the corpus, and similarities, padded with -1 and -inf.
+        neighbours, as rows of the corpus, padded with -1; and similarities, padded with -inf.
     """
     if picture is None:
         picture = np.arange(len(descriptor))
-    most = int(np.bincount(picture[rows]).max(initial=1))  # as many may be the query's own
+    most = int(np.bincount(picture[rows]).max(initial=1))  # rows with the query's own picture
     width = min(k + most, len(rows))
     near = np.full((len(descriptor), k), -1, np.int32)
     similarity = np.full((len(descriptor), k), -np.inf, np.float32)
@@ -100,7 +103,7 @@ def neighbours(
 def search_in_chunks(
     index: Index, queries: Float[np.ndarray, "query dim"], k: int, starts: range
 ) -> Iterator[tuple[Float32[np.ndarray, "_query _near"], Int64[np.ndarray, "_query _near"]]]:
-    """What `index.search` answers to the queries from each start on, in their order."""
+    """Yield the results of `index.search` for the chunk of queries at each start, in order."""
 
     def search(
         start: int,
@@ -117,7 +120,7 @@ def search_in_chunks(
         ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
         tqdm(total=len(starts), desc="neighbours", unit="chunk") as bar,
     ):
-        for begin in range(0, len(starts), 8 * threads):  # results that wait are in memory too
+        for begin in range(0, len(starts), 8 * threads):  # bounds the results in memory
             for result in pool.map(search, starts[begin : begin + 8 * threads]):
                 yield result
                 bar.update()
@@ -129,22 +132,21 @@ def recall(
     queries: Float32[np.ndarray, "query dim"],
     k: int,
 ) -> float:
-    """The share of the k nearest rows that an index finds, beside a matrix product with all of
-    them.
+    """Return the share of the k nearest rows that an index finds, in 0..1.
 
     Args:
-        index: built over `vectors`.
+        index: index of `vectors`.
         vectors: L2-normalised.
-        queries: likewise, of which SAMPLE are taken, evenly spaced.
-        k: rows asked for.
+        queries: L2-normalised; SAMPLE evenly spaced ones are used.
+        k: number of requested rows.
     """
-    k, some = min(k, len(vectors)), queries[:: max(1, len(queries) // SAMPLE)][:SAMPLE]
-    if not k or not len(some):
+    k, sample = min(k, len(vectors)), queries[:: max(1, len(queries) // SAMPLE)][:SAMPLE]
+    if not k or not len(sample):
         return 1.0
-    nearest, hits = index.search(some, k)[1], 0
-    # one row of products at a time
-    for query, rows in zip(np.asarray(some, np.float32), nearest, strict=True):
+    nearest, hits = index.search(sample, k)[1], 0
+    # one query at a time, to save memory
+    for query, rows in zip(np.asarray(sample, np.float32), nearest, strict=True):
         score = vectors @ query
         last = np.partition(score, len(score) - k)[len(score) - k]
         hits += int((score[rows[rows >= 0]] >= last - TIE).sum())
-    return hits / (k * len(some))
+    return hits / (k * len(sample))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -30,7 +31,8 @@ class Runtime:
 
     def prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         """Move a module to the device, in evaluation mode and channels-last layout."""
-        return module.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        layout: Any = {"memory_format": torch.channels_last}  # missing in torch's type hints
+        return module.to(self.device, **layout).eval()
 
     def synchronize(self) -> None:
         """Wait for the device, for measuring time."""
@@ -38,7 +40,7 @@ class Runtime:
             torch.cuda.synchronize(self.device)
 
     def to(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Move a tensor to the device."""
+        """Move a tensor of any shape to the device."""
         return tensor.to(self.device, non_blocking=True)
 
 

@@ -84,7 +84,7 @@ def stays_here(runtime: RuntimeParams, jobs: int, *, device: str = "cpu", thread
 
 
 def count_workers(runtime: RuntimeParams, jobs: int) -> int:
-    """How many workers `spread` takes on CPUs; 0 where only a cluster knows."""
+    """Return the number of workers of `spread` on CPUs; 0 if a cluster decides."""
     if runtime.fan_out == "ray":
         return runtime.workers
     return len(list_places(runtime, jobs, device="cpu", threads=1))

@@ -196,7 +196,7 @@ def _name_part(target: Path, what: str) -> Path:
 
 
 def _sweep(target: Path) -> None:
-    """Delete what runs that were killed left beside an output; nobody else may be writing it."""
+    """Delete partial files of killed runs next to an output; the caller must hold its lock."""
     ours = re.compile(rf"\.{re.escape(target.name)}\.\d+(\.new|\.old)?\.part")
     for entry in [*target.parent.iterdir()]:
         if ours.fullmatch(entry.name):

@@ -1,4 +1,4 @@
-"""Section `runtime` of params.yaml. Torch-free."""
+"""Section `runtime` of params.yaml. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class RuntimeParams:
-    """Section `runtime` of params.yaml. Only `precision` decides what comes out; the rest decides
-    where and how fast.
+    """Section `runtime` of params.yaml. Only `precision` changes results.
 
     Attributes:
-        devices: processes (a GPU each, where there are any) of one machine that train one model
-            together.
-        nodes: machines that do; each is started by torchrun or a cluster.
-        strategy: auto is ddp where there is more than one process; fsdp shards parameters,
-            gradients and the optimiser's state over them.
-        precision: of training, where `pretrain` or a recipe names none.
-        compile: torch.compile of the model's forward pass in training.
-        checkpoint_steps: steps of training between checkpoints, beside one at the end of each
-            epoch; 0 is none.
-        fan_out: what spreads shards: processes of this machine, or ray.
-        workers: processes that shards are spread over; 0 takes one a core, or what a stage says,
-            and one a GPU where it computes there; 1 stays in the stage's own.
+        devices: number of processes per machine that train a model together, one per GPU if there
+            are GPUs.
+        nodes: number of machines that train a model together; each is started by torchrun or a
+            cluster.
+        strategy: auto is ddp for several processes; fsdp shards parameters, gradients and the
+            state of the optimiser.
+        precision: precision of training, unless `pretrain` or a recipe sets it.
+        compile: whether the model's forward pass is compiled (torch.compile) in training.
+        checkpoint_steps: steps between checkpoints, in addition to those after epochs; 0 for none.
+        fan_out: workers for shards: processes of this machine, or ray.
+        workers: number of workers; 0 means one per core, or per GPU for stages on GPUs; 1 means
+            the process of the stage.
         ray: address of a Ray cluster; empty starts one on this machine.
-        gpu_share: share of a GPU that each worker takes where a stage computes on one.
+        gpu_share: share of a GPU that each worker uses.
     """
 
     devices: Count = 1
@@ -53,4 +52,4 @@ class RuntimeParams:
 
 
 HERE = RuntimeParams(workers=1)
-"""Everything in the process that asks."""
+"""Runs everything in the current process."""

@@ -1,7 +1,6 @@
 """Workers that are processes of this machine.
 
-Not concurrent.futures' pool: when one of its processes is killed, it ends all others in the middle
-of what they do.
+They replace concurrent.futures' pool, which ends all processes when one is killed.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from typing import Any
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.runtime.workers import ATTEMPTS, Answer, answer_job, limit_threads, make_death_error
 
-PATIENCE = 5.0  # seconds for a process to take its temporary files away
+PATIENCE = 5.0  # seconds for a process to delete its temporary files
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Worker:
-    """A process, this end of its pipe, the GPU that it sees, and the job that it is at."""
+    """A process, our end of its pipe, its GPU, whether it has the function, and its job if any."""
 
     process: BaseProcess
     pipe: Connection
@@ -38,13 +37,13 @@ class Worker:
 
 
 class Processes:
-    """See Workers.
+    """Workers that are processes of this machine. See Workers.
 
     Args:
-        work: a function of a job.
-        places: of each process the GPU that it sees alone, or None.
-        threads: of each.
-        called: a job in words.
+        work: the function of a job.
+        places: for each process the only GPU that it sees, or None.
+        threads: number of threads of each process.
+        called: describes a job, for messages.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Processes:
         threads: int,
         called: Callable[[Any], str],
     ) -> None:
-        # once, for all of them
+        # pickled once for all processes
         self.work, self.threads, self.called = (ForkingPickler.dumps(work), threads, called)
         self.deaths: Counter[int] = Counter()
         self.workers = [self._start(gpu) for gpu in places]
@@ -84,7 +83,7 @@ class Processes:
                 worker.pipe.send_bytes(self.work)
                 worker.told = True
             worker.pipe.send(worker.job)
-        except OSError:  # it has died; `receive` will see that
+        except OSError:  # it died; `receive` handles that
             pass
 
     def receive(self) -> Answer:
@@ -102,7 +101,7 @@ class Processes:
                 return answer
 
     def _replace(self, worker: Worker) -> None:
-        """Another process for one that has died, at the same job."""
+        """Replace a process that died by another with the same job."""
         assert worker.job is not None
         number, job = worker.job
         worker.process.join()
@@ -119,7 +118,7 @@ class Processes:
     def close(self) -> None:
         """See Workers."""
         for worker in self.workers:
-            worker.pipe.close()  # who waits for a job ends by itself
+            worker.pipe.close()  # idle processes end by themselves
             if worker.job is not None:
                 worker.process.terminate()
         for worker in self.workers:
@@ -131,16 +130,16 @@ class Processes:
 
 
 def describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
 def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
-    """A worker's life: the work, then jobs, until the other end is closed."""
-    # of a terminal it goes to all; who sends the jobs decides
+    """Run a worker: receive the function, then do jobs until the pipe is closed."""
+    # Ctrl-C in a terminal reaches all processes, but only the main one should handle it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that temporary files go
-    follow_maker()  # not only between jobs: an orphan would go on writing where the next run works
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, to delete temporary files
+    follow_maker()  # also during jobs, because an orphan would write files of the next run
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     limit_threads(threads)
@@ -148,12 +147,12 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     try:
         try:
             work = pipe.recv()
-            limit_threads(threads)  # of what came with it
+            limit_threads(threads)  # of libraries that were imported with it
         except (
             ImportError,
             AttributeError,
             TypeError,
-        ) as error:  # not importable here: told with the first job
+        ) as error:  # not importable here; reported with the first job
             work = _Fails(error)
         while True:
             pipe.send(make_sendable(answer_job(work, *pipe.recv())))  # type: ignore[arg-type]
@@ -162,7 +161,7 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
 
 
 class _Fails:
-    """Raises the same at every job."""
+    """Raises the same error for every job."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -172,10 +171,11 @@ class _Fails:
 
 
 def make_sendable(answer: Answer) -> Answer:
-    """The same, or a RuntimeError that says what cannot be sent."""
+    """Return the answer, or a RuntimeError if it cannot be pickled."""
+    pickler: Any = ForkingPickler  # its type hints lack pickle's `loads`
     try:
-        ForkingPickler.loads(ForkingPickler.dumps(answer))  # type: ignore[attr-defined]  # pickle's own
-    except Exception as error:  # whatever a foreign __reduce__ raises
+        pickler.loads(pickler.dumps(answer))
+    except Exception as error:  # __reduce__ can raise anything
         return Answer(
             answer.number, False, RuntimeError(f"cannot be sent ({error}): {answer.value!r}")
         )

@@ -1,6 +1,4 @@
-"""The processes that train one model together, as torch knows them: one tensor of all ranks, one
-decision for all.
-"""
+"""Communication between the processes that train one model together (torch.distributed)."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ _GONE = (
 
 
 class _Gather(torch.autograd.Function):
-    """torch.distributed.nn's all_gather writes gradients that are not contiguous in scrambled order
+    """Replaces torch.distributed.nn's all_gather, which scrambles gradients that are not contiguous
     (torch 2.14).
     """
 
@@ -49,26 +47,28 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """[B, ..] of this rank -> [W*B, ..] of all ranks in their order; gradients of all ranks' losses
-    are summed.
+    """Concatenate the tensors [B, ..] of all W ranks to [W*B, ..], in rank order.
 
-    Every rank has to call it with the same shape, in the same order.
+    Gradients of all ranks' losses are summed. All ranks must call it with the same shape, in the
+    same order.
     """
     return _Gather.apply(tensor)
 
 
 @contextlib.contextmanager
 def join_ranks(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
-    """This process among all ranks, which can talk to each other within the block; inside another
-    such block, that one.
+    """Connect all ranks within the block; nested calls do nothing.
 
     Args:
-        params: how many there are; those of this machine are started where nobody has, see
+        params: number of ranks; those of this machine are started if no launcher did, see
             captionseg.runtime.launch.
-        device: as in `detect`; each rank has the GPU of its number.
+        device: see `detect`; each rank uses the GPU of its local number.
+
+    Yields:
+        the place of this process.
 
     Raises:
-        UserError: if the environment does not fit, there are too few GPUs, or another rank is gone.
+        UserError: if the environment is invalid, there are too few GPUs, or another rank was lost.
     """
     if params.devices * params.nodes == 1 or dist.is_initialized():
         yield read_place(params)
@@ -80,7 +80,7 @@ def join_ranks(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
                 torch.cuda.set_device(here.local)
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
             yield here
-            share(None)  # nobody leaves while others still talk to it
+            share(None)  # waits until all ranks are done
         except RuntimeError as error:
             if any(sign in str(error) for sign in _GONE):
                 raise LostProcess(
@@ -92,10 +92,10 @@ def join_ranks(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
 
 
 def check_devices(params: RuntimeParams, device: str) -> bool:
-    """Whether ranks run on GPUs.
+    """Return whether ranks run on GPUs.
 
     Raises:
-        UserError: if a machine has fewer than it should.
+        UserError: if this machine has fewer GPUs than ranks.
     """
     if not detect(device).device.startswith("cuda"):
         return False
@@ -113,7 +113,7 @@ def check_devices(params: RuntimeParams, device: str) -> bool:
 
 
 def share(value: T) -> T:
-    """What the first rank has, on every rank; every rank has to call it."""
+    """Return the value of the first rank on all ranks; all ranks must call it."""
     if not dist.is_initialized():
         return value
     box = [value]
@@ -122,7 +122,9 @@ def share(value: T) -> T:
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """The sum over all ranks of a tensor, without gradient; every rank has to call it."""
+    """Return the sum of a tensor of any shape over ranks, without gradients; all ranks must call
+    it.
+    """
     if not dist.is_initialized():
         return tensor.detach()
     summed = tensor.detach().clone()
@@ -131,15 +133,15 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def count_ranks() -> int:
-    """W, how many ranks there are."""
+    """Return W, the number of ranks."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def get_place(params: RuntimeParams) -> Place:
-    """The place of this process.
+    """Return the place of this process.
 
     Raises:
-        RuntimeError: if there are several and they cannot talk to each other, see `join_ranks`.
+        RuntimeError: if there are several ranks that are not connected, see `join_ranks`.
     """
     place = read_place(params)
     if place.world > 1 and not dist.is_initialized():

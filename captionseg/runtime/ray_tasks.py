@@ -1,8 +1,8 @@
-"""Workers that are processes of a Ray cluster: of this machine, or of several that share a file
+"""Workers that are processes of a Ray cluster, on this machine or several with a shared file
 system.
 
-The only module that knows ray (an extra). Nothing is uploaded: workers run in the same folder and
-import captionseg from there or from where it is installed.
+Only this module imports ray (an extra). Nothing is uploaded: workers run in the same folder and
+import captionseg from there, or from where it is installed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from captionseg.runtime.params import RuntimeParams
 from captionseg.runtime.workers import ATTEMPTS, Answer, answer_job, limit_threads, make_death_error
 
 LOOPBACK = "127.0.0.1"
-_held: dict[str, Callable[[Any], Any]] = {}  # of a worker: what was sent to it once, by its name
+_held: dict[str, Callable[[Any], Any]] = {}  # in a worker: function by name
 
 
 class RayTasks:
-    """See Workers. A job is a task; Ray itself gives it to another worker when one dies.
+    """Workers of a Ray cluster. See Workers. Jobs are tasks; Ray retries those whose worker dies.
 
     Args:
-        work: a function of a job.
+        work: the function of a job.
         runtime: `ray`, `workers` and `gpu_share`.
-        gpu: does a task take a share of a GPU, where the cluster has any?
-        threads: of each worker.
-        called: a job in words.
+        gpu: whether a task uses a share of a GPU, if the cluster has any.
+        threads: number of threads of each worker.
+        called: describes a job, for messages.
 
     Raises:
-        UserError: if ray is not installed or there is no cluster at the address.
+        UserError: if ray is not installed, or there is no cluster at the address.
     """
 
     def __init__(
@@ -48,17 +48,16 @@ class RayTasks:
         self.ray, self.own = connect(runtime)
         self.limit, self.called = runtime.workers, called
         name = uuid.uuid4().hex
-        # in a list: a worker fetches it once, not a task
+        # in a list, so that Ray does not fetch it for each task
         self.shared = ([self.ray.put(work)], name, os.getcwd(), threads)
         share = runtime.gpu_share if gpu and self.ray.cluster_resources().get("GPU") else 0
-        # max_calls: of itself Ray ends a worker after each task with a GPU, and what it has loaded
-        # would be gone
+        # max_calls, because by default Ray ends a worker with a GPU after each task
         options = {"num_cpus": 1, "num_gpus": share, "max_retries": ATTEMPTS - 1, "max_calls": 0}
         self.task = self.ray.remote(**options)(_run)
         self.out: dict[Any, tuple[int, Any]] = {}
 
     def room(self, busy: int) -> bool:
-        """See Workers. Without a limit so many wait that no core of the cluster has to."""
+        """See Workers. Without a limit, enough tasks wait to keep all cores of the cluster busy."""
         return busy < (self.limit or 2 * max(4, int(self.ray.cluster_resources().get("CPU", 0))))
 
     def send(self, number: int, job: Any) -> None:
@@ -66,7 +65,11 @@ class RayTasks:
         self.out[self.task.remote(self.shared, number, job)] = (number, job)
 
     def receive(self) -> Answer:
-        """See Workers."""
+        """See Workers.
+
+        Raises:
+            UserError: if the worker of a job died in all attempts.
+        """
         done, _ = self.ray.wait(list(self.out), num_returns=1)
         number, job = self.out.pop(done[0])
         try:
@@ -87,10 +90,17 @@ class RayTasks:
 
 
 def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
-    """ray, with a cluster; and is that to be left again? One that the caller is in is not."""
+    """Connect to a cluster.
+
+    Returns:
+        the module ray, and whether the connection is ours to close.
+
+    Raises:
+        UserError: if ray is not installed, or the cluster cannot be used.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default for ever
-    # as it will be; unset, ray warns
+    os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # by default unlimited
+    # the future default; ray warns if it is not set
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -128,11 +138,11 @@ def connect(runtime: RuntimeParams) -> tuple[Any, bool]:
 
 @contextlib.contextmanager
 def loopback(ray: Any) -> Iterator[None]:
-    """A cluster that is started in here listens to this machine alone.
+    """Let a cluster that is started within the block listen only on this machine.
 
-    Else Ray puts the machine's own address in the place of 127.0.0.1, and its servers, which run
-    what they are sent, listen on all addresses. The variable's name says less than it does. Ray
-    reads it when it is imported, which may have been long before: its constant is set as well.
+    Otherwise Ray replaces 127.0.0.1 by the machine's own address, and its servers, which run any
+    code that they receive, listen on all addresses. The environment variable has this effect
+    despite its name. Ray reads it on import, which may be earlier, so its constant is set, too.
     """
     name, constants = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray._private.ray_constants
     before = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
@@ -148,7 +158,7 @@ def loopback(ray: Any) -> Iterator[None]:
 
 
 def _run(shared: tuple[list[Any], str, str, int], number: int, job: Any) -> tuple[int, bool, Any]:
-    """A task."""
+    """Run a task in a worker: the job with a number."""
     references, name, folder, threads = shared
     if name not in _held:
         import ray

@@ -1,10 +1,9 @@
-"""The tensors of a TorchScript archive (OpenAI's CLIP comes as such), without running anything of
-it.
+"""Reads the tensors of a TorchScript archive, such as OpenAI's CLIP, without running code.
 
-`torch.jit.load` compiles and runs what is in the archive, and `torch.load(weights_only=True)`
-refuses it. The archive is a ZIP: data.pkl describes a tree of modules, data/N are the numbers of
-its tensors. The description is read here opcode by opcode: what it names is compared with the few
-names of modules and tensors, and nothing is imported or called.
+`torch.jit.load` compiles and runs code of the archive, and `torch.load(weights_only=True)` refuses
+it. The archive is a ZIP: data.pkl describes a tree of modules, and data/N contains the numbers of
+its tensors. The description, a pickle, is interpreted here opcode by opcode. Only the few names of
+modules and tensors are accepted, and nothing is imported or called.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ DTYPES = {
     "BoolStorage": torch.bool,
 }
 MOST = 100_000
-"""Modules of an archive: one that contains itself has no end."""
+"""Maximum number of modules of an archive, because a module may contain itself."""
 
 
 class Name(NamedTuple):
-    """A class or a function that the archive names: never looked up."""
+    """The name of a class or a function in the archive; it is never looked up."""
 
     module: str
     name: str
 
 
 class Module:
-    """A module of the archive: its attributes, and nothing of what it does."""
+    """A module of the archive: only its attributes."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a TorchScript archive: a ZIP of torch's with code in it."""
+    """Return whether a file is a TorchScript archive: a ZIP of torch with code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -59,12 +58,11 @@ def is_archive(path: Path) -> bool:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Every tensor of the archive's modules by its dotted name, as the state dict of the module has
-    it.
+    """Read all tensors of an archive by their dotted names, as in the state dict.
 
     Raises:
-        UnpicklingError: for an archive that asks for anything else than modules and tensors.
-        zipfile.BadZipFile, ValueError, KeyError, RuntimeError: for one that is damaged.
+        UnpicklingError: for an archive with anything other than modules and tensors.
+        zipfile.BadZipFile, ValueError, KeyError, RuntimeError: for a damaged archive.
     """
     with zipfile.ZipFile(path) as archive:
         name = next((n for n in archive.namelist() if n.endswith("/data.pkl")), "")
@@ -87,11 +85,11 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 class Reader:
-    """Opcode by opcode, the values that data.pkl describes, on a stack.
+    """Interprets data.pkl opcode by opcode, with values on a stack.
 
     Args:
-        archive: that holds the numbers.
-        prefix: folder in it that all its files lie in.
+        archive: the archive.
+        prefix: folder of all its files.
     """
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
@@ -101,10 +99,10 @@ class Reader:
         self.memo: dict[Any, Any] = {}
 
     def step(self, code: str, argument: Any) -> None:
-        """Do what an opcode says.
+        """Execute an opcode with its argument.
 
         Raises:
-            UnpicklingError: for one that no archive of modules and tensors has.
+            UnpicklingError: for an opcode that archives of modules and tensors do not need.
         """
         stack = self.stack
         if code in PLAIN:
@@ -122,7 +120,11 @@ class Reader:
             self.gather(code)
 
     def gather(self, code: str) -> None:
-        """Tuples, and lists and dicts with what stands above them. Raises as `step`."""
+        """Execute an opcode of marks and containers.
+
+        Raises:
+            UnpicklingError: for any other opcode.
+        """
         if code == "MARK":
             self.marks.append(len(self.stack))
             return
@@ -147,11 +149,11 @@ PLAIN: dict[str, Any] = {
         lambda a: a,
     ),
 }
-"""Opcodes that put a value on the stack."""
+"""Opcodes that push a value on the stack."""
 
 
 def fill_container(code: str, stack: list[Any], items: list[Any]) -> None:
-    """A tuple of what was found, or the list or dict below it with these."""
+    """Push a tuple of items on the stack, or add the items to the list or dict on top of it."""
     if code.startswith("TUPLE"):
         stack.append(tuple(items))
     elif code == "APPENDS":
@@ -161,10 +163,10 @@ def fill_container(code: str, stack: list[Any], items: list[Any]) -> None:
 
 
 def rebuild(code: str, first: Any, second: Any) -> Any:
-    """A module, a tensor, or a typed list or dict as a plain one.
+    """Execute an opcode that calls a function: build a module, a tensor, a list or a dict.
 
     Raises:
-        UnpicklingError: for anything else that is to be called.
+        UnpicklingError: for any other function.
     """
     if code == "BUILD" and isinstance(first, Module) and isinstance(second, dict):
         first.state = second
@@ -177,12 +179,21 @@ def rebuild(code: str, first: Any, second: Any) -> Any:
     if code == "REDUCE" and first == Name("collections", "OrderedDict"):
         return {}
     if code == "REDUCE" and isinstance(first, Name) and first.module == "torch.jit._pickle":
-        return second[0]  # a list or a dict, and of which type it is
+        return second[0]  # (list or dict, its type)
     raise UnpicklingError(str(first))
 
 
 def read_numbers(pid: Any, archive: zipfile.ZipFile, prefix: str) -> Tensor:
-    """The numbers of a tensor, ("storage", its kind, a file, a device, their count), in one row."""
+    """Read the storage of a tensor as a tensor [count].
+
+    Args:
+        pid: ("storage", class, file, device, count).
+        archive: the archive.
+        prefix: folder of all its files.
+
+    Raises:
+        UnpicklingError: for an unknown class of storage.
+    """
     _, kind, key, _, count = pid
     if not isinstance(kind, Name) or kind.module != "torch" or kind.name not in DTYPES:
         raise UnpicklingError(str(kind))

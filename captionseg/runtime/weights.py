@@ -1,4 +1,4 @@
-"""Tensors of files that others wrote: nothing in them runs, and none of them is NaN or infinite."""
+"""Reads tensors of foreign files, without running code, and checks that they are finite."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ PREFIXES = re.compile(r"^(module\.|backbone\.)+")
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a file by name: safetensors, a checkpoint of torch that holds tensors alone,
-    or TorchScript.
+    """Read the tensors of a file by name.
+
+    Args:
+        path: safetensors, a checkpoint of torch with only tensors, or TorchScript.
 
     Raises:
-        UserError: if it is missing, holds anything that could run, or a tensor that is not finite.
+        UserError: if it is missing, has anything that could run code, or a tensor that is not
+            finite.
     """
     path = Path(path)
     try:
@@ -37,7 +40,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: contains more than tensors, so it could run code; use safetensors"
         ) from None
-    except Exception as error:  # whatever a reader of foreign files may raise
+    except Exception as error:  # invalid files can raise anything
         raise UserError(
             f"{path}: not a file of weights: {one_line(error) or type(error).__name__}"
         ) from None
@@ -66,9 +69,7 @@ def _load(path: Path) -> Any:
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """What a safetensors file says of itself beside its tensors; nothing for files of other
-    kinds.
-    """
+    """Read the metadata of a safetensors file; empty for other files."""
     try:
         with Path(path).open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -83,21 +84,20 @@ def read_metadata(path: Path | str) -> dict[str, str]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Refuse weights of which a number is NaN or infinite: what they compute is the same class
-    everywhere.
+    """Check that no weight is NaN or infinite; a model with such weights predicts nonsense.
 
     Args:
-        tensors: name -> tensor; of integers nothing is asked.
-        source: file or folder that they come from, for the error.
+        tensors: name -> tensor of any shape; integers are ignored.
+        source: their file or folder, for the message.
 
     Raises:
-        UserError: that names the source and the first such tensor.
+        UserError: naming the first such tensor.
     """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.is_meta or not tensor.numel():
             continue
-        # The least and the largest number: twenty times as fast as `isfinite`, and NaN if one is.
-        # Of 8 bits torch has none; what no float32 can hold becomes infinite in the model.
+        # aminmax is twenty times as fast as `isfinite`, but does not support 8-bit floats; float64
+        # is checked as float32, because the model would round it
         tensor = (
             tensor
             if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
@@ -118,14 +118,14 @@ def load_into(
     """Copy tensors into a module that has exactly these, in any float precision.
 
     Args:
-        module: takes them.
+        module: the module.
         weights: name -> tensor.
-        source: file or folder that they come from, for the error.
-        what: the module, in words.
+        source: their file or folder, for the message.
+        what: description of the module, for the message.
 
     Raises:
-        UserError: naming a tensor that is missing, left over, of another shape, no float where one
-            is needed, or not finite.
+        UserError: naming a tensor that is missing, unexpected, of another shape or kind of number,
+            or not finite.
     """
     own = {
         name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)
@@ -143,10 +143,17 @@ def load_into(
 
 
 def check_like(name: str, tensor: Tensor, own: Tensor, source: Path | str, what: str) -> None:
-    """Refuse a tensor of another shape, or whole numbers (of a quantised checkpoint) for weights.
+    """Check that a tensor has the shape of a module's own, and that both are floats or integers.
+
+    Args:
+        name: name of the tensor.
+        tensor: the tensor, of any shape.
+        own: the module's tensor.
+        source: file or folder, for the message.
+        what: description of the module, for the message.
 
     Raises:
-        UserError: that says which.
+        UserError: if they differ, for example for a quantised checkpoint.
     """
     if tensor.shape != own.shape:
         raise UserError(
@@ -161,5 +168,5 @@ def check_like(name: str, tensor: Tensor, own: Tensor, source: Path | str, what:
 
 
 def name_dtype(tensor: Tensor) -> str:
-    """Its type of numbers, such as float16."""
+    """Return the name of a tensor's dtype, such as float16."""
     return str(tensor.dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""What workers are to the fan-out, and what all of them have in common."""
+"""The interface of workers, and their common functions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from captionseg.records import UserError
 
 J = TypeVar("J")
 R = TypeVar("R")
-ATTEMPTS = 3  # at a job whose worker dies
+ATTEMPTS = 3  # number of attempts at a job whose worker dies
 
 
 class Answer(NamedTuple):
-    """What became of the job of that number: its result or, where not `well`, the exception."""
+    """The result of the job with a number or, if not `well`, its exception."""
 
     number: int
     well: bool
@@ -23,32 +23,32 @@ class Answer(NamedTuple):
 
 
 class Workers(Protocol):
-    """Processes that take jobs one at a time and answer in any order."""
+    """Processes that do jobs, one at a time each, and answer in any order."""
 
     def room(self, busy: int) -> bool:
-        """Is one more job to be sent while `busy` are out?"""
+        """Return whether another job can be sent while `busy` are in progress."""
         ...
 
     def send(self, number: int, job: Any) -> None:
-        """Give a job to a worker."""
+        """Send a job to a worker."""
         ...
 
     def receive(self) -> Answer:
         """Wait for the next answer.
 
         Raises:
-            UserError: if workers die of one job again and again.
+            UserError: if the worker of a job died in all attempts.
         """
         ...
 
     def close(self) -> None:
-        """End all workers, and what they are at."""
+        """End all workers and their jobs."""
         ...
 
 
 def limit_threads(threads: int) -> None:
-    """So many threads for the numerical libraries of this process, those that are not loaded yet
-    too.
+    """Limit the threads of numerical libraries in this process, including libraries
+    loaded later.
     """
     from threadpoolctl import threadpool_limits
 
@@ -58,17 +58,17 @@ def limit_threads(threads: int) -> None:
 
 
 def answer_job(work: Callable[[J], R], number: int, job: J) -> Answer:
-    """The answer of a worker."""
+    """Do a job in a worker, and return the answer."""
     try:
         return Answer(number, True, work(job))
     except Exception as error:
-        if not isinstance(error, UserError):  # the way to it does not travel with an exception
+        if not isinstance(error, UserError):  # tracebacks are not sent with exceptions
             error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
         return Answer(number, False, error)
 
 
 def make_death_error(job: str, how: str) -> UserError:
-    """The error of a job that no worker outlives."""
+    """Return the error of a job whose worker died in all attempts."""
     return UserError(
         f"{job}: its worker died {ATTEMPTS} times ({how}); if memory ran out, lower "
         "runtime.workers or use smaller shards, then run it again; finished shards are kept"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
+from captionseg.constraints import Member
 from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import GroundingDino
 from captionseg.grounding.relevance import JointSpace, Relevance
@@ -14,7 +15,7 @@ from captionseg.segment_text.maker import Maker
 from captionseg.segmenters.sam import Sam
 from captionseg.segmenters.segmenters import SEGMENTERS
 from captionseg.segmenters.superpixels import Superpixels
-from captionseg.typed import Count, Member, Name, Natural, Share, Split
+from captionseg.typed import Count, Name, Natural, Share, Split
 
 
 @dataclass(frozen=True)

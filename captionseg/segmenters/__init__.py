@@ -1,3 +1,1 @@
-"""Class-agnostic regions of whole pictures, overlapping class-agnostic masks, and masks for
-boxes.
-"""
+"""Class-agnostic regions of pictures, overlapping class-agnostic masks, and masks for boxes."""

@@ -1,9 +1,9 @@
 """Class-agnostic regions without weights: graph-based segmentation (Felzenszwalb and Huttenlocher,
-IJCV 2004), merged.
+IJCV 2004), and merging by Ward's criterion.
 
-Felzenszwalb's graph alone either splits a thing into many pieces or merges it with the background,
-and returns any number of regions. So it only makes small pieces here, which are merged like Ward's
-clusters: always the two neighbours whose union increases the squared deviations of colour least.
+The graph-based segmentation alone either splits an object into many pieces or merges it with the
+background, and returns any number of regions. Here it only makes small pieces. Then the two
+neighbours whose union least increases the squared deviation of colours are merged, again and again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from captionseg.typed import Count, Natural, ZeroOrMore
 
 @dataclass(frozen=True)
 class Felzenszwalb:
-    """Regions of even colour, on a small square copy of the picture.
+    """Makes regions of uniform colour, on a small square copy of the picture.
 
     Attributes:
-        side: the picture is squashed to [side, side] pixels, so that regions lie on a grid of one
-            size.
-        median: side of a median filter that takes out grain; odd, 1 is none.
-        sigma: of the Gaussian that smooths before edges are weighed, in pixels of the small copy.
-        scale: larger makes larger pieces (k of the paper, for colours in 0..255).
-        min_size: smaller pieces join a neighbour, in pixels of the small copy.
-        max_regions: pieces are joined until there are no more than these ...
-        min_cost: ... and no two neighbours can be joined at a lower cost, in squared units of
-            CIELAB times pixels.
+        side: side in pixels of the copy, to which the picture is squashed.
+        median: side in pixels of a median filter against noise; odd, 1 is no filter.
+        sigma: of the Gaussian filter before edge weights are computed, in pixels of the copy.
+        scale: k of the paper, for colours in 0..255; larger values make larger pieces.
+        min_size: smaller pieces are merged with a neighbour, in pixels of the copy.
+        max_regions: maximum number of regions.
+        min_cost: neighbours with a lower merging cost are merged, in squared CIELAB units times
+            pixels.
     """
 
     side: Count = 112
@@ -52,8 +51,13 @@ class Felzenszwalb:
         return join_regions(*self.pieces(image), self.max_regions, self.min_cost).astype(np.uint8)
 
     def pieces(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is joined: [side, side] ids from 0 without gaps, and the CIELAB colours [side, side,
-        3] below them.
+        """Return the pieces of a picture before merging.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            [side, side] ids of pieces, 0 to P - 1, and CIELAB colours [side, side, 3].
         """
         from skimage.color import rgb2lab
         from skimage.segmentation import felzenszwalb
@@ -68,21 +72,20 @@ class Felzenszwalb:
 
 
 def join_regions(labels: np.ndarray, colours: np.ndarray, most: int, cost: float) -> np.ndarray:
-    """Join the two touching regions of least cost until at most `most` are left and no cost is
-    below `cost`.
+    """Merge adjacent regions in order of cost.
 
     Args:
-        labels: [H, W] ids from 0, without gaps.
-        colours: [H, W, C].
-        most: at least 1.
-        cost: 0 joins no more than `most` asks for.
+        labels: [H, W] ids of regions, 0 to R - 1.
+        colours: [H, W, C] colours.
+        most: maximum number of regions, at least 1.
+        cost: merging goes on while the lowest cost is below this; 0 stops at `most` regions.
 
     Returns:
         [H, W] ids from 0, without gaps.
     """
     owner = np.arange(int(labels.max()) + 1)
     for left, (into, gone, next_cost) in zip(
-        range(len(owner), 1, -1), merges(labels, colours), strict=True
+        range(len(owner), 1, -1), merge_regions(labels, colours), strict=True
     ):
         if left <= most and next_cost >= cost:
             break
@@ -90,16 +93,18 @@ def join_regions(labels: np.ndarray, colours: np.ndarray, most: int, cost: float
     return np.unique(owner, return_inverse=True)[1][labels]
 
 
-def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, float]]:
-    """One join after another, until one region is left: the region that stays, the one that goes
-    into it, the cost.
+def merge_regions(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, float]]:
+    """Yield merges of two adjacent regions in order of cost, until one region is left.
 
-    The cost of joining regions of a and b pixels is ab / (a + b) times the squared distance of
-    their mean colours: by so much their squared deviations from the mean grow (Ward 1963).
+    The cost of merging regions of a and b pixels is ab / (a + b) times the squared distance of
+    their mean colours: the increase of the squared deviation from the mean (Ward 1963).
 
     Args:
-        labels: [H, W] ids from 0, without gaps.
-        colours: [H, W, C].
+        labels: [H, W] ids of regions, 0 to R - 1.
+        colours: [H, W, C] colours.
+
+    Yields:
+        the region that stays, the region that is merged into it, and the cost.
     """
     count = int(labels.max()) + 1
     area = np.bincount(labels.ravel()).astype(np.float64)
@@ -107,7 +112,7 @@ def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, 
         [np.bincount(labels.ravel(), weights=c) for c in colours.reshape(labels.size, -1).T], 1
     )
     mean /= area[:, None]
-    touching = adjacency(labels, count)
+    touching = find_adjacent(labels, count)
     costs = np.stack([_costs(i, area, mean, touching) for i in range(count)])
     for _ in range(count - 1):
         into, gone = divmod(int(costs.argmin()), count)
@@ -123,13 +128,21 @@ def merges(labels: np.ndarray, colours: np.ndarray) -> Iterator[tuple[int, int, 
 
 
 def _costs(i: int, area: np.ndarray, mean: np.ndarray, touching: np.ndarray) -> np.ndarray:
-    """[count] cost of joining region i with each other; infinite where they do not touch."""
+    """Return the cost [count] of merging region i with each other one; infinite if not adjacent."""
     distance = ((mean - mean[i]) ** 2).sum(axis=1)
     return np.where(touching[i], distance * area * area[i] / (area + area[i]), np.inf)
 
 
-def adjacency(labels: np.ndarray, count: int) -> np.ndarray:
-    """[count, count] bool, symmetric: do two regions share an edge of a pixel?"""
+def find_adjacent(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return which regions are adjacent (4-connected).
+
+    Args:
+        labels: [H, W] ids of regions below `count`.
+        count: number of regions.
+
+    Returns:
+        [count, count] bool, symmetric.
+    """
     touching = np.zeros((count, count), bool)
     for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         touching[a, b] = touching[b, a] = True

@@ -1,5 +1,5 @@
-"""Class-agnostic masks without weights: the regions of a tree of joins, so that small ones lie
-inside large ones.
+"""Overlapping class-agnostic masks without weights: the most stable regions of a hierarchy of
+merges.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer, UInt8
 
-from captionseg.segmenters.felzenszwalb import Felzenszwalb, merges
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, merge_regions
 from captionseg.segmenters.overlap import find_survivors
 from captionseg.segmenters.segmenter import MaskMaker
 from captionseg.typed import AboveZero, Count, Natural, Share
@@ -17,21 +17,20 @@ from captionseg.typed import AboveZero, Count, Natural, Share
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Pieces of the picture are joined two by two until one is left; every region on the way may be
-    a mask.
+    """Makes masks of the regions that occur while pieces of the picture are merged one by one.
 
-    A region exists from the cost of the join that made it to the cost of the join that takes it in.
-    Its stability is the share of the range from `low` to `high` (of logarithms) in which it exists:
-    a thing that is unlike all around it stays what it is over a wide range. At each cost the
-    regions that exist cover the picture; the masks need not, as there are no more than `max_masks`.
+    A region exists from the cost of the merge that made it to the cost of the merge that absorbs
+    it. Its stability is the share of the range from `low` to `high`, on a logarithmic scale, in
+    which it exists: an object that differs from its surroundings exists over a wide range. The
+    masks need not cover the picture.
 
     Attributes:
-        low, high: costs between which regions are looked for, in squared units of CIELAB times
-            pixels.
-        max_masks: no picture has more; the most stable are kept.
+        low: lower end of the range of costs, in squared CIELAB units times pixels.
+        high: upper end of the range.
+        max_masks: maximum number of masks, the most stable.
         min_area: smaller regions are left out, in pixels of the small copy.
-        nms_iou: of regions that overlap by more the most stable is kept, of equals the larger.
-        maker: makes the pieces; `max_regions` and `min_cost` play no part.
+        nms_iou: if regions overlap by more than this IoU, only the most stable is kept.
+        maker: makes the pieces; its `max_regions` and `min_cost` are ignored.
     """
 
     low: AboveZero = 6000.0
@@ -46,13 +45,13 @@ class Hierarchy:
             raise ValueError("hierarchy: low must be above 0 and below high, max_masks at least 1")
 
     def build(self) -> MaskMaker:
-        """Itself: nothing has to be loaded."""
+        """Return itself, because nothing has to be loaded."""
         return self
 
     def masks(
         self, image: UInt8[np.ndarray, "height width 3"]
     ) -> tuple[Bool[np.ndarray, "mask side side"], Float32[np.ndarray, " mask"]]:
-        """See MaskMaker; masks lie on the small copy."""
+        """See MaskMaker; masks have the size of the small copy."""
         pieces, colours = self.maker.pieces(image)
         member, birth, death = join_tree(pieces, colours)
         size = np.bincount(pieces.ravel())
@@ -61,8 +60,8 @@ class Hierarchy:
         stability = (lifetime / np.log(self.high / self.low)).astype(np.float32)
         good = np.flatnonzero((stability > 0) & (area >= self.min_area))
         good = good[np.lexsort((-area[good], -stability[good]))]
-        both = (member[good] * size) @ member[good].T.astype(np.float64)
-        overlap = both / (area[good][:, None] + area[good] - both)
+        intersection = (member[good] * size) @ member[good].T.astype(np.float64)
+        overlap = intersection / (area[good][:, None] + area[good] - intersection)
         owner = find_survivors(overlap, np.arange(len(good)), self.nms_iou)
         selected = good[np.unique(owner)[: self.max_masks]]
         return member[selected][:, pieces], stability[selected]
@@ -73,25 +72,24 @@ def join_tree(
 ) -> tuple[
     Bool[np.ndarray, "region piece"], Float64[np.ndarray, " region"], Float64[np.ndarray, " region"]
 ]:
-    """All regions of the joins of `merges`, the pieces first, then in the order in which they are
-    made.
+    """Return all regions of the merges of `merge_regions`: pieces first, then in order of merging.
 
     Args:
-        labels: ids of P pieces from 0, without gaps.
-        colours: of the pixels.
+        labels: ids of pieces, 0 to P - 1.
+        colours: colours of pixels.
 
     Returns:
-        Which pieces each of the 2P - 1 regions holds; the costs at which it is made, 0 for pieces,
-        and at which it is taken in, infinite for the whole picture. Costs never fall on the
-        way up: a join that a costlier one made possible counts as much as that one.
+        which pieces each of the 2P - 1 regions contains; the cost at which it is made (0 for
+        pieces); and the cost at which it is absorbed (infinite for the whole picture). Costs never
+        decrease along the hierarchy: a merge costs at least as much as the merges before it.
     """
     count = int(labels.max()) + 1
     member = np.zeros((2 * count - 1, count), bool)
     member[:count] = np.eye(count, dtype=bool)
     birth, death = np.zeros(2 * count - 1), np.full(2 * count - 1, np.inf)
-    # the region that stands for each piece which stayed in its joins
+    # the current region of each piece that absorbed others
     now, level = (np.arange(count), 0.0)
-    for number, (into, gone, cost) in enumerate(merges(labels, colours), start=count):
+    for number, (into, gone, cost) in enumerate(merge_regions(labels, colours), start=count):
         level = max(level, cost)
         parts = [now[into], now[gone]]
         member[number] = member[parts].any(axis=0)

@@ -1,6 +1,4 @@
-"""Small holes filled and small islands dropped: segment-anything's post-processing, by scipy
-instead of OpenCV.
-"""
+"""Fills small holes of masks and removes small islands, as segment-anything does with OpenCV."""
 
 from __future__ import annotations
 
@@ -13,14 +11,14 @@ from jaxtyping import Bool
 def remove_small_parts(
     mask: Bool[np.ndarray, "height width"], area: int
 ) -> Bool[np.ndarray, "height width"]:
-    """Fill holes, then drop islands, that are smaller than `area` pixels (8-connected).
+    """Fill holes, then remove islands, that are smaller than `area` (8-connected).
 
     Args:
-        mask: of one thing.
-        area: in pixels; 0 changes nothing.
+        mask: mask of one object.
+        area: minimum area in pixels; 0 changes nothing.
 
     Returns:
-        If all islands are small, the largest stays.
+        the mask; if all islands are small, the largest is kept.
     """
     if area <= 0 or not mask.any():
         return mask

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from captionseg.constraints import Member
 from captionseg.segmenters.hierarchy import Hierarchy
 from captionseg.segmenters.sam_auto import SamAuto
 from captionseg.segmenters.segmenter import MaskMaker
-from captionseg.typed import Member
 
 MASK_MAKERS = {"hierarchy": Hierarchy, "sam_auto": SamAuto}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-BLOCK = 1 << 16  # pixels at once: as floats, masks take four times their memory
+BLOCK = 1 << 16  # pixels per block, because masks as floats need four times their memory
 
 
 def suppress(
@@ -15,17 +15,16 @@ def suppress(
     *,
     iou: float,
 ) -> Int[np.ndarray, " mask"]:
-    """Greedy mask NMS that remembers who took whose place: from the most stable down, ties by
-    score.
+    """Greedy mask NMS, in order of stability and then of score.
 
     Args:
-        masks: none empty.
-        stability: of each.
-        score: grounding scores.
-        iou: 0..1.
+        masks: masks, none empty.
+        stability: stability of each mask.
+        score: grounding score of each mask.
+        iou: masks that overlap by more than this IoU are suppressed, in 0..1.
 
     Returns:
-        See `find_survivors`.
+        see `find_survivors`.
     """
     return find_survivors(mask_iou(masks), np.lexsort((-score, -stability)), iou)
 
@@ -33,16 +32,15 @@ def suppress(
 def find_survivors(
     overlap: Float[np.ndarray, "mask mask"], order: Int[np.ndarray, " mask"], iou: float
 ) -> Int[np.ndarray, " mask"]:
-    """Greedy NMS: one that overlaps a survivor by more than `iou` goes to the survivor that it
-    overlaps most.
+    """Greedy NMS that assigns each suppressed mask to the survivor that it overlaps most.
 
     Args:
-        overlap: IoU.
-        order: in which they are visited.
-        iou: 0..1.
+        overlap: IoU of all pairs.
+        order: order in which masks are visited.
+        iou: masks that overlap a survivor by more than this IoU are suppressed, in 0..1.
 
     Returns:
-        The survivor of each; a survivor's own number stands at its place.
+        the number of each mask's survivor; survivors have their own number.
     """
     owner = np.arange(len(overlap))
     surviving: list[int] = []
@@ -58,15 +56,17 @@ def mask_iou(
     masks: Bool[np.ndarray, "mask height width"],
     others: Bool[np.ndarray, "other height width"] | None = None,
 ) -> Float32[np.ndarray, "mask other"]:
-    """IoU of masks with others, None: with each other; 0 between empty masks."""
+    """Return the IoU of masks with others, or with each other if None; 0 between empty masks."""
     pixels = masks.shape[1] * masks.shape[2]
     a = masks.reshape(len(masks), pixels)
     b = a if others is None else others.reshape(len(others), pixels)
-    both = np.zeros((len(a), len(b)), np.float32)
+    intersection = np.zeros((len(a), len(b)), np.float32)
     for start in range(0, pixels, BLOCK):
         part = a[:, start : start + BLOCK].astype(np.float32)
-        both += (
+        intersection += (
             part @ (part if others is None else b[:, start : start + BLOCK].astype(np.float32)).T
         )
-    either = a.sum(axis=1, dtype=np.float32)[:, None] + b.sum(axis=1, dtype=np.float32) - both
-    return both / np.maximum(either, 1)
+    union = (
+        a.sum(axis=1, dtype=np.float32)[:, None] + b.sum(axis=1, dtype=np.float32) - intersection
+    )
+    return intersection / np.maximum(union, 1)

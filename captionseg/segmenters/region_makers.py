@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from captionseg.constraints import Member
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.segmenter import RegionMaker
-from captionseg.typed import Member
 
 REGION_MAKERS = {"felzenszwalb": Felzenszwalb}
 

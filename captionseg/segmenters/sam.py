@@ -1,4 +1,4 @@
-"""Box-prompted masks by Segment Anything (Kirillov et al., ICCV 2023), as USE prompts it."""
+"""Masks for boxes by Segment Anything (Kirillov et al., ICCV 2023), prompted as in USE."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sam:
-    """The parameters of `SamSegmenter`, and where its weights are.
+    """Parameters of `SamSegmenter`.
 
     Attributes:
-        checkpoint: file with the released weights (`sam_vit_h_4b8939.pth`, ...).
-        arch: which of them.
+        checkpoint: file with released weights, such as `sam_vit_h_4b8939.pth`.
+        arch: architecture of the weights.
         device: auto, cpu, cuda or cuda:N.
-        multimask: three masks a box, the most stable is taken (USE); else one, which SAM's authors
-            advise for boxes.
-        min_iou: a mask whose predicted IoU does not exceed this comes back empty.
-        offset: of the logit thresholds whose masks give the stability.
-        small_area: smaller holes are filled and smaller islands dropped, in pixels.
-        batch: boxes at once.
+        multimask: whether SAM makes three masks per box, of which the most stable is used (USE),
+            or one, as SAM's authors recommend for boxes.
+        min_iou: masks whose predicted IoU is not above it are empty.
+        offset: offset of the logit thresholds for the stability, see `measure_stability`.
+        small_area: smaller holes are filled and smaller islands removed, in pixels.
+        batch: number of boxes at once.
     """
 
     checkpoint: str = ""
@@ -44,10 +44,10 @@ class Sam:
     batch: Count = 16
 
     def build(self) -> BoxSegmenter:
-        """The segmenter with its weights on the device.
+        """Load the segmenter on the device.
 
         Raises:
-            UserError: if the checkpoint is missing or holds something else.
+            UserError: if the checkpoint is missing or invalid.
         """
         from captionseg.runtime.device import detect
 
@@ -57,15 +57,15 @@ class Sam:
 
 
 def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
-    """A released Segment Anything model; only tensors are read from the file, never objects.
+    """Load a released Segment Anything model; only tensors are read from the file.
 
     Args:
-        checkpoint: the file.
-        arch: which of `sam_model_registry`.
-        where: section of the params that both are from.
+        checkpoint: file of the weights.
+        arch: key of `sam_model_registry`.
+        where: section of the params, for messages.
 
     Raises:
-        UserError: if the file is missing or holds something else.
+        UserError: if the file is missing or invalid.
     """
     import torch
     from segment_anything import sam_model_registry
@@ -92,11 +92,11 @@ def load(checkpoint: Path, arch: str, where: str = "segment_text.sam") -> Any:
 
 
 class SamSegmenter:
-    """Masks of a Segment Anything model for boxes.
+    """Makes masks for boxes with a Segment Anything model. See BoxSegmenter.
 
     Args:
         model: a `segment_anything.modeling.Sam`.
-        params: how it is prompted and what is kept.
+        params: its parameters.
     """
 
     def __init__(self, model: Any, params: Sam) -> None:
@@ -107,7 +107,7 @@ class SamSegmenter:
     def masks(
         self, image: np.ndarray, boxes: np.ndarray, *, labels: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See BoxSegmenter. The image is embedded once, however many boxes there are."""
+        """See BoxSegmenter. The image is embedded once for all boxes."""
         import torch
 
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
@@ -133,14 +133,22 @@ class SamSegmenter:
         return masks, stability
 
     def _best(self, logits: torch.Tensor, iou: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The most stable of the masks of each box: logits [B, M, H, W] and predicted IoU [B, M] ->
-        [B, H, W], [B].
+        """Select the most stable mask of each box.
+
+        Args:
+            logits: [B, M, H, W] logits of M masks per box.
+            iou: [B, M] predicted IoU.
+
+        Returns:
+            masks [B, H, W] and their stability [B].
         """
         import torch
 
-        stability = stability_of(logits, self.predictor.model.mask_threshold, self.params.offset)
+        stability = measure_stability(
+            logits, self.predictor.model.mask_threshold, self.params.offset
+        )
         stable = stability == stability.amax(dim=1, keepdim=True)
-        # of equals the one with the higher IoU
+        # if several are equally stable, the one with the highest IoU
         best = torch.where(stable, iou, -torch.inf).argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         masks = logits[rows, best] > self.predictor.model.mask_threshold
@@ -150,11 +158,15 @@ class SamSegmenter:
         return np.stack(cleaned), confirmed.float().cpu().numpy()
 
 
-def stability_of(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
-    """IoU of the masks at `threshold` plus and minus `offset`: [.., H, W] -> [..]; 0 where both are
-    empty.
+def measure_stability(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:
+    """Return the IoU [..] of masks at `threshold` plus and minus `offset`; 0 if both are empty.
 
-    It is `calculate_stability_score` of segment_anything without its NaN.
+    This is `calculate_stability_score` of segment_anything without NaN.
+
+    Args:
+        logits: [.., H, W] logits of masks.
+        threshold: threshold of the masks.
+        offset: offset of the two thresholds.
     """
     inner = (logits > threshold + offset).flatten(-2).sum(-1)
     outer = (logits > threshold - offset).flatten(-2).sum(-1)

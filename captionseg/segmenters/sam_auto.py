@@ -1,5 +1,5 @@
-"""Class-agnostic masks by Segment Anything (Kirillov et al., ICCV 2023) asked with a grid of
-points, as USE labels.
+"""Class-agnostic masks by Segment Anything (Kirillov et al., ICCV 2023), prompted with a grid of
+points as in USE.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from captionseg.typed import Count, Device, Natural, Share
 
 @dataclass(frozen=True)
 class SamAuto:
-    """The parameters of `SamMasks`, and where its weights are.
+    """Parameters of `SamMasks`.
 
     Attributes:
-        checkpoint: file with the released weights.
-        arch: which of them.
+        checkpoint: file with released weights.
+        arch: architecture of the weights.
         device: auto, cpu, cuda or cuda:N.
-        points: along each side of the grid that SAM is asked with.
-        batch: points at once.
-        min_iou, min_stability: masks below are dropped; USE lowers both to 0.6 for its data, SAM's
-            are .88 and .95.
-        nms_iou: of two masks whose boxes overlap by more one is dropped.
-        crop_layers: also asks inside 4 ^ i crops, i = 1, .., of the picture.
-        small_area: smaller holes are filled and smaller islands dropped, in pixels.
-        max_masks: no picture has more; the most stable are kept.
-        longest: a longer side is shrunk to it first; SAM itself looks at 1024 pixels.
+        points: number of points along each side of the grid.
+        batch: number of points at once.
+        min_iou: masks with a lower predicted IoU are dropped; 0.6 in USE, 0.88 in SAM.
+        min_stability: masks with a lower stability are dropped; 0.6 in USE, 0.95 in SAM.
+        nms_iou: of two masks whose boxes overlap by more than this IoU, one is dropped.
+        crop_layers: number of layers of crops that are prompted too: 4^i crops in layer i.
+        small_area: smaller holes are filled and smaller islands removed, in pixels.
+        max_masks: maximum number of masks per picture, the most stable.
+        longest: pictures are shrunk to this longer side in pixels; SAM itself uses 1024.
     """
 
     checkpoint: str = ""
@@ -54,10 +54,10 @@ class SamAuto:
             raise ValueError("sam_auto: points, batch, max_masks and longest must be at least 1")
 
     def build(self) -> MaskMaker:
-        """The maker with its weights on the device.
+        """Load the maker on the device.
 
         Raises:
-            UserError: if the checkpoint is missing or holds something else.
+            UserError: if the checkpoint is missing or invalid.
         """
         from captionseg.runtime.device import detect
 
@@ -68,18 +68,18 @@ class SamAuto:
 
 
 class SamMasks:
-    """Masks of a Segment Anything model for a grid of points. See MaskMaker.
+    """Makes masks with a Segment Anything model and a grid of points. See MaskMaker.
 
     Args:
         model: a `segment_anything.modeling.Sam`.
-        params: how it is asked and what is kept.
+        params: its parameters.
     """
 
     def __init__(self, model: Any, params: SamAuto) -> None:
         from segment_anything import SamAutomaticMaskGenerator
 
         self.params = params
-        # Its own way to tidy masks needs OpenCV; `remove_small_parts` is the same.
+        # its own post-processing needs OpenCV; `remove_small_parts` does the same
         self.generator = SamAutomaticMaskGenerator(
             model,
             points_per_side=params.points,
@@ -92,8 +92,8 @@ class SamMasks:
         )
 
     def masks(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See MaskMaker; masks have the size of the picture, or `longest`."""
-        small = shrink(image, self.params.longest)
+        """See MaskMaker; masks have the size of the picture, at most `longest`."""
+        small = shrink_image(image, self.params.longest)
         proposals = sorted(
             self.generator.generate(small), key=lambda mask: -mask["stability_score"]
         )
@@ -106,8 +106,8 @@ class SamMasks:
         return masks, np.array([mask["stability_score"] for mask in selected], np.float32)
 
 
-def shrink(image: np.ndarray, longest: int) -> np.ndarray:
-    """uint8 [h, w, 3]: itself where no side is longer."""
+def shrink_image(image: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink uint8 [H, W, 3] to a longer side of at most `longest` pixels."""
     height, width = image.shape[:2]
     scale = longest / max(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""Box-prompted masks without weights: the regions of the picture that lie mostly inside the box."""
+"""Masks for boxes without weights: the regions of the picture that lie mostly inside the box."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from captionseg.typed import Share
 
 @dataclass(frozen=True)
 class Superpixels:
-    """A mask is the union of the regions whose share inside the box reaches a threshold.
+    """Makes masks of the regions whose share inside the box reaches a threshold.
 
-    A region of the ground reaches far out of the box and stays out; the regions of the thing in the
-    box come in. Stability is taken over from SAM: the IoU of the masks at the threshold plus and
-    minus an offset.
+    Background regions extend far beyond the box and are excluded; the regions of the object are
+    inside. Stability is defined as in SAM: the IoU of the masks at the threshold plus and minus an
+    offset.
 
     Attributes:
-        share: of a region that has to lie inside the box, 0..1.
-        offset: of the two thresholds whose masks are compared, below `share` and 1 - share.
-        maker: makes the regions where nobody has made them yet.
+        share: minimum share of a region inside the box, in 0..1.
+        offset: offset of the thresholds for the stability, below `share` and 1 - `share`.
+        maker: makes the regions, unless they exist already.
     """
 
     share: Share = 0.75
@@ -37,7 +37,7 @@ class Superpixels:
             )
 
     def build(self) -> BoxSegmenter:
-        """Itself: nothing has to be loaded."""
+        """Return itself, because nothing has to be loaded."""
         return self
 
     def masks(
@@ -47,17 +47,17 @@ class Superpixels:
         height, width = image.shape[:2]
         labels = self.maker.regions(image) if labels is None else labels
         scale = np.array([labels.shape[1] / width, labels.shape[0] / height] * 2)
-        shares, area = box_shares(labels, np.asarray(boxes).reshape(-1, 4) * scale)
+        shares, area = share_inside_boxes(labels, np.asarray(boxes).reshape(-1, 4) * scale)
         low, mid, high = (shares >= self.share + d for d in (-self.offset, 0.0, self.offset))
         stability = (high @ area) / np.maximum(low @ area, 1) * mid.any(axis=1)
         return mid[:, upscale(labels, height, width)], stability.astype(np.float32)
 
 
-def box_shares(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each region lies in each box; pixels that a box cuts count in part.
+def share_inside_boxes(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of each region that lies in each box; cut pixels count in part.
 
     Args:
-        labels: [H, W] region ids from 0.
+        labels: [H, W] ids of regions from 0.
         boxes: [n, 4] x0 y0 x1 y1 in pixels of `labels`.
 
     Returns:
@@ -73,7 +73,7 @@ def box_shares(labels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def upscale(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[height, width] labels of the nearest pixel, pixel centres at halves."""
+    """Upsample labels [h, w] to [height, width] by nearest neighbours of pixel centres."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
     return labels[rows[:, None], columns]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from captionseg.constraints import Member
 from captionseg.sources.coco_captions import CocoCaptions
 from captionseg.sources.folder import Folder
 from captionseg.sources.photo_scenes import PhotoScenes
@@ -13,7 +14,7 @@ from captionseg.sources.shards import Shards
 from captionseg.sources.source import Source
 from captionseg.sources.table import Table
 from captionseg.sources.urls import Urls
-from captionseg.typed import Count, Member, Share
+from captionseg.typed import Count, Share
 
 SOURCES = {
     "photo_scenes": PhotoScenes,

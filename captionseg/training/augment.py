@@ -1,6 +1,4 @@
-"""Augmentation of training pictures: timm's, its random numbers a function of seed, epoch and row
-alone.
-"""
+"""Augments training pictures by timm's transforms, seeded by seed, epoch and row."""
 
 from __future__ import annotations
 
@@ -25,11 +23,12 @@ class AugmentParams:
     """Section `pretrain.augment`, for models that read pixels; the defaults are GroupViT's.
 
     Attributes:
-        smallest: share of the picture that a crop has at least.
-        randaugment: timm's description of it; empty leaves it out (OVSegmentor's second stage).
+        smallest: minimum area of a crop, as a share of the picture.
+        randaugment: timm's configuration of RandAugment; empty for none (OVSegmentor's second
+            stage).
         erase: probability that a rectangle is replaced by noise.
-        scales: of models that read segments, whose crops have nothing of the above (USE): least and
-            most times the size at which a picture's short side is that of the crop.
+        scales: minimum and maximum scale of crops of models that read segments (USE), which ignore
+            the fields above. At scale 1 the short side of the picture is that of the crop.
     """
 
     smallest: ShareAboveZero = 0.08
@@ -47,10 +46,10 @@ class AugmentParams:
 
 
 class Augmenter:
-    """Pictures -> crops, flipped, augmented and normalised.
+    """Crops, flips, augments and normalises pictures.
 
     Args:
-        params: what is done.
+        params: parameters of the augmentation.
         size: side of the crops in pixels.
     """
 
@@ -76,21 +75,20 @@ class Augmenter:
                     op.level_fn = at_least_one_bit(op.level_fn)
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> Tensor:
-        """[3, size, size] float32 of uint8 [H, W, 3]; the same for the same seed, whatever was
-        drawn before.
+        """Augment a picture uint8 [H, W, 3] to [3, size, size] float32;
+        deterministic for a seed.
         """
         with fix_seed(seed):
             return self.transform(Image.fromarray(image))
 
 
 class Cropper:
-    """Pictures -> resized crops, normalised, and where the picture lies in them.
+    """Resizes, crops and normalises pictures, without flips, because texts may name left and right.
 
-    Never flipped: texts of segments know left and right. What a small picture leaves, right and
-    below, has the mean colour.
+    Small pictures are padded on the right and at the bottom with the mean colour.
 
     Args:
-        params: `scales`.
+        params: parameters of the augmentation, of which only `scales` is used.
         size: side of the crops in pixels.
     """
 
@@ -98,8 +96,10 @@ class Cropper:
         self.scales, self.size = params.scales, size
 
     def __call__(self, image: np.ndarray, seed: Sequence[int]) -> tuple[Tensor, Window]:
-        """[3, size, size] float32 of uint8 [H, W, 3], and its window; the same for the same
-        seed.
+        """Crop a picture uint8 [H, W, 3] to [3, size, size] float32; deterministic for a seed.
+
+        Returns:
+            the crop, and the window of the whole picture in it.
         """
         rng, sides = np.random.default_rng(list(seed)), np.array(image.shape[:2])
         scale = rng.uniform(self.scales[0], self.scales[1]) * self.size / sides.min()
@@ -123,15 +123,13 @@ class Cropper:
 
 
 def at_least_one_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., tuple[int, ...]]:
-    """How many bits timm's posterize leaves, but one at least: Pillow refuses the 0 of the highest
-    magnitude.
-    """
+    """Limit timm's posterize to at least one bit, because Pillow refuses 0 bits."""
     return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 
 @contextlib.contextmanager
 def fix_seed(seed: Sequence[int]) -> Iterator[None]:
-    """All random numbers that a transform may draw come from `seed`; nobody else's are touched."""
+    """Seed all global random generators within the block, and restore their states afterwards."""
     number = int(np.random.default_rng(list(seed)).integers(2**31))
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(number)

@@ -1,10 +1,10 @@
-"""A training set -> batches. The only place where a Batch is made."""
+"""Makes batches from a training set."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,166 +13,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from captionseg.grids import Window
-from captionseg.inference.words import tokenizer_of
-from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Batch, MaskedCaptions, Tokens, UserError
-from captionseg.remarks import group_warnings, may_be_cut
+from captionseg.model_inputs import Batch, MaskedCaptions
+from captionseg.records import UserError
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.supervision.sampling import draw
-from captionseg.text.prompts import read_templates
-from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.augment import Augmenter, Cropper
-from captionseg.training.loader import TrainingSet
-
-
-class Words:
-    """The texts of batches as token numbers.
-
-    Args:
-        data: a training set with sentences.
-        reads: which encoding; of a model that reads tokens.
-        prompts: template set that concepts are put into, one drawn for each.
-    """
-
-    def __init__(self, data: TrainingSet, reads: InputSpec, prompts: str) -> None:
-        assert data.sentences is not None
-        self.masked_target = data.masked_target
-        self.pieces: dict[str, list[int]] = {}  # tokens of the words seen so far
-        self.sentences, self.concepts, self.templates = (
-            data.sentences,
-            data.concepts,
-            read_templates(prompts),
-        )
-        self.tower = (
-            data.space.encoder.text_tower if reads.tokens == "frozen" and data.space else None
-        )
-        self.tokens = tokenizer_of(reads, tower=self.tower)
-        self.warn_of_long_texts(reads.context)
-
-    def warn_of_long_texts(self, context: int) -> None:
-        """Say once, before the first batch, which texts are cut."""
-        texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
-        with group_warnings():
-            self.tokens([text for text in texts if may_be_cut(text, context)])
-
-    def __call__(
-        self,
-        rows: np.ndarray,
-        drawn: np.ndarray,
-        rng: np.random.Generator,
-        selected: slice = slice(None),
-    ) -> tuple[Tokens, MaskedCaptions | None]:
-        """The texts of a batch, and its masked captions, where the model asks for them.
-
-        Args:
-            rows: [B] of the training set.
-            drawn: [B, L] concepts, -1 where there is none.
-            rng: of the templates.
-            selected: those of the B that are wanted; templates are chosen for all.
-        """
-        sentences = self.sentences
-        chosen = rng.integers(len(self.templates), size=(len(rows), drawn.shape[1] + 1))[selected]
-        rows, drawn = rows[selected], drawn[selected]
-        prompts = [
-            self.templates[chosen[i, j]].format(self.concepts[concept]) if concept >= 0 else ""
-            for i, row in enumerate(drawn)
-            for j, concept in enumerate(row)
-        ]
-        captions = [sentences.captions[row] for row in rows]
-        encoded, names, belonging = self.tokens(captions), None, None
-        if self.tower is not None:
-            texts = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
-            names = torch.from_numpy(self.tokens(texts).reshape(*drawn.shape, -1))
-        if sentences.vocabulary is not None:
-            belonging = torch.from_numpy(
-                self.match_concepts(captions, encoded, sentences.vocabulary)
-            )
-        tokens = Tokens(
-            torch.from_numpy(encoded),
-            torch.from_numpy(self.tokens(prompts).reshape(*drawn.shape, -1)),
-            names,
-            belonging,
-        )
-        return tokens, self.mask_captions(rows, drawn, chosen[:, -1])
-
-    def mask_captions(
-        self, rows: np.ndarray, drawn: np.ndarray, chosen: np.ndarray
-    ) -> MaskedCaptions | None:
-        """The masked captions of rows [B], their answers in templates that are chosen [B]."""
-        if self.sentences.masked is None or self.masked_target is None:
-            return None
-        answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(drawn)]
-        tokens = torch.from_numpy(self.tokens([self.sentences.masked[row] for row in rows]))
-        target = self.targets(tokens, self.masked_target[rows])
-        return MaskedCaptions(target, tokens=tokens, answers=torch.from_numpy(self.tokens(answers)))
-
-    def match_concepts(
-        self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary
-    ) -> np.ndarray:
-        """[B, T] the concept that each token of captions belongs to, -1 for none.
-
-        Each word is found among the tokens of its caption by its own tokens, from left to right.
-        """
-        out = np.full(tokens.shape, -1, np.int64)
-        for row, caption in enumerate(captions):
-            start, tokens_of_caption = 1, tokens[row].tolist()
-            for word, concept in vocabulary.words(caption):
-                if word not in self.pieces:
-                    self.pieces[word] = self.tokens([word])[0, 1:-1].tolist()
-                piece = self.pieces[word]
-                places = (
-                    p
-                    for p in range(start, len(tokens_of_caption))
-                    if tokens_of_caption[p : p + len(piece)] == piece
-                )
-                if (place := next(places, None)) is not None:
-                    start = place + len(piece)
-                    out[row, place:start] = concept
-        return out
-
-    def answer(self, drawn: np.ndarray, template: str) -> str:
-        """OVSegmentor's prompted entities: what stands before the gap of a template, and all of
-        them.
-        """
-        names = " and ".join(self.concepts[concept] for concept in drawn if concept >= 0)
-        return template[: template.index("{}")] + names
-
-    def targets(self, masked: Tensor, concepts: np.ndarray) -> Tensor:
-        """[B, T] the concept behind each masked token of [B, T], of concepts [B, K] in order; -1
-        elsewhere.
-        """
-        is_mask = masked == self.tokens.mask
-        order = (is_mask.cumsum(1) - 1).clamp(min=0)
-        padded = np.pad(
-            concepts,
-            ((0, 0), (0, max(0, int(order.max()) + 1 - concepts.shape[1]))),
-            constant_values=-1,
-        )
-        return torch.where(is_mask, torch.from_numpy(padded).gather(1, order), -1)
+from captionseg.training.batch_texts import BatchTexts
+from captionseg.training.training_set import TrainingSet
 
 
 class Batches(IterableDataset):
-    """One epoch of batches; concepts are drawn anew in each, from (seed, epoch) and the place in
-    the batch alone.
+    """The batches of an epoch. Concepts are drawn anew in each epoch, from (seed, epoch) and the
+    position in the batch alone.
 
-    W ranks see what one process sees, split: rank r has the r-th of W equal parts of each batch.
+    With W ranks, rank r gets the r-th of W equal parts of each batch of a single process.
 
     Args:
-        data: what to train on.
-        batch: images of a batch on all ranks; the last, smaller batch of an epoch is left out
-            unless it is the only.
-        texts: L.
-        seed: of order, draws and augmentation.
-        rank, world: which part of each batch; see above.
-        words: the texts as tokens, where the model reads them.
-        augment: of pictures, where it reads those.
+        data: the training set.
+        batch: number of images per batch on all ranks; the last, smaller batch of an epoch is left
+            out, unless it is the only one.
+        texts: L, number of concepts drawn per image.
+        seed: seed of order, draws and augmentation.
+        rank: number of this rank.
+        world: W, number of ranks.
+        words: tokenises texts, for models that read tokens.
+        augment: augments pictures, for models that read pixels.
 
     Attributes:
-        epoch: that is read next, from batch `first` on, see `start_at`.
-        first: see epoch.
+        epoch: the next epoch to read.
+        first: its first batch to read, see `start_at`.
 
     Raises:
-        UserError: if the ranks cannot have equal parts, or a batch is one image.
+        UserError: if a batch cannot be divided equally, or is only one image.
     """
 
     def __init__(
@@ -184,7 +56,7 @@ class Batches(IterableDataset):
         seed: int,
         rank: int = 0,
         world: int = 1,
-        words: Words | None = None,
+        words: BatchTexts | None = None,
         augment: Augmenter | Cropper | None = None,
     ) -> None:
         check_split(batch, world)
@@ -201,13 +73,11 @@ class Batches(IterableDataset):
         return len(self.data) // self.batch
 
     def start_at(self, step: int) -> None:
-        """Go on after `step` batches of all epochs, for one epoch."""
+        """Continue after `step` batches of all epochs."""
         self.epoch, self.first = divmod(step, len(self))
 
     def __iter__(self) -> Iterator[Batch]:
-        """A worker of several makes every n-th batch, and draws for the others only their
-        concepts.
-        """
+        """Yield the batches; each of n DataLoader workers makes every n-th batch."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
         rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
@@ -219,7 +89,7 @@ class Batches(IterableDataset):
                 yield self.make(rows, drawn)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """[B, L] concepts for some rows of the training set, -1 where there is none."""
+        """Draw concepts for rows [B] of the training set: [B, L], -1 pads."""
         data = self.data
         columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
         return np.where(
@@ -227,8 +97,11 @@ class Batches(IterableDataset):
         )
 
     def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
-        """This rank's part of the batch of some rows of the training set with the concepts drawn
-        for them.
+        """Make this rank's part of a batch.
+
+        Args:
+            rows: [B] rows of the training set.
+            drawn: [B, L] concepts drawn for them, -1 pads.
         """
         data, batch_rows, all_drawn = self.data, rows, drawn
         part = len(rows) // self.world
@@ -266,7 +139,9 @@ class Batches(IterableDataset):
         return dataclasses.replace(batch, tokens=tokens, masked=masked)
 
     def masked_embeddings(self, rows: np.ndarray) -> MaskedCaptions | None:
-        """Of rows of the training set, for models that read embeddings."""
+        """Return masked captions for rows [B] of the training set, as embeddings; None if the model
+        does not read them.
+        """
         data = self.data
         if data.masked is None or data.masked_target is None:
             return None
@@ -276,14 +151,17 @@ class Batches(IterableDataset):
         )
 
     def regions(self, index: np.ndarray, batch_index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Features and mask of regions of rows of the index, as wide as `every` row of the whole
-        batch needs; none where the model reads something else.
+        """Return features [B, S, F] and mask [B, S] of regions; S is 0 if the model reads none.
+
+        Args:
+            index: [B] rows of the index.
+            batch_index: rows of the index of the whole batch, which determine S.
         """
         data = self.data
         if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
-        # regions are stored padded: carry no more of that than needed
+        # stored regions are padded to the maximum of all images
         most = max(1, int(data.count[batch_index].max()))
         return (
             torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),
@@ -291,8 +169,12 @@ class Batches(IterableDataset):
         )
 
     def pictures(self, index: np.ndarray) -> tuple[Tensor | None, list[Window] | None]:
-        """[B, 3, side, side] of rows of the index, augmented by (seed, epoch, row), and where they
-        lie in crops.
+        """Return augmented pictures [B, 3, side, side], and their windows if they are cropped.
+
+        The augmentation depends on (seed, epoch, row) alone.
+
+        Args:
+            index: [B] rows of the index.
         """
         pictures, augment = self.data.pictures, self.augment
         if pictures is None or augment is None:
@@ -305,15 +187,14 @@ class Batches(IterableDataset):
 
 
 class QuietLoader(DataLoader):
-    """A DataLoader beside collectives: its processes are forked when the threads of these have
-    nothing to do.
+    """A DataLoader that forks its workers while threads of collective operations are idle.
 
-    A thread of gloo's that lets go of a tensor of Python's adds itself to the interpreter's list of
-    threads; a process that is forked meanwhile finds that list locked for ever (CPython 3.11).
+    A thread of gloo that releases a Python tensor locks the interpreter's list of threads. A
+    process that is forked at this moment waits for the lock forever (CPython 3.11).
     """
 
-    QUIET = 0.1  # seconds
-    PATIENCE = 1800.0  # seconds that a batch may take, before a process is taken for such a one
+    QUIET = 0.1  # seconds before forking
+    PATIENCE = 1800.0  # seconds that a batch may take before its worker counts as hung
 
     def __iter__(self) -> Any:
         if self.num_workers:
@@ -322,7 +203,7 @@ class QuietLoader(DataLoader):
 
 
 def make_loader(batches: Batches, workers: int) -> DataLoader:
-    """The batches, made by so many processes; by this one, without any."""
+    """Build the DataLoader of batches, made by `workers` processes; 0 means this process."""
     if batches.world == 1 or not workers:
         return DataLoader(
             batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker
@@ -337,10 +218,10 @@ def make_loader(batches: Batches, workers: int) -> DataLoader:
 
 
 def check_split(batch: int, world: int) -> None:
-    """Refuse a batch that `world` ranks cannot have equal parts of.
+    """Check that a batch can be divided equally over `world` ranks.
 
     Raises:
-        UserError: in that case.
+        UserError: if it cannot.
     """
     if batch % world:
         raise UserError(

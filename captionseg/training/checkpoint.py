@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from captionseg.records import Batch, one_line
+from captionseg.model_inputs import Batch
+from captionseg.records import one_line
 from captionseg.runtime import ranks
 from captionseg.storage.writing import atomic_path
 from captionseg.training.batches import Batches
@@ -28,27 +29,31 @@ Score = Callable[[nn.Module], float]
 
 
 class Checkpoint(NamedTuple):
-    """What a fit resumes from: a file written after `step` steps."""
+    """A checkpoint that a fit resumes from, written after `step` steps."""
 
     path: Path
     step: int
 
 
 def find_checkpoint(path: Path, curve: Curve) -> Checkpoint | None:
-    """The checkpoint that the first rank finds, or None; every rank has to call it.
+    """Return the checkpoint that the first rank finds, or None; all ranks must call it.
 
-    One that cannot be read, or that the curve on disk does not reach, is none, and a line says so.
+    A checkpoint that cannot be read, or is newer than the curve on disk, is ignored with a warning.
     """
     step = ranks.share(read_step(path, curve) if curve.path else None)
     return None if step is None else Checkpoint(path, step)
 
 
 def read_step(path: Path, curve: Curve) -> int | None:
-    """After how many steps a checkpoint was written; None where there is none to go on from."""
+    """Return the number of steps of a checkpoint; None, with a warning, if it is unusable.
+
+    Raises:
+        OSError: for an error of the disk.
+    """
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as file:  # torch looks at no checksum
+        with zipfile.ZipFile(path) as file:  # torch does not check checksums
             if damaged := file.testzip():
                 raise ValueError(f"{damaged} is damaged")
         checkpoint = torch.load(path, weights_only=True, mmap=True)
@@ -60,7 +65,7 @@ def read_step(path: Path, curve: Curve) -> int | None:
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if (known := curve.reach()) < step:
             raise ValueError(f"it is from step {step}, but {curve.path} ends at {known}")
-    except Exception as error:  # whatever a file that is no checkpoint makes of it
+    except Exception as error:  # an invalid file can raise anything
         if isinstance(error, OSError) and error.errno:
             raise
         log.warning(
@@ -74,8 +79,9 @@ def read_step(path: Path, curve: Curve) -> int | None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints written beside their place and renamed: Lightning's go by way of TMPDIR, from
-    where another disk gets a copy, which a kill leaves half done.
+    """Writes checkpoints atomically.
+
+    Lightning writes them to TMPDIR and copies them, which leaves partial files if it is killed.
     """
 
     def save_checkpoint(
@@ -89,13 +95,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class CheckpointCallback(Callback):
-    """After each epoch: the tune score, and the best weights so far. Part of each checkpoint.
+    """Scores the model after each epoch, keeps the best weights, and writes checkpoints.
 
     Args:
-        batches: are told which epoch comes.
-        score: model -> tune mIoU; None keeps the last epoch. Only the first rank's counts.
-        path: of the checkpoint.
-        interval: steps between checkpoints, beside those at the ends of epochs; 0 for none.
+        batches: the batches, whose epoch is set.
+        score: model -> tune mIoU; None keeps the last epoch. Only the first rank calls it.
+        path: file of the checkpoint.
+        interval: steps between checkpoints, in addition to those after epochs; 0 for none.
     """
 
     def __init__(
@@ -105,28 +111,29 @@ class CheckpointCallback(Callback):
         self.on_signal = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        # Lightning ends a process that gets SIGTERM with code 0, after it has talked to all ranks
-        # about it.
+        """See Callback: restore the handler of SIGTERM."""
+        # Lightning's own would end the process with code 0, after communication with all ranks.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """See Callback: set the epoch of the batches."""
         self.batches.start_at(trainer.current_epoch * len(self.batches))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int
     ) -> None:
-        # Dropout depends on seed, step and rank alone: checkpoints hold no state of the random
-        # numbers, and making an iterator of a DataLoader, which a resumed fit does at another time,
-        # draws from it.
+        """See Callback: seed dropout by seed, step and rank, so that a resumed fit is the same."""
+        # checkpoints have no random state, and iterators of DataLoaders draw random numbers
         place = [self.batches.seed, trainer.global_step, trainer.global_rank, 2]
         torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        # The last step of an epoch is followed by the epoch's own checkpoint, which knows the
-        # score.
+        """See Callback: write a checkpoint every `interval` steps, but not at the
+        end of an epoch.
+        """
         if (
             self.interval
             and trainer.global_step % self.interval == 0
@@ -135,6 +142,7 @@ class CheckpointCallback(Callback):
             trainer.save_checkpoint(self.path)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """See Callback: score the model, keep it if it is the best, and write a checkpoint."""
         pl_module.count()
         if pl_module.counts:
             pl_module.curve.step(trainer.global_step - 1, pl_module.counts)
@@ -153,8 +161,9 @@ class CheckpointCallback(Callback):
         trainer.save_checkpoint(self.path)
 
     def tune_score(self, model: nn.Module, device: torch.device) -> float:
-        """The tune score of a model, which is where and how it was afterwards; NaN where there is
-        none.
+        """Return the tune score of a model on a device; NaN without one.
+
+        The model is on its own device and in training mode afterwards.
         """
         if self.score is None:
             return float("nan")
@@ -164,6 +173,7 @@ class CheckpointCallback(Callback):
         return score
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict) -> None:
+        """See Callback: add the best weights and the counts."""
         pl_module.count()
         pl_module.curve.save()
         checkpoint["captionseg"] = {
@@ -173,6 +183,7 @@ class CheckpointCallback(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict) -> None:
+        """See Callback: restore the best weights and the counts."""
         state = checkpoint["captionseg"]
         pl_module.best = state["best"] if trainer.is_global_zero else {}
         pl_module.best_score, pl_module.counts = state["best_score"], state["counts"]

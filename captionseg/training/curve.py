@@ -1,7 +1,6 @@
-"""The loss curve of one fit: an append-only CSV of our own, of the means over all ranks.
+"""The loss curve of a fit: an append-only CSV of means over all ranks.
 
-Lightning's CSVLogger forgets what was logged before a crash; this file is cut back to the
-checkpoint and goes on.
+Unlike with Lightning's CSVLogger, a resumed fit keeps the rows up to its checkpoint.
 """
 
 from __future__ import annotations
@@ -15,17 +14,16 @@ from captionseg.storage.reading import explain_read_errors
 from captionseg.storage.writing import atomic_path
 
 Tell = Callable[[dict[str, float], int], None]
-"""Who else wants to know: values and the step they belong to."""
+"""Function that is called with values and their step."""
 
 
 class Curve:
-    """Rows (seed, step, name, value); every row is on disk when its epoch has ended, or before a
-    checkpoint.
+    """Records rows (seed, step, name, value); they are written after epochs and before checkpoints.
 
     Args:
-        path: the CSV; made if it is not there. None writes nothing: for ranks other than the first.
-        seed: written into each row.
-        tell: is told the same, prefixed with the seed.
+        path: file of the CSV; None writes nothing, for ranks other than the first.
+        seed: seed of the fit.
+        tell: called with the same values, with names prefixed by the seed.
     """
 
     def __init__(self, path: Path | None, seed: int, tell: Tell) -> None:
@@ -34,8 +32,8 @@ class Curve:
         self.written = 0
 
     def resume(self, step: int) -> None:
-        """Forget what a killed run wrote after its last checkpoint at `step`."""
-        # of a run from the start nothing is left, whatever the file holds
+        """Remove rows of a killed run after its last checkpoint at `step`."""
+        # all rows, if the run restarts from the beginning
         before = read(self.path) if step else []
         self.rows = [
             (s, n, v) for s, n, v in before if s < step or (s == step and n == "tune_miou")
@@ -43,28 +41,28 @@ class Curve:
         self._write("w", self.rows)
 
     def reach(self) -> int:
-        """How many steps, from the first on, the file has losses of."""
+        """Return the number of steps, from the first on, whose losses are in the file."""
         steps = {step for step, name, _ in read(self.path) if name == "loss"}
         return next(n for n in range(len(steps) + 1) if n not in steps)
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Losses of one step, before its update."""
+        """Record the losses of a step, before its update."""
         self.rows += [(step, name, value) for name, value in values.items()]
         self.tell({f"seed{self.seed}.{name}": value for name, value in values.items()}, step)
 
     def epoch(self, step: int, tune_miou: float) -> None:
-        """The end of an epoch, after `step` updates in all."""
+        """Record the end of an epoch, after `step` updates in total."""
         if tune_miou == tune_miou:
             self.rows.append((step, "tune_miou", tune_miou))
             self.tell({f"seed{self.seed}.tune_miou": tune_miou}, step)
         self.save()
 
     def save(self) -> None:
-        """Write what is not on disk yet."""
+        """Write the rows that are not on disk yet."""
         self._write("a", self.rows[self.written :])
 
     def last_loss(self, share: float = 0.1) -> float:
-        """Mean loss over the last tenth of the steps; NaN without any."""
+        """Return the mean loss of the last `share` of the steps; NaN without any."""
         losses = [v for _, name, v in self.rows if name == "loss"]
         tail = losses[-max(1, int(len(losses) * share)) :]
         return sum(tail) / len(tail) if tail else float("nan")
@@ -73,8 +71,7 @@ class Curve:
         self.written = len(self.rows)
         if self.path is None:
             return
-        # A whole file is written beside the old one: killed here, a run would lose what its
-        # checkpoint counts on.
+        # a whole file is replaced atomically, because a checkpoint needs its rows
         place = atomic_path(self.path) if mode == "w" else contextlib.nullcontext(self.path)
         with place as path, path.open(mode, newline="") as stream:
             writer = csv.writer(stream)
@@ -84,8 +81,9 @@ class Curve:
 
 
 def read(path: Path | None) -> list[tuple[int, str, float]]:
-    """The (step, name, value) rows of a curve, none where there is no file; a torn last line is
-    left out.
+    """Read the rows (step, name, value) of a curve, without an incomplete last line.
+
+    There are none if there is no file.
     """
     if path is None or not path.exists():
         return []

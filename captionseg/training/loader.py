@@ -1,10 +1,10 @@
-"""Supervision, features, pictures and texts -> what a recipe trains on."""
+"""Loads what a recipe trains on: supervision, features, pictures and texts."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
-from captionseg.datasets.random_access import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.inputs import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
@@ -28,6 +27,7 @@ from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
 from captionseg.training.segments import SegmentSet
 from captionseg.training.segments import read as read_segments
+from captionseg.training.training_set import Sentences, TrainingSet
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -36,75 +36,12 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages left what a recipe reads."""
+    """Folders of the stages that a recipe reads."""
 
     prepared: PreparedFolders
     supervision: Path
     truth: Path
     segments: Path | None = None
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """Texts of a training set, for models that read tokens; N pairs.
-
-    Attributes:
-        captions: [N], and masked [N] with their entities masked, or None where the model asks for
-            none.
-        masked: see captions.
-        vocabulary: the concepts, where the model asks which words of captions are some; else None.
-    """
-
-    captions: list[str]
-    masked: list[str] | None = None
-    vocabulary: Vocabulary | None = None
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The kept training pairs of one recipe; N of them, M concepts an archive, C concepts in all.
-
-    Attributes:
-        rows: [N] rows of the index.
-        regions: [index rows, S, F] and count [index rows]: pooled features of regions.
-        caption_embedding: [index rows, D] fp16.
-        concepts: [C] and concept_embedding [C, D].
-        texts, weight, cluster: [N, M] concepts that may be drawn (-1 pads), their weights and
-            clusters.
-        archive: [N, M'] concepts that are no negatives of the image.
-        named: [N, K] concepts that the caption names.
-        masked: [N, D] embeddings of the masked captions, or None where the model asks for none.
-        masked_target: [N, K'] concepts behind the masks, in order, -1 pads; None likewise.
-        dense: [index rows, gh, gw, F], or None where the model does not read them.
-        pictures: of the index's rows, or None likewise.
-        segments: with their texts, or None likewise.
-        space: the frozen encoder, or None where the model reads only what was made with it.
-        sentences: or None where the model reads embeddings.
-        reads: what the model asks for.
-    """
-
-    rows: np.ndarray
-    regions: ShardedArray
-    count: np.ndarray
-    caption_embedding: np.ndarray
-    concepts: list[str]
-    concept_embedding: np.ndarray
-    texts: np.ndarray
-    weight: np.ndarray
-    cluster: np.ndarray
-    archive: np.ndarray
-    named: np.ndarray
-    masked: np.ndarray | None = None
-    masked_target: np.ndarray | None = None
-    dense: ShardedArray | None = None
-    pictures: Pictures | None = None
-    segments: SegmentSet | None = None
-    space: TextSpace | None = None
-    sentences: Sentences | None = None
-    reads: InputSpec = field(default_factory=InputSpec)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def load(
@@ -116,33 +53,66 @@ def load(
     encode: Encode | None = None,
     device: str = "auto",
 ) -> TrainingSet:
-    """What a recipe trains on.
+    """Load what a recipe trains on.
 
     Args:
-        folders: of the stages before.
+        folders: of the earlier stages.
         curation: rule whose concepts are drawn.
         archive: rule whose archive masks negatives.
-        reads: what the model asks for; None reads regions and embeddings.
+        reads: what the model reads; None reads regions and embeddings.
         encode: texts -> embeddings, for masked captions of models that read embeddings.
         device: of the frozen encoder, where it is part of the model.
 
     Raises:
         UserError: if a rule has not been run, or kept nothing.
     """
-    reads, prepared, supervision = reads or InputSpec(), folders.prepared, folders.supervision
-    index = prepared.index
-    ids = read_ids(index)
-    shards = count_shard_rows(ids)
+    reads, supervision = reads or InputSpec(), folders.supervision
+    ids = read_ids(folders.prepared.index)
     concepts, embedding = read_vocabulary(supervision / "vocabulary")
-    drawn, masks, nouns = read_rules(supervision, ids, concepts, (curation, archive, "nouns"))
-    kept = np.flatnonzero(drawn.kept)
-    if not len(kept):
+    rules = read_rules(supervision, ids, concepts, (curation, archive, "nouns"))
+    drawn, _, nouns = rules
+    if not drawn.kept.any():
         raise UserError(
             f"{supervision / curation}: every row was dropped; loosen curate.{curation}"
         )
     row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
-    data = TrainingSet(
-        np.array([row_of[uid] for uid in drawn.uid[kept]]),
+    rows = {uid: row_of[uid] for uid in drawn.uid[drawn.kept]}
+    data = read_columns(folders.prepared, rows, rules, concepts, embedding, reads, device=device)
+    if reads.segments:
+        segments = read_named_segments(data, folders.segments, rows, len(row_of), reads)
+        data = dataclasses.replace(data, segments=segments)
+    if not reads.tokens and not reads.masking:
+        return data
+    captions = read_captions(folders.prepared.index)
+    return add_captions(data, captions, drawn, nouns, supervision / "vocabulary", reads, encode)
+
+
+def read_columns(
+    prepared: PreparedFolders,
+    rows: Mapping[str, int],
+    rules: Sequence[Supervision],
+    concepts: list[str],
+    embedding: np.ndarray,
+    reads: InputSpec,
+    *,
+    device: str,
+) -> TrainingSet:
+    """Return the training set without segments and sentences.
+
+    Args:
+        prepared: features and pictures.
+        rows: uid -> row of the index, of the kept pairs in order.
+        rules: the rule whose concepts are drawn, the one whose archive masks negatives, and nouns.
+        concepts: [C], the vocabulary.
+        embedding: [C, D] embeddings of the concepts.
+        reads: what the model reads.
+        device: of the frozen encoder.
+    """
+    drawn, archive, nouns = rules
+    kept, index = np.flatnonzero(drawn.kept), prepared.index
+    shards = count_shard_rows(read_ids(index))
+    return TrainingSet(
+        np.array(list(rows.values())),
         ShardedArray.of_folder(prepared.regions / "pooled", shards),
         read_arrays(prepared.regions / "count", shards),
         read_arrays(index / "text_emb", number_shards(shards)),
@@ -151,29 +121,30 @@ def load(
         drawn.concept[kept].astype(np.int64),
         drawn.weight[kept],
         drawn.cluster[kept],
-        np.concatenate([masks.concept, nouns.concept], 1)[kept].astype(np.int64),
+        np.concatenate([archive.concept, nouns.concept], 1)[kept].astype(np.int64),
         nouns.concept[kept].astype(np.int64),
         dense=ShardedArray.of_folder(prepared.features / "dense", shards) if reads.dense else None,
         pictures=prepared.pictures() if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.space else None,
         reads=reads,
     )
-    if reads.segments:
-        rows = {uid: row_of[uid] for uid in drawn.uid[kept]}
-        data = dataclasses.replace(
-            data, segments=with_texts(data, folders.segments, rows, len(row_of), reads)
-        )
-    if not reads.tokens and not reads.masking:
-        return data
-    return with_words(
-        data, read_captions(index), drawn, nouns, supervision / "vocabulary", reads, encode
-    )
 
 
-def with_texts(
+def read_named_segments(
     data: TrainingSet, folder: Path | None, rows: dict[str, int], size: int, reads: InputSpec
 ) -> SegmentSet:
-    """The segments of the pairs of a training set; arguments as in captionseg.training.segments."""
+    """Read the segments of the pairs of a training set with their texts.
+
+    Args:
+        data: the training set, with its encoder.
+        folder: of the segment_text stage.
+        rows: uid -> row of the index, of the kept pairs.
+        size: number of rows of the index.
+        reads: what the model reads.
+
+    Raises:
+        UserError: if there is no such folder, or none of the pairs has a segment.
+    """
     if folder is None:
         raise UserError(
             "this model learns from segments and needs data/segments; run `dvc repro segment_text`"
@@ -196,7 +167,7 @@ def with_texts(
     )
 
 
-def with_words(
+def add_captions(
     data: TrainingSet,
     captions: dict[str, str],
     drawn: Supervision,
@@ -205,8 +176,19 @@ def with_words(
     reads: InputSpec,
     encode: Encode | None,
 ) -> TrainingSet:
-    """The training set with its captions as words, and masked, as the model asks for; arguments as
-    in `load`.
+    """Add the captions to a training set, as words and masked, as far as the model reads them.
+
+    Args:
+        data: the training set.
+        captions: uid -> caption.
+        drawn: the rule whose concepts are drawn.
+        nouns: the rule of nouns.
+        vocabulary: folder of the vocabulary.
+        reads: what the model reads.
+        encode: see `load`.
+
+    Raises:
+        UserError: if the caption of a kept pair is empty.
     """
     kept, hidden = np.flatnonzero(drawn.kept), None
     if reads.masking:
@@ -233,7 +215,7 @@ def with_words(
 
 
 def read_captions(index: Path) -> dict[str, str]:
-    """uid -> caption."""
+    """Read uid -> caption."""
     rows = read_metadata(index, read_ids(index)).to_pydict()
     return dict(zip(rows["uid"], rows["caption"], strict=True))
 
@@ -241,10 +223,10 @@ def read_captions(index: Path) -> dict[str, str]:
 def read_rules(
     folder: Path, ids: pa.Table, vocabulary: list[str], rules: Sequence[str]
 ) -> list[Supervision]:
-    """The supervision of each of some rules, all of the training rows of `ids`; each is read once.
+    """Read the supervision of several rules for all training rows of `ids`; each is read once.
 
     Raises:
-        UserError: if one has not been run, or is of other rows.
+        UserError: if a rule has not been run, or its rows are not the training rows.
     """
     read = {rule: read_supervision(folder, rule, vocabulary) for rule in dict.fromkeys(rules)}
     check_rows(folder, ids, read)
@@ -252,24 +234,27 @@ def read_rules(
 
 
 def read_supervision(folder: Path, rule: str, vocabulary: list[str]) -> Supervision:
-    """All shards of one rule, in numbers of the vocabulary."""
+    """Read all shards of one rule, with concepts as numbers of the vocabulary.
+
+    Raises:
+        UserError: if the rule has not been run.
+    """
     if not (folder / rule).is_dir():
         raise UserError(f"{folder / rule}: rule {rule!r} was not run; add it to curate.rules")
     return files.read(folder / rule, vocabulary)
 
 
 def read_vocabulary(folder: Path) -> tuple[list[str], np.ndarray]:
-    """The concepts [C] of the vocabulary and their embeddings [C, D]."""
+    """Read the C concepts of the vocabulary, and their embeddings [C, D]."""
     concepts = read_table(folder / "concepts.parquet", columns=["text"])["text"].to_pylist()
     return concepts, read_array(folder / "embedding.npy", rows=len(concepts))
 
 
 def check_rows(folder: Path, ids: pa.Table, rules: Mapping[str, Supervision]) -> None:
-    """Rules are read side by side, row by row: each must have exactly the training rows of the
-    index, in its order.
+    """Check that each rule has exactly the training rows of the index, in its order.
 
     Raises:
-        UserError: naming a rule that lacks some, or has others.
+        UserError: naming the first rule that does not.
     """
     train = ids.filter(pc.equal(ids["split"], "train"))["uid"].to_pylist()
     for rule, supervision in rules.items():

@@ -1,4 +1,4 @@
-"""Captions with their entities masked: OVSegmentor's questions, and what is asked for."""
+"""Masks the entities of captions, for OVSegmentor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MaskedSentences:
     """The masked captions of the rows of a supervision.
 
     Attributes:
-        texts: [N] with one mask in place of each entity.
+        texts: [N] captions, with a mask instead of each entity.
         target: [N, K] int64 numbers of the concepts behind the masks, in order, -1 pads.
     """
 
@@ -32,10 +32,10 @@ def masked_captions(
     """Mask the caption of every row.
 
     Args:
-        captions: [N].
-        supervision: of the same rows; its concepts are masked where the caption names them.
+        captions: [N] captions.
+        supervision: supervision of the same rows, whose concepts are masked.
         vocabulary: folder with lemma.json.
-        most: so many in a caption at most, the first; None masks all.
+        most: maximum number of masks per caption, the first; None masks all.
     """
     number = {text: i for i, text in enumerate(supervision.vocabulary)}
     masker = Masker(number, read_json(vocabulary / "lemma.json"))

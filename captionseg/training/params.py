@@ -1,4 +1,4 @@
-"""Section `pretrain` of params.yaml, and what a recipe makes of it."""
+"""Section `pretrain` of params.yaml, and the configs of recipes' models."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
+from captionseg.constraints import Distinct, check_member, suggest
 from captionseg.inference.refine import RefineParams
-from captionseg.modeling.code_decomposition import CodeConfig
+from captionseg.modeling.code_config import CodeConfig
 from captionseg.modeling.groupvit import GroupViTConfig
 from captionseg.modeling.maskclip import MaskClipConfig
 from captionseg.modeling.models import MODELS, PRESETS
-from captionseg.modeling.ovsegmentor import OVSegmentorConfig
+from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMilConfig
-from captionseg.modeling.tcl import TclConfig
-from captionseg.modeling.use import UseConfig
+from captionseg.modeling.tcl_config import TclConfig
+from captionseg.modeling.use_config import UseConfig
 from captionseg.recipes import Recipe
 from captionseg.records import UserError
 from captionseg.runtime.params import Precision
@@ -26,14 +27,11 @@ from captionseg.typed import (
     AboveZero,
     Count,
     Device,
-    Distinct,
     Natural,
     Seed,
     ZeroOrMore,
     build,
-    check_member,
     replace_fields,
-    suggest,
 )
 
 
@@ -42,23 +40,25 @@ class PretrainParams:
     """Section `pretrain` of params.yaml: the same for every recipe.
 
     Attributes:
-        seeds: one model each; scores are means over them.
-        epochs, batch, learning_rate, weight_decay: of AdamW; a batch is split over all processes.
-        schedule: of the learning rate: one_cycle, or poly: (1 - t / T)^power, to 0 over the T
-            steps.
-        power: of poly.
-        warmup: steps over which poly comes up to the learning rate.
-        gradient_clip: largest global norm.
-        texts: L, concepts drawn an image and step.
-        prompts: template set that makes class embeddings, here and in evaluation.
-        text_prompts: template set that drawn concepts are put into, one at random, where a model
-            reads tokens.
-        augment: of pictures, where a model reads pixels.
-        workers: processes that prepare batches; 0 prepares them in this one.
+        seeds: seeds, one model each; scores are means over them.
+        epochs: number of epochs.
+        batch: number of images per batch, over all processes.
+        learning_rate: peak learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        schedule: schedule of the learning rate: one_cycle or poly, see `poly_factor`.
+        power: power of poly.
+        warmup: number of warm-up steps of poly.
+        gradient_clip: maximum global norm of gradients.
+        texts: L, number of concepts drawn per image and step.
+        prompts: template set for class names, here and in evaluation.
+        text_prompts: template set for drawn concepts, one template at random, for models that read
+            tokens.
+        augment: augmentation of pictures, for models that read pixels.
+        workers: number of processes that prepare batches; 0 means this process.
         tune_side: side of the grid on which the tune split is scored after each epoch.
-        device: of the fit loop.
-        precision: likewise; None takes `runtime.precision`.
-        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: the models' fields.
+        device: auto, cpu, cuda or cuda:N.
+        precision: precision of training; None takes `runtime.precision`.
+        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: configs of the models.
     """
 
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
@@ -94,17 +94,16 @@ class PretrainParams:
 
 
 def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe") -> Any:
-    """The config of a recipe's model: a preset, or the model's section of the params, with the
-    recipe's settings.
+    """Return the config of a recipe's model: a preset or the model's section, with the recipe's
+    settings.
 
     Args:
-        recipe: whose model.
-        params: with a section for each model.
-        where: dotted path of the recipe.
+        recipe: the recipe.
+        params: section `pretrain`, with a section for each model.
+        where: dotted path of the recipe, for messages.
 
     Raises:
-        UserError: if there is no such model or preset, the recipe sets a field that the model does
-            not have, or what it sets does not fit together.
+        UserError: for an unknown model or preset, and for invalid settings.
     """
     check_member(recipe.model, MODELS, f"{where}.model")
     base = getattr(params, recipe.model)
@@ -121,11 +120,10 @@ def model_config(recipe: Recipe, params: PretrainParams, *, where: str = "recipe
 
 
 def protocol_fields(recipe: Recipe, *, where: str = "recipe") -> dict[str, Any]:
-    """Fields of RefineParams and of MasksParams, as far as a recipe sets them: saved with its
-    models, for evaluation and use.
+    """Return the sections `refine` and `masks` that a recipe sets; they are saved with its models.
 
     Raises:
-        UserError: for a field that is none, or masks of a model that reads no segments.
+        UserError: for an invalid section, or masks of a model that reads no segments.
     """
     kinds = {"refine": RefineParams, "masks": MasksParams}
     sections = {name: getattr(recipe, name) for name in kinds}

@@ -12,25 +12,28 @@ import numpy as np
 import torch
 
 from captionseg.grids import Window, shares
-from captionseg.records import SEGMENTS, NamedSegments, UserError
+from captionseg.model_inputs import NamedSegments
+from captionseg.records import SEGMENTS, UserError
 from captionseg.segment_text.phrases import normalise_text
 from captionseg.segment_text.rle import decode
 from captionseg.storage.folders import list_files
 from captionseg.storage.reading import read_batches
 
 ROWS, MASKS, TEXTS = 1024, 32, 1024
-"""How many are read, decoded and embedded at a time."""
+"""Number of rows that are read, of masks that are decoded, and of texts that are
+embedded at once.
+"""
 
 
 @dataclass(frozen=True)
 class EncodedMasks:
-    """Masks of n segments as run lengths, for models that see another part of a picture each time.
+    """Masks of n segments as run lengths, for models that train on crops of pictures.
 
     Attributes:
-        grid: height and width, that masks are reduced to.
+        grid: height and width of the grid to which masks are reduced.
         data: bytes of all run lengths; a temporary file, see SegmentSet.
-        end: [n] int64 where those of a segment end in it.
-        size: [n, 2] int32 height and width of its picture.
+        end: [n] int64 end of each segment's bytes.
+        size: [n, 2] int32 height and width of each segment's picture.
     """
 
     grid: tuple[int, int]
@@ -39,8 +42,11 @@ class EncodedMasks:
     size: np.ndarray
 
     def shares(self, numbers: np.ndarray, window: Window | None = None) -> np.ndarray:
-        """[k, gh, gw] float32: how much of each cell lies in segments of one picture, which lies in
-        a window.
+        """Return the share of each cell that lies in segments of one picture, [k, gh, gw] float32.
+
+        Args:
+            numbers: [k] numbers of segments.
+            window: window of the picture in the crop; None if it is not cropped.
         """
         parts = [np.zeros((0, *self.grid), np.float32)]
         for some in np.split(numbers, range(MASKS, len(numbers), MASKS)) if len(numbers) else ():
@@ -54,17 +60,16 @@ class EncodedMasks:
 
 @dataclass(frozen=True)
 class SegmentSet:
-    """n segments of training pairs, in row order; at most K texts each, U different texts in T
-    prompts.
+    """n segments of training pairs, with U different texts in T templates.
 
     Attributes:
-        start: [index rows + 1]; those of row i of the index are `order[start[i]:start[i + 1]]`.
+        start: [index rows + 1]; the segments of row i of the index are
+            `order[start[i]:start[i + 1]]`.
         order: [n] numbers of segments.
-        masks: [n, gh, gw] float16, how much of each cell of the features' grid lies in a segment; a
-            temporary file that is gone with the process, of which a batch reads its own. Or their
-            run lengths, where pictures are cropped.
-        texts: [n, K] int32 which texts name a segment, -1 pads.
-        embedding: [U, T, D] float16 of the prompted texts.
+        masks: [n, gh, gw] float16 share of each cell of the features' grid that lies in a segment,
+            memory-mapped from a temporary file; or their run lengths, if pictures are cropped.
+        texts: [n, K] int32 numbers of the texts that name a segment, -1 pads.
+        embedding: [U, T, D] float16 embeddings of the texts in each template.
         phrases: [U] the texts, normalised.
     """
 
@@ -85,20 +90,20 @@ class SegmentSet:
         among: Sequence[int] | np.ndarray | None = None,
         windows: Sequence[Window] | None = None,
     ) -> NamedSegments:
-        """The segments of a Batch, of rows of the index.
+        """Draw the segments of a batch.
 
-        Which segments where a row has more than `most`, and one text of each, are drawn from (seed,
-        epoch, row); the prompt of a text from (seed, epoch), so that equal texts of a batch have
-        equal embeddings.
+        Segments of rows with more than `most`, and one text per segment, depend on (seed, epoch,
+        row). The template of a text depends on (seed, epoch), so that equal texts have equal
+        embeddings.
 
         Args:
-            rows: [B].
-            seed: see above.
-            epoch: likewise.
-            most: segments of a picture.
-            among: rows of all ranks, which have to agree how wide a batch is; None for one rank.
-            windows: [B] where the pictures lie in what is seen of them, for coded masks; None sees
-                all.
+            rows: [B] rows of the index.
+            seed: seed of the fit.
+            epoch: number of the epoch.
+            most: maximum number of segments per picture.
+            among: rows of the whole batch on all ranks, which determine its width; None for one
+                rank.
+            windows: [B] windows of the pictures in their crops; None without crops.
         """
         drawn = [
             self.draw(int(row), np.random.default_rng([seed, epoch, int(row), 5]), most)
@@ -127,7 +132,9 @@ class SegmentSet:
         return NamedSegments(*map(torch.from_numpy, (masks, vectors, number, known)))
 
     def draw(self, row: int, rng: np.random.Generator, most: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of at most `most` segments of a row, and the text drawn for each."""
+        """Draw at most `most` segments of a row: their numbers, and the number of a
+        text for each.
+        """
         numbers = self.order[self.start[row] : self.start[row + 1]]
         if len(numbers) > most:
             numbers = numbers[np.sort(rng.permutation(len(numbers))[:most])]
@@ -137,13 +144,13 @@ class SegmentSet:
 
 @dataclass
 class MaskStore:
-    """Masks on their way to a file, a few at a time.
+    """Converts masks to bytes for a temporary file, and opens the file.
 
     Attributes:
-        grid: height and width, that they are reduced to, then or later.
-        coded: whether run lengths are kept.
-        ends: see EncodedMasks, likewise sizes.
-        sizes: see ends.
+        grid: height and width of the grid to which masks are reduced.
+        coded: whether run lengths are stored.
+        ends: see EncodedMasks.
+        sizes: see EncodedMasks.
     """
 
     grid: tuple[int, int]
@@ -152,7 +159,7 @@ class MaskStore:
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
     def bytes_of(self, rles: Sequence[str], shape: tuple[int, int]) -> bytes:
-        """What a file gets of masks of one picture size."""
+        """Return the bytes of masks of pictures of one size (height, width)."""
         if not self.coded:
             return shares(decode(rles, *shape), self.grid).astype(np.float16).tobytes()
         for rle in rles:
@@ -161,9 +168,10 @@ class MaskStore:
         return "".join(rles).encode("ascii")
 
     def open_masks(self, file: object, count: int) -> np.ndarray | EncodedMasks:
-        """The masks of a file that all were written to."""
+        """Open the masks of a file with the bytes of `count` masks."""
         if not self.coded:
-            return np.memmap(file, np.float16, "r", shape=(count, *self.grid))  # type: ignore[call-overload]
+            shape = (count, *self.grid)
+            return np.memmap(file, np.float16, "r", shape=shape)  # type: ignore[call-overload]
         data = np.memmap(file, np.uint8, "r")  # type: ignore[call-overload]
         return EncodedMasks(
             self.grid, data, np.array(self.ends[1:]), np.array(self.sizes, np.int32)
@@ -181,17 +189,17 @@ def read(
     templates: Sequence[str],
     coded: bool = False,
 ) -> SegmentSet:
-    """The segments of some pairs, read shard by shard; masks go to a file, a few at a time.
+    """Read the segments of training pairs, shard by shard; masks are written to a temporary file.
 
     Args:
-        folder: of the segment_text stage.
-        rows: uid -> row of the index, of the pairs that are trained on.
-        size: rows of the index.
-        grid: of the features, height and width.
+        folder: folder of the segment_text stage.
+        rows: uid -> row of the index, of the training pairs.
+        size: number of rows of the index.
+        grid: height and width of the features' grid.
         encode: texts -> [n, D] embeddings.
-        kinds: of texts that count; a segment that has no others is left out.
-        templates: that texts are put into.
-        coded: keeps masks as run lengths, for pictures that are cropped.
+        kinds: kinds of texts to use; segments without such a text are left out.
+        templates: templates of the texts.
+        coded: whether masks are stored as run lengths, for pictures that are cropped.
 
     Raises:
         UserError: if none of the pairs has a segment.
@@ -230,8 +238,15 @@ def read(
 def segments_of(
     folder: Path, rows: Mapping[str, int], kinds: Collection[str]
 ) -> Iterator[tuple[tuple[int, int], list[dict]]]:
-    """Segments of some pairs that have texts of some kinds, a few of one picture size at a time:
-    height and width, and rows.
+    """Yield segments with texts of some kinds, a few with the same picture size at a time.
+
+    Args:
+        folder: folder of shards of segments.
+        rows: uid -> row of the index, of the pairs to read.
+        kinds: kinds of texts.
+
+    Yields:
+        (height, width), and rows of SEGMENTS whose `texts` are a list of texts.
     """
     for path in list_files(folder, ".parquet"):
         for part in read_batches(
@@ -251,7 +266,7 @@ def segments_of(
 
 
 def pad_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
-    """[n, K] int32 of n lists, -1 pads."""
+    """Pad n lists with -1 to an array [n, K] int32."""
     out = np.full((len(lists), max(map(len, lists))), -1, np.int32)
     for row, values in zip(out, lists, strict=True):
         row[: len(values)] = values
@@ -261,7 +276,7 @@ def pad_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
 def embed_in_templates(
     texts: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
 ) -> np.ndarray:
-    """[U, T, D] float16 embeddings of texts in each template."""
+    """Embed U texts in each of T templates: [U, T, D] float16."""
     parts = []
     for at in range(0, len(texts), TEXTS):
         vectors = encode(

@@ -24,22 +24,21 @@ from captionseg.training.lean_lightning import ModelParallelStrategy
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Lightning's strategy for it; a checkpoint is one file, the same as that of one process, which
-    can go on with it.
+    """Lightning's strategy for sharded training; checkpoints are the same as those of one process.
 
-    torch's own way to load a file with the state of all ranks (2.14) refuses one in which a
-    parameter has no state yet, as those have that train late.
+    torch's own loading of the state of all ranks (2.14) fails if a parameter has no optimiser state
+    yet, as those that are trained late.
 
     Args:
-        world: how many ranks there are.
+        world: number of ranks.
     """
 
     def __init__(self, world: int) -> None:
         super().__init__(world, 1, save_distributed_checkpoint=False)
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The state of all ranks, in the groups that were before `separate_sharded`; every rank has
-        to call it.
+        """Return the state of all ranks, in the groups before `separate_sharded`; all ranks must
+        call it.
         """
         saved, numbers = optimizer.state_dict(), self.order(optimizer)
         state = {
@@ -63,7 +62,7 @@ class ShardedStrategy(ModelParallelStrategy):
         return {"state": state, "param_groups": groups}
 
     def order(self, optimizer: Any) -> list[list[int]]:
-        """Numbers of the optimiser's parameters, group by group as they were before
+        """Return the numbers of the optimiser's parameters in each group before
         `separate_sharded`.
         """
         assert self.model is not None
@@ -79,7 +78,7 @@ class ShardedStrategy(ModelParallelStrategy):
     def load_checkpoint(
         self, checkpoint_path: Any, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Each rank takes its parts of what a file holds."""
+        """See ModelParallelStrategy; each rank loads its shards of the parameters of a file."""
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         assert self.model is not None
         with torch.no_grad():
@@ -93,7 +92,7 @@ class ShardedStrategy(ModelParallelStrategy):
         return checkpoint
 
     def load_optimiser(self, optimiser: Any, saved: dict[str, Any]) -> None:
-        """The inverse of `optimizer_state`."""
+        """Load the result of `optimizer_state` into an optimiser."""
         own, numbers = optimiser.state_dict(), list(itertools.chain(*self.order(optimiser)))
         parameters = [
             parameter for group in optimiser.param_groups for parameter in group["params"]
@@ -113,7 +112,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def _part(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """What a rank has of a tensor that is shared out as another is."""
+    """Return the rank's shard of a full tensor, sharded like another tensor."""
     full = full.to(like.device)
     if not isinstance(like, DTensor):
         return full
@@ -121,8 +120,8 @@ def _part(full: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def copy_parameters(model: nn.Module) -> nn.Module:
-    """A copy of a model's parameters and buffers, beside what the model refers to, such as a frozen
-    encoder.
+    """Copy a model with its parameters and buffers; other attributes, such as a frozen encoder, are
+    shared.
     """
     shared = [
         v
@@ -134,14 +133,14 @@ def copy_parameters(model: nn.Module) -> nn.Module:
 
 
 def split(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Share out the parameters of a model over Lightning's mesh."""
+    """Shard the parameters of a model over Lightning's mesh."""
     replicated = {p for p in model.parameters() if p.ndim == 0 or not p.requires_grad}
     fully_shard(model, mesh=mesh["data_parallel"], ignored_params=replicated)
 
 
 def separate_sharded(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups of an optimiser with shared out and whole parameters each in their own, as it takes no
-    mixed ones; `of` says which group they were of.
+    """Split the groups of an optimiser into sharded and replicated parameters, which it cannot mix;
+    `of` is the number of the original group.
     """
     parts = [
         {
@@ -156,9 +155,7 @@ def separate_sharded(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def average(model: nn.Module) -> None:
-    """The mean over ranks of gradients of whole parameters; those of the others are summed up as
-    they are parted.
-    """
+    """Average the gradients of replicated parameters over ranks; FSDP averages the sharded ones."""
     for parameter in model.parameters():
         if parameter.grad is not None and not isinstance(parameter, DTensor):
             parameter.grad.copy_(ranks.sum_over_ranks(parameter.grad) / ranks.count_ranks())
@@ -176,8 +173,8 @@ def clip(model: nn.Module, most: float) -> None:
 
 
 def collect(model: nn.Module, into: nn.Module) -> None:
-    """Put a shared out model's state into a whole one, on the first rank; every rank has to call
-    it.
+    """Copy the state of a sharded model to a full model on the first rank; all ranks
+    must call it.
     """
     state = get_model_state_dict(
         model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)

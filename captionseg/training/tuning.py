@@ -11,16 +11,20 @@ import torch
 from captionseg.datasets.pair_tables import read_classes
 from captionseg.datasets.truth_masks import decode_mask
 from captionseg.metrics import areas, mean_iou
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec, Segmenter
 from captionseg.prepared import LabelledPictures
-from captionseg.records import Inputs
 from captionseg.training.loader import Folders
 
 
 @dataclass(frozen=True)
 class TuneSet:
-    """The tune split: truth [n, side, side] uint8, class names, and the inputs of a part of its
-    images.
+    """The tune split.
+
+    Attributes:
+        inputs: returns the inputs of a part of its images.
+        truth: [n, side, side] uint8 labels.
+        names: names of the classes.
     """
 
     inputs: Callable[[slice], Inputs]
@@ -35,7 +39,14 @@ class TuneSet:
         device: str = "cpu",
         batch: int = 50,
     ) -> float:
-        """mIoU, 0 to 100, of a model that lies on `device`."""
+        """Return the mIoU of a model, 0 to 100.
+
+        Args:
+            model: the model, on `device`.
+            class_embeddings: [C, D] embeddings of the classes.
+            device: device of the model.
+            batch: number of images at once.
+        """
         total = np.zeros((3, len(self.names)), np.int64)
         classes = class_embeddings.to(device)
         for start in range(0, len(self.truth), batch):
@@ -50,14 +61,14 @@ class TuneSet:
 def load(
     folders: Folders, *, side: int, reads: InputSpec | None = None, split: str = "tune"
 ) -> TuneSet | None:
-    """The tune split, or None where it is empty or its truth is not known.
+    """Load the tune split; None if it is empty or has no true masks.
 
     Args:
-        folders: of the stages before.
-        side: of the grid of truth.
-        reads: of the model. Region features are held in memory; pictures, squashed to the side that
-            the model is trained at, and dense features are read anew each time.
-        split: which.
+        folders: folders of earlier stages.
+        side: side of the grid of labels.
+        reads: what the model reads. Region features are kept in memory; pictures, squashed to the
+            side of training pictures, and dense features are read each time.
+        split: name of the split.
     """
     pictures = LabelledPictures.of_split(
         folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs
@@ -78,6 +89,6 @@ def load(
 
 
 def nearest(mask: np.ndarray, side: int) -> np.ndarray:
-    """[side, side] labels at the centres of a grid of cells."""
+    """Return the labels [side, side] at the centres of a grid of cells, of a mask [H, W]."""
     y, x = (((np.arange(side) + 0.5) * n / side).astype(int) for n in mask.shape)
     return mask[np.ix_(y, x)]

@@ -308,7 +308,8 @@ def save_colour_model(folder: Path, encoder: Path) -> None:
     from torch.nn import functional as F
 
     from captionseg.encoders.text_space import load_encoder
-    from captionseg.modeling.use import Use, UseConfig
+    from captionseg.modeling.use import Use
+    from captionseg.modeling.use_config import UseConfig
     from captionseg.modeling.weights import saved
     from captionseg.text.prompts import SEGMENT, embed_classes
 

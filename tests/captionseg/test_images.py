@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captionseg import images
+from captionseg import images, rgb
 from captionseg.benchmarks.mask_files import read_mask
 from captionseg.inference.predictor import read_image
 from captionseg.records import UserError
@@ -283,7 +283,7 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_left_out_or_almost_black_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "WARNED", set())
+    monkeypatch.setattr(rgb, "WARNED", set())
     blue, dark = Image.new("RGB", SIZE, "blue"), Image.fromarray(np.full((20, 24), 4000, np.uint16))
     with caplog.at_level(logging.WARNING):
         for name in ("a.gif", "b.gif"):

@@ -3,7 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from captionseg.records import Batch, Inputs, Tokens, make_uid, one_line
+from captionseg.model_inputs import Batch, Inputs, Tokens
+from captionseg.records import make_uid, one_line
 
 
 def test_uid_is_128_bits_of_location_and_caption():

@@ -15,9 +15,9 @@ import torch
 
 from captionseg import metrics
 from captionseg.encoders.alignment import Alignment
-from captionseg.losses.contrastive import contrastive
+from captionseg.losses.contrastive import contrastive_loss
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.layers.transformer import SelfAttention
-from captionseg.records import Inputs
 from tests.conftest import CHECKED
 
 ARRAY = re.compile(r"\w+\[(np\.ndarray|(torch\.)?Tensor), ")
@@ -54,7 +54,7 @@ def test_every_shape_can_be_read(name):
 def test_an_argument_of_another_shape_fails():
     one, other = torch.zeros(2, 3), torch.zeros(3, 2, dtype=torch.bool)
     with pytest.raises(jaxtyping.TypeCheckError, match="candidate"):
-        contrastive(one, other.T, other)
+        contrastive_loss(one, other.T, other)
 
 
 def test_an_argument_of_another_type_fails():

@@ -142,7 +142,10 @@ def add_model(root: Path) -> list[str]:
     added = "    plain: PlainConfig = field(default_factory=PlainConfig)"
     edit(
         root / "captionseg" / "training" / "params.py",
-        ("from captionseg.modeling.use import", f"{imported}from captionseg.modeling.use import"),
+        (
+            "from captionseg.modeling.use_config import",
+            f"{imported}from captionseg.modeling.use_config import",
+        ),
         ("    use: UseConfig", f"{added}\n    use: UseConfig"),
     )
     names = ("modeling/plain.py", "modeling/models.py", "training/params.py")

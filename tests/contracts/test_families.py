@@ -81,10 +81,13 @@ FAMILIES = {
     "encoders": (
         ["ENCODERS"],
         {
+            "activation",
             "alignment",
             "clip_file",
             "dense_head",
             "encoder",
+            "open_clip_config",
+            "open_clip_releases",
             "open_clip_weights",
             "reduction",
             "text_space",
@@ -96,7 +99,7 @@ FAMILIES = {
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
         {"islands", "overlap", "pooling", "segmenter"},
     ),
-    "grounding": (["GROUNDERS"], {"grounder", "pieces"}),
+    "grounding": (["GROUNDERS"], {"box_phrases", "grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus"}),
     "modeling": (
         ["MODELS"],

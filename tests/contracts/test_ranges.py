@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import annotated_types
 import pytest
 
+from captionseg.constraints import Match, Member
 from captionseg.modeling.models import MODELS, PRESETS
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.typed import Match, Member, replace_fields
+from captionseg.typed import replace_fields
 
 PARAMS = Params(Path(__file__).parents[2] / "params.yaml")
 

@@ -17,6 +17,9 @@ TESTED_ELSEWHERE = {
         for name in ("files", "numbers", "sections")
     },
     "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
+    "captionseg/constraints.py": "tests/captionseg/test_typed.py",
+    "captionseg/model_inputs.py": "tests/captionseg/test_records.py",
+    "captionseg/rgb.py": "tests/captionseg/test_images.py",
     "captionseg/neighbours.py": "tests/captionseg/test_indexing.py",
     "captionseg/index_params.py": "tests/captionseg/encoders/test_encoders.py",
     "captionseg/reporting/params.py": "tests/captionseg/test_params.py",
@@ -64,7 +67,20 @@ TESTED_ELSEWHERE = {
         for name in ("img2dataset_table", "locations", "members", "sample_reader", "shard_formats")
     },
     "captionseg/expectations/coverage_tables.py": "tests/captionseg/expectations/test_coverage.py",
-    "captionseg/encoders/open_clip_weights.py": "tests/captionseg/encoders/test_clip_file.py",
+    **{
+        f"captionseg/encoders/{name}.py": "tests/captionseg/encoders/test_clip_file.py"
+        for name in ("activation", "open_clip_config", "open_clip_releases", "open_clip_weights")
+    },
+    "captionseg/grounding/box_phrases.py": "tests/captionseg/grounding/test_grounding_dino.py",
+    **{
+        f"captionseg/modeling/{name}_config.py": f"tests/captionseg/modeling/test_{test}.py"
+        for name, test in (
+            ("code", "code_decomposition"),
+            ("ovsegmentor", "ovsegmentor"),
+            ("tcl", "tcl"),
+            ("use", "use"),
+        )
+    },
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",
@@ -94,6 +110,15 @@ TESTED_ELSEWHERE = {
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/tracker.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/values.py": "tests/captionseg/tracking/test_tracking.py",
-    "captionseg/training/checkpoint.py": "tests/captionseg/training/test_fit.py",
+    "captionseg/training/batch_texts.py": "tests/captionseg/training/test_batches_tokens.py",
+    **{
+        f"captionseg/training/{name}.py": "tests/captionseg/training/test_pretrain.py"
+        for name in ("model_card", "seeds")
+    },
+    **{
+        f"captionseg/training/{name}.py": "tests/captionseg/training/test_fit.py"
+        for name in ("checkpoint", "lightning_module", "schedule")
+    },
+    "captionseg/training/training_set.py": "tests/captionseg/training/test_loader.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }

@@ -1,10 +1,9 @@
-"""The benchmarks of the papers, one small file a family, by their names on the command line.
+"""The published benchmarks, by their names on the command line.
 
 Class names, short sides, windows and thresholds are those of GroupViT's released evaluator and
-CoCu's configurations (names of MMSegmentation, some of them renamed there: pottedplant -> plant,
-tvmonitor -> monitor, diningtable -> table; aeroplane -> airplane in Pascal Context only). TCL and
-CoDe keep MMSegmentation's own names and see every benchmark by 448, 448, 224, as the protocol `tcl`
-does.
+CoCu's configurations. Their class names are MMSegmentation's, with some changes: pottedplant ->
+plant, tvmonitor -> monitor, diningtable -> table; aeroplane -> airplane in Pascal Context only. TCL
+and CoDe keep MMSegmentation's names and use windows of 448, 448, 224, as the protocol `tcl` does.
 """
 
 from __future__ import annotations
@@ -40,20 +39,20 @@ PUBLISHED: dict[str, Spec] = {
     "held_out": OwnData(),
     **any_folder.LAYOUTS,
 }
-"""Name on the command line -> where its files lie and what they mean."""
+"""Name on the command line -> description of its files."""
 
 OWN = "held_out"
 
 
 def find_benchmark(name: str, own: str = "") -> Spec:
-    """The benchmark of a name.
+    """Find a benchmark by name.
 
     Args:
-        name: of PUBLISHED, or `own`.
-        own: what a checkout calls its own data.
+        name: key of PUBLISHED, or `own`.
+        own: name of a checkout's own data.
 
     Raises:
-        UserError: for any other.
+        UserError: for any other name.
     """
     if name == own:
         return PUBLISHED[OWN]
@@ -66,18 +65,19 @@ def find_benchmark(name: str, own: str = "") -> Spec:
 def open_benchmark(
     spec: Spec, root: Path, *, limit: int = 0, ignore: str | None = None
 ) -> tuple[FolderBenchmark | HeldOut | ClassificationSet | Parts, int]:
-    """The pictures of a benchmark below a root, at most `limit` of them (0 takes all), and how many
-    there are.
+    """Open a benchmark.
 
     Args:
-        spec: of the benchmark.
-        root: of its files.
-        limit: number of pictures.
-        ignore: values of masks to ignore, between commas; of a folder of one's own alone.
+        spec: description of the benchmark.
+        root: folder of its files.
+        limit: maximum number of pictures; 0 takes all.
+        ignore: values of masks to ignore, comma-separated; only for a user's folder.
+
+    Returns:
+        the pictures, and the number of pictures before `limit`.
 
     Raises:
-        UserError: for a folder that is missing or half unpacked; it says what to fetch. For values
-            that are none.
+        UserError: for a folder that is missing or incomplete, and for invalid values.
     """
     if ignore is not None and not (isinstance(spec, Layout) and spec.own):
         raise UserError(
@@ -119,17 +119,15 @@ def windows_of(spec: Spec, text: str | None, protocol: str | None = None) -> Win
 
 
 def threshold_of(spec: Spec) -> float | None:
-    """Of the background, as published for the scores of GroupViT on this benchmark; None where none
-    was.
-    """
+    """Return the background threshold published for GroupViT on a benchmark; None without one."""
     return spec.threshold if isinstance(spec, Layout) else None
 
 
 def background_of(spec: Spec, text: str | None) -> float | None:
-    """The score of the background: a number, `published`, or None for no text.
+    """Parse the score of the background: a number, or `published`; None for None.
 
     Raises:
-        UserError: for any other text, and where none was published.
+        UserError: for any other text, and if no score was published.
     """
     if text is None:
         return None

@@ -1,6 +1,4 @@
-"""ImageNet-1k: zero-shot classification of the validation pictures, in folders by class or as the
-archive has them.
-"""
+"""ImageNet-1k: zero-shot classification of the validation pictures."""
 
 from __future__ import annotations
 
@@ -19,13 +17,13 @@ TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 
 @dataclass(frozen=True)
 class ImageNet:
-    """Where its files lie.
+    """The files of ImageNet-1k.
 
     Attributes:
-        title: what people call it.
-        count: pictures of the split.
+        title: title for people.
+        count: number of pictures of the split.
         fetch: archives to unpack, in words.
-        source: where layout and names come from.
+        source: source of layout and names.
     """
 
     title: str = "ImageNet-1k"
@@ -41,11 +39,17 @@ class ImageNet:
     )
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[ClassificationSet, int]:
-        """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all
-        there are), and how many there are.
+        """Open the benchmark.
+
+        Args:
+            root: folder of its files.
+            limit: maximum number of pictures, evenly spaced; 0 takes all, and requires `count`.
+
+        Returns:
+            the pictures, and the number of pictures before `limit`.
 
         Raises:
-            UserError: for a folder that is missing or half unpacked.
+            UserError: for a folder that is missing or incomplete.
         """
         from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES  # seconds to import
 
@@ -72,8 +76,10 @@ class ImageNet:
         return ClassificationSet(tuple(IMAGENET_CLASSNAMES), selected), len(items)
 
     def flat(self, home: Path, root: Path) -> Iterator[Item]:
-        """Pictures as the archive has them, with classes of the development kit; its ids are not in
-        WordNet's order.
+        """Yield the pictures of the unpacked archive, with classes of the development kit.
+
+        Raises:
+            UserError: if the kit is missing or does not match.
         """
         pictures = sorted(home.glob("ILSVRC2012_val_*.JPEG"))
         if not pictures:
@@ -92,7 +98,13 @@ class ImageNet:
             yield Item(path.stem, path, numbers[int(place) - 1])
 
     def numbers(self, kit: Path, root: Path) -> list[int]:
-        """Number of the class of each picture of the archive, in the order of their names."""
+        """Return the class of each picture of the archive, in the order of their names.
+
+        Classes are in the order of WordNet ids, unlike the ids of the development kit.
+
+        Raises:
+            UserError: if the kit is missing or invalid.
+        """
         from scipy.io import loadmat
 
         for name in (TRUTH, META):
@@ -113,12 +125,12 @@ class ImageNet:
         return labels
 
     def advice(self, root: Path, problem: str) -> str:
-        """One line: what is wrong below a root, and what to fetch."""
+        """Return an error message: the problem, and what to fetch."""
         return f"{self.title}: {root}: {problem}; {self.fetch}"
 
 
 def by_folder(folders: list[Path]) -> Iterator[Item]:
-    """Pictures of folders, of which the first holds class 0."""
+    """Yield the pictures of folders, one per class, in the order of classes."""
     for number, folder in enumerate(folders):
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in (".jpeg", ".jpg", ".png") and not path.name.startswith("."):

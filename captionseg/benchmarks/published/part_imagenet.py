@@ -1,4 +1,4 @@
-"""PartImageNet: 40 parts of 11 super-categories, found among those and the stuff of COCO (USE,
+"""PartImageNet: 40 parts of 11 super-categories, detected among these and COCO's stuff (USE,
 section 4).
 """
 
@@ -28,19 +28,19 @@ WHOLES = (
     "bottle",
 )
 THINGS = 80
-"""Names of COCO-Stuff before the first kind of stuff."""
+"""Number of names in COCO-Stuff before the first class of stuff."""
 
 
 @dataclass(frozen=True)
 class PartImageNet:
-    """Where its files lie.
+    """The files of PartImageNet.
 
     Attributes:
-        title: what people call it.
-        split: of the pictures that are scored.
-        count: pictures of the split; another release divides them otherwise.
+        title: title for people.
+        split: split that is scored.
+        count: number of pictures of the split, which differs in another release.
         fetch: archives to unpack, in words.
-        source: where layout, classes and the choice of the others come from.
+        source: source of layout and classes.
     """
 
     title: str = "PartImageNet"
@@ -54,11 +54,17 @@ class PartImageNet:
     )
 
     def open(self, root: Path, *, limit: int = 0) -> tuple[Parts, int]:
-        """The pictures, of which `limit` are spread evenly over all (0 takes all, and wants all
-        there are), and how many there are.
+        """Open the benchmark.
+
+        Args:
+            root: folder of its files.
+            limit: maximum number of pictures, evenly spaced; 0 takes all, and requires `count`.
+
+        Returns:
+            the pictures, and the number of pictures before `limit`.
 
         Raises:
-            UserError: for a folder that is missing or half unpacked.
+            UserError: for a folder that is missing or incomplete.
         """
         places = [
             home / "annotations" / name
@@ -89,7 +95,11 @@ class PartImageNet:
         ), len(items)
 
     def picture(self, home: Path, picture: AnnotatedPicture, root: Path) -> Path:
-        """The file of a picture: in the folder of the split, of all pictures, or of its class."""
+        """Find the file of a picture: in the folder of the split, of all pictures, or of its class.
+
+        Raises:
+            UserError: if there is none.
+        """
         for path in self.places(home / "images", picture.name):
             if path.is_file():
                 return path
@@ -98,7 +108,7 @@ class PartImageNet:
         )
 
     def places(self, images: Path, name: str) -> Iterator[Path]:
-        """Where a picture may lie; a name that leads out of the folder lies nowhere."""
+        """Yield possible files of a picture; none for a name outside of the folder."""
         inside = Path(name)
         if inside.is_absolute() or ".." in inside.parts:
             return
@@ -107,7 +117,7 @@ class PartImageNet:
         yield images / self.split / inside.name.split("_")[0] / inside.name
 
     def advice(self, root: Path, problem: str) -> str:
-        """One line: what is wrong below a root, what to fetch, and what should lie where."""
+        """Return an error message: the problem, what to fetch, and the required files."""
         return (
             f"{self.title}: {root}: {problem}; {self.fetch}, so that {root} holds "
             f"annotations/{self.split}.json (or annotations/{self.split}/{self.split}.json) and "

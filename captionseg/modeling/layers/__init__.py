@@ -1,1 +1,1 @@
-"""What segmentation models are made of. Nothing here knows a loss, a device or a data set."""
+"""Layers of segmentation models. They do not depend on losses, devices or data sets."""

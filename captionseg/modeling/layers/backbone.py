@@ -1,4 +1,4 @@
-"""Any network of timm: as the embedding of patches, or the maps of its blocks."""
+"""Networks of timm: for the embedding of patches, or for the maps of their blocks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from captionseg.typed import Natural
 
 
 class BackboneMaps(nn.Module):
-    """The last maps of a timm network, through a linear map.
+    """The last map of a timm network, followed by a linear map.
 
     Args:
-        name: as timm lists it, such as tf_efficientnet_lite0 or vit_small_patch16_224.
-        width: channels of what comes out.
-        size: of training pictures; a ViT takes others too.
-        stride: of the maps, in pixels, where the network lets it be chosen (dilation); its own
-            elsewhere.
-        frozen: no gradient, batch norms in evaluation; the linear map is trained all the same.
+        name: name in timm, such as tf_efficientnet_lite0 or vit_small_patch16_224.
+        width: number of output channels.
+        size: side of training pictures in pixels; a ViT also accepts other sizes.
+        stride: stride of the map in pixels, if the network supports it (by dilation).
+        frozen: whether the network has no gradients and stays in evaluation mode; the linear map
+            is trained anyway.
 
     Raises:
         ValueError: for a name that timm does not know, or a network without maps.
@@ -39,12 +39,14 @@ class BackboneMaps(nn.Module):
         self, name: str, width: int, *, size: int, stride: int = 16, frozen: bool = True
     ) -> None:
         super().__init__()
-        net = create(
+        net = create_network(
             name, {"img_size": size, "dynamic_img_size": True}, {"output_stride": stride}, {}
         )
-        for buffer, value in zip(("factor", "shift"), statistics(net.pretrained_cfg), strict=True):
+        for buffer, value in zip(
+            ("factor", "shift"), input_rescaling(net.pretrained_cfg), strict=True
+        ):
             self.register_buffer(buffer, value, persistent=False)
-        # one picture is no batch for a norm
+        # in evaluation mode, because a batch norm needs more than one picture
         self.net, self.frozen = (net.requires_grad_(not frozen).eval(), frozen)
         with torch.no_grad():
             maps = self.maps(torch.zeros(1, 3, size, size))
@@ -55,24 +57,26 @@ class BackboneMaps(nn.Module):
     def maps(
         self, image: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channel rows columns"]:
-        """Of the last stage, after its norm where it has one; pictures by the network's own
-        statistics.
+        """Return the map of the last stage, after the network's final norm if it has one.
+
+        Args:
+            image: pictures normalised by ImageNet's mean and deviation.
         """
-        own = image * self.factor + self.shift
+        image = image * self.factor + self.shift
         return self.net.forward_intermediates(
-            own, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW"
+            image, indices=1, norm=True, intermediates_only=True, output_fmt="NCHW"
         )[-1]
 
     def forward(
         self, image: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channel rows columns"]:
-        """See the class."""
+        """Return the projected map; pictures are normalised by ImageNet's mean and deviation."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             maps = self.maps(image)
         return self.head(maps)
 
     def train(self, mode: bool = True) -> BackboneMaps:
-        """As of nn.Module; a frozen network stays in evaluation."""
+        """See nn.Module; a frozen network stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.net.eval()
@@ -84,13 +88,13 @@ class Network:
     """A frozen tower.
 
     Attributes:
-        name: as timm lists it, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0; or
-            open_clip:NAME, a ViT as open_clip lists it, such as open_clip:ViT-L-14-336-quickgelu.
-        weights: file of its weights; `packaged` takes those that come with tf_efficientnet_lite0.
-        blocks: so many of the last are taken, of a network that is no transformer its stages; 0
-            takes all.
-        activation: of a CLIP, for a file that does not say what it was trained with; it has to be
-            that of `name`.
+        name: name in timm, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0; or
+            open_clip:NAME for a ViT of open_clip, such as open_clip:ViT-L-14-336-quickgelu.
+        weights: file of its weights; `packaged` means the packaged ones of tf_efficientnet_lite0.
+        blocks: number of last blocks (or stages of a convolutional network) whose maps are used; 0
+            uses all.
+        activation: activation of a CLIP, for files that do not record it; it must be that of
+            `name`.
     """
 
     name: str
@@ -104,23 +108,23 @@ class Network:
 
 
 class BackboneFeatures(NamedTuple):
-    """Of pictures: maps of blocks, the last one last, and a vector of each picture."""
+    """Maps of the blocks of a network, in order, and a vector of each picture."""
 
     maps: list[Float[Tensor, "batch _rows _columns _channel"]]
     cls: Float[Tensor, "batch channel"]
 
 
 class BackboneBlocks(nn.Module):
-    """A frozen network -> what its last blocks see of pictures of any size that its patches divide.
+    """The last blocks of a frozen network, for pictures of any size that is a multiple of a patch.
 
-    The vector of a picture is the last block's [CLS] after the network's final norm, or, where
-    there is none, the mean of its last map, normalised.
+    The vector of a picture is the last [CLS] after the network's final norm or, without [CLS], the
+    layer-normalised mean of the last map.
 
     Args:
-        network: which. Its weights are not read here: see captionseg.modeling.weights.pretrained.
+        network: the network. Its weights are loaded by captionseg.modeling.weights.pretrained.
 
     Raises:
-        ValueError: for a name that nobody knows, or a network without maps.
+        ValueError: for an unknown name, or a network without maps.
     """
 
     factor: Float[Tensor, "3 1 1"]
@@ -132,22 +136,22 @@ class BackboneBlocks(nn.Module):
             net: Any = ClipTower(network.name.removeprefix(PREFIX))
         else:
             sizes = {"dynamic_img_size": True}
-            net = create(network.name, {**sizes, "weight_init": "skip"}, sizes, {})
+            net = create_network(network.name, {**sizes, "weight_init": "skip"}, sizes, {})
         self.net = net.requires_grad_(False).eval()
         self.blocks, self.token = (
             network.blocks or None,
             getattr(self.net, "cls_token", None) is not None,
         )
         for name, value in zip(
-            ("factor", "shift"), statistics(self.net.pretrained_cfg), strict=True
+            ("factor", "shift"), input_rescaling(self.net.pretrained_cfg), strict=True
         ):
             self.register_buffer(name, value, persistent=False)
 
     @torch.no_grad()
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> BackboneFeatures:
-        """Of pictures, normalised by ImageNet's mean and deviation."""
-        own = image * self.factor + self.shift
-        last, maps = self.net.forward_intermediates(own, indices=self.blocks, output_fmt="NCHW")
+        """Return the features of pictures that are normalised by ImageNet's mean and deviation."""
+        image = image * self.factor + self.shift
+        last, maps = self.net.forward_intermediates(image, indices=self.blocks, output_fmt="NCHW")
         maps = [x.movedim(1, -1) for x in maps]
         if self.token:
             return BackboneFeatures(maps, last[:, 0])
@@ -155,17 +159,18 @@ class BackboneBlocks(nn.Module):
         return BackboneFeatures(maps, F.layer_norm(mean, mean.shape[1:]))
 
 
-def probe(network: Network, side: int) -> tuple[list[int], int]:
-    """Widths of the blocks of a network, and pixels along a cell of its last map; nothing is
-    computed.
+def probe_network(network: Network, side: int) -> tuple[list[int], int]:
+    """Return the widths of a network's blocks and the stride of its last map in pixels.
+
+    Shapes are derived without weights or computation.
 
     Args:
-        network: which.
-        side: of the pictures.
+        network: the network.
+        side: side of the pictures in pixels.
 
     Raises:
-        ValueError: as BackboneBlocks, or for a network that takes no such pictures or has not so
-            many blocks.
+        ValueError: for an unknown network, or one that does not accept such pictures or has fewer
+            blocks.
     """
     with torch.device("meta"):
         blocks = BackboneBlocks(network)
@@ -179,18 +184,23 @@ def probe(network: Network, side: int) -> tuple[list[int], int]:
     return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
 
 
-def statistics(config: Mapping[str, Any]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
-    """Factor and shift from pictures normalised by ImageNet's mean and std to those of a config."""
-    given = torch.tensor((MEAN, STD))
-    wanted = torch.tensor((config["mean"], config["std"]))
-    return (given[1] / wanted[1])[:, None, None], ((given[0] - wanted[0]) / wanted[1])[
-        :, None, None
-    ]
+def input_rescaling(
+    config: Mapping[str, Any],
+) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Return the factor and the shift that convert pictures from ImageNet's normalisation to that
+    of a config.
+    """
+    imagenet = torch.tensor((MEAN, STD))
+    own = torch.tensor((config["mean"], config["std"]))
+    return (imagenet[1] / own[1])[:, None, None], ((imagenet[0] - own[0]) / own[1])[:, None, None]
 
 
-def create(name: str, *choices: dict[str, Any]) -> Any:
-    """The network with the first of the choices that it takes: timm's families differ in what they
-    can be told.
+def create_network(name: str, *choices: dict[str, Any]) -> Any:
+    """Create a network of timm with the first options that it supports.
+
+    Args:
+        name: name in timm.
+        choices: keyword arguments of timm.create_model, in order of preference.
 
     Raises:
         ValueError: for a name that timm does not know, or a network without maps.

@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from captionseg.encoders.open_clip import dense_form, resize_tower
 
 PREFIX = "open_clip:"
-"""Before the names of open_clip's models, among those of timm's."""
-# built, and thrown away
+"""Prefix of the names of open_clip's models; other names are timm's."""
+# open_clip builds no model without a text tower; this one is discarded
 _NO_TEXT: Any = {"layers": 1, "width": 64, "heads": 1, "vocab_size": 8, "context_length": 8}
 
 
 class ClipTower(nn.Module):
-    """A ViT of open_clip, on pictures of any size that its patches divide.
+    """A ViT of open_clip, for pictures of any size that is a multiple of a patch.
 
     Args:
-        name: as open_clip lists it, such as ViT-L-14-336-quickgelu.
+        name: name in open_clip, such as ViT-L-14-336-quickgelu.
 
     Raises:
-        ValueError: for a name that it does not know, or a tower of another form.
+        ValueError: for a name that open_clip does not know, or another kind of tower.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,16 +43,16 @@ class ClipTower(nn.Module):
                 f"networks: the tower of open_clip's {name} is no ViT of CLIP's form; name timm's "
                 "network"
             )
-        given = config.get("preprocess_cfg", {})
+        pixels = config.get("preprocess_cfg", {})
         self.pretrained_cfg = {
-            "mean": given.get("mean", open_clip.OPENAI_DATASET_MEAN),
-            "std": given.get("std", open_clip.OPENAI_DATASET_STD),
+            "mean": pixels.get("mean", open_clip.OPENAI_DATASET_MEAN),
+            "std": pixels.get("std", open_clip.OPENAI_DATASET_STD),
         }
         self.feature_info = [{"reduction": max(self.visual.patch_size)}]
 
     @property
     def cls_token(self) -> Float[Tensor, " channel"]:
-        """Where a network of timm has its own."""
+        """The learnt [CLS] token, by the name of timm's networks."""
         return self.visual.class_embedding
 
     def forward_intermediates(
@@ -62,7 +62,7 @@ class ClipTower(nn.Module):
         indices: int | None = None,
         output_fmt: str = "NCHW",
     ) -> tuple[Float[Tensor, "batch 1 channel"], list[Float[Tensor, "batch channel rows columns"]]]:
-        """The last [CLS] after the final norm, and maps of the last blocks."""
+        """Return the last [CLS] after the final norm, and the maps of the last `indices` blocks."""
         visual = resize_tower(self.visual, image.shape[2:])
         outputs = visual.forward_intermediates(
             image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True

@@ -1,5 +1,6 @@
-"""TCL's grounder: a copy of the last block, a gated upsampling decoder, a copy of the
-projection."""
+"""TCL's grounder: a copy of the encoder's last block, a gated upsampling decoder, and a copy of its
+projection (Cha et al. 2023).
+"""
 
 from __future__ import annotations
 
@@ -19,21 +20,20 @@ Conv = Literal["full", "depthwise"]
 
 @dataclass(frozen=True)
 class GrounderConfig:
-    """What defines a Grounder; the defaults are for features of a small encoder.
+    """Configuration of a Grounder; the defaults are for features of a small encoder.
 
     Attributes:
-        head: of the frozen encoder, copied.
-        blocks: of the decoder, each `factor` times the size of the one before.
-        factor: see blocks; the paper has 2 blocks of factor 2.
-        convs: convolutions a block; TCL's released code has 2, CoDe's 1.
-        conv: full has weights between all channels.
+        head: config of the frozen encoder's head, which is copied.
+        blocks: number of blocks of the decoder; the paper has 2.
+        factor: upsampling factor of each block; the paper has 2.
+        convs: number of convolutions per block; TCL's released code has 2, CoDe's 1.
+        conv: kind of convolution: full or depthwise.
         adapter: hidden width of an MLP over each cell before the decoder; 0, as in the paper, has
             none.
-        dropout: of the features while training; all cells of a picture lose the same. The paper has
-            none.
-        gate: the gates' values before tanh at the start, 0 in the paper. With any other the last
-            layer behind each gate is zero instead: that starts from the training-free map too, and
-            moves in few steps.
+        dropout: channel dropout of the features in training; the paper has none.
+        gate: initial value of the gates before tanh, 0 in the paper. With another value, the last
+            layer behind each gate is initialised to zero instead. Both start from MaskCLIP's map,
+            but the second trains in fewer steps.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -53,7 +53,13 @@ class GrounderConfig:
 
 
 class GatedResidual(nn.Module):
-    """x + tanh(g) f(x), at the start nothing more than x: either g is 0, or the last layer of f."""
+    """x + tanh(g) f(x), initialised to x: either g is 0, or the last layer of f is.
+
+    Args:
+        inner: f.
+        last: last layer of f.
+        gate: initial value of g.
+    """
 
     def __init__(self, inner: nn.Module, last: nn.Module, gate: float) -> None:
         super().__init__()
@@ -63,12 +69,12 @@ class GatedResidual(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        """See the class."""
+        """Apply the gated residual to a tensor of any shape that f accepts."""
         return x + torch.tanh(self.gate) * self.inner(x)
 
 
 class NormedConv(nn.Module):
-    """3x3 convolution of GELU of a layer norm over channels."""
+    """A layer norm over channels, GELU, and a 3x3 convolution."""
 
     def __init__(self, width: int, conv: Conv) -> None:
         super().__init__()
@@ -80,12 +86,12 @@ class NormedConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch feature rows columns"]
     ) -> Float[Tensor, "batch feature rows columns"]:
-        """See the class."""
+        """Apply norm, activation and convolution."""
         return self.conv(F.gelu(self.norm(x.movedim(1, -1)).movedim(-1, 1)))
 
 
 def gated_mlp(width: int, config: GrounderConfig) -> GatedResidual:
-    """The MLP over each cell."""
+    """Build the gated MLP over cells."""
     last = nn.Linear(config.adapter, width)
     first = nn.Linear(width, config.adapter)
     return GatedResidual(
@@ -94,13 +100,13 @@ def gated_mlp(width: int, config: GrounderConfig) -> GatedResidual:
 
 
 def gated_conv(width: int, config: GrounderConfig) -> GatedResidual:
-    """One convolution of the decoder."""
+    """Build a gated convolution of the decoder."""
     inner = NormedConv(width, config.conv)
     return GatedResidual(inner, inner.conv, config.gate)
 
 
 class Grounder(nn.Module):
-    """Dense features -> features in the joint space, on a grid as fine or finer, not normalised."""
+    """Maps dense features to the joint space, on the same or a finer grid, not normalised."""
 
     def __init__(self, config: GrounderConfig) -> None:
         super().__init__()
@@ -119,7 +125,7 @@ class Grounder(nn.Module):
     def forward(
         self, dense: Float[Tensor, "batch rows columns feature"]
     ) -> Float[Tensor, "batch embedding _rows _columns"]:
-        """See the class."""
+        """Return features of the joint space; the grid is finer by factor ** blocks."""
         x = self.head.block(dense)
         if self.training and self.dropout.p:
             x = x * self.dropout(torch.ones_like(x[:, :1, :1]))

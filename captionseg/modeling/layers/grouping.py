@@ -1,8 +1,8 @@
-"""Grouping: tokens are assigned to groups, and groups become the mean of what was assigned to them.
+"""Grouping: tokens are assigned to groups, and each group gets the mean of its tokens.
 
-GroupViT (Xu et al. 2022) with the parts that its paper leaves out and its code has: a mixer over
-group tokens and a cross-attention before the assignment. `Slots` is the plain binding of
-OVSegmentor (Eq. 3-6).
+`Grouping` is GroupViT's block (Xu et al. 2022), with the parts that only its code has: a mixer over
+group tokens, and a cross-attention before the assignment. `Slots` is OVSegmentor's binding
+(Xu et al. 2023, Eq. 3-6).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Assign = Literal["gumbel", "soft"]
 
 
 class GroupingOutputs(NamedTuple):
-    """What a grouping makes of tokens.
+    """The result of a grouping.
 
     Attributes:
-        groups: with what they took in.
-        soft: assignment without noise, summing to one over the groups.
-        slots: the groups before they took anything in.
-        values: what the groups take the mean of.
+        groups: groups after the means of their tokens were added.
+        soft: assignment without noise, with sum 1 over the groups.
+        slots: groups before.
+        values: values of the tokens, of which groups take the mean.
     """
 
     groups: Float[Tensor, "batch group channel"]
@@ -36,7 +36,7 @@ class GroupingOutputs(NamedTuple):
 
 
 class TokenMixer(nn.Module):
-    """An MLP over the axis of tokens."""
+    """An MLP over the token axis (MLP-Mixer)."""
 
     def __init__(self, tokens: int, hidden: int, out: int) -> None:
         super().__init__()
@@ -45,41 +45,39 @@ class TokenMixer(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch group channel"]:
-        """See the class."""
+        """Mix tokens."""
         return self.mlp(x.transpose(1, 2)).transpose(1, 2)
 
 
-def gumbel(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """With Gumbel noise (Jang et al. 2017), in float32: half precision rounds its tail away."""
+def add_gumbel_noise(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Add Gumbel noise (Jang et al. 2017), in float32 because half precision truncates its tail."""
     logits = logits.float()
     return logits - torch.empty_like(logits).exponential_().log()
 
 
 def hard_assignment(soft: Float[Tensor, "batch group token"]) -> Float[Tensor, "batch group token"]:
-    """One-hot over groups, of the largest of each token, with the gradient of `soft`."""
+    """Assign each token to its largest group (one-hot), with the gradient of `soft`."""
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard - soft.detach() + soft
 
 
-def group_mean(
+def average_groups(
     assignment: Float[Tensor, "batch group token"],
     values: Float[Tensor, "batch token channel"],
     eps: float,
 ) -> Float[Tensor, "batch group channel"]:
-    """The mean of the values of each group, over `eps` more tokens than it has; 0 for an empty
-    group.
-    """
+    """Return the sum of the values of each group, divided by its number of tokens plus `eps`."""
     return assignment @ values / (assignment.sum(2, keepdim=True) + eps)
 
 
 class Assignment(nn.Module):
-    """Tokens choose among groups by single-head attention, normalised over the groups.
+    """Assigns tokens to groups by single-head attention with a softmax over groups.
 
     Args:
-        width: of tokens and groups.
-        assign: gumbel is one-hot with a straight-through gradient, noise only while training; soft
-            is the softmax.
-        eps: added to the count of a group before it divides; GroupViT has 1.
+        width: width of tokens and groups.
+        assign: gumbel is one-hot with a straight-through gradient, with noise in training; soft is
+            the softmax.
+        eps: added to the number of tokens of a group; GroupViT has 1.
     """
 
     def __init__(self, width: int, *, assign: Assign = "gumbel", eps: float = 1.0) -> None:
@@ -96,34 +94,48 @@ class Assignment(nn.Module):
         tokens: Float[Tensor, "batch token channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> GroupingOutputs:
-        """Tokens where `mask` is False belong nowhere; `groups` ask, and what they take is added to
-        `slots`."""
+        """Assign tokens to groups, and add the projected means to `slots`.
+
+        Args:
+            slots: groups before.
+            groups: queries of the groups.
+            tokens: tokens.
+            mask: False for padding, which is not assigned.
+        """
         queries, keys = self.q_proj(groups).float(), self.k_proj(tokens).float()
         with full_precision(keys):
             logits = queries @ keys.transpose(1, 2) * self.scale
         soft = logits.softmax(1)
         chosen = soft
         if self.assign == "gumbel":
-            chosen = hard_assignment(gumbel(logits).softmax(1) if self.training else soft)
+            chosen = hard_assignment(add_gumbel_noise(logits).softmax(1) if self.training else soft)
         if mask is not None:
             soft, chosen = soft * mask[:, None], chosen * mask[:, None]
         values = self.v_proj(tokens)
         return GroupingOutputs(
-            slots + self.proj(group_mean(chosen.to(values.dtype), values, self.eps)),
+            slots + self.proj(average_groups(chosen.to(values.dtype), values, self.eps)),
             soft,
             slots,
             values,
         )
 
     def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
-        """What the group of each token would be if it had no other token; tokens where groups
-        are.
-        """
-        return own_group(grouping.soft, grouping.slots) + self.proj(grouping.values)
+        """Return for each token what its group would be without any other token."""
+        return gather_own_group(grouping.soft, grouping.slots) + self.proj(grouping.values)
 
 
 class Grouping(nn.Module):
-    """GroupViT's grouping block: S group tokens take in N tokens and become G groups."""
+    """GroupViT's grouping block: N tokens are assigned to G groups, made from S group tokens.
+
+    Args:
+        width: width of all tokens.
+        heads: heads of the cross-attention.
+        tokens: S.
+        groups: G.
+        ratio: hidden width of MLPs relative to `width`.
+        assign: see Assignment.
+        eps: see Assignment.
+    """
 
     def __init__(
         self,
@@ -149,13 +161,13 @@ class Grouping(nn.Module):
         group_tokens: Float[Tensor, "batch slot channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> GroupingOutputs:
-        """Groups and the assignment of x to them."""
+        """Return the groups and the assignment of tokens x; `mask` is False for padding."""
         x = self.norm_x(x)
         slots = self.pre_assign(
             self.norm_mixed(self.mixer(self.norm_tokens(group_tokens))), x, mask
         )
-        taken = self.assign(slots, slots, x, mask)
-        return taken._replace(groups=self.update(taken.groups))
+        outputs = self.assign(slots, slots, x, mask)
+        return outputs._replace(groups=self.update(outputs.groups))
 
     def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
         """See Assignment.members."""
@@ -164,13 +176,17 @@ class Grouping(nn.Module):
     def update(
         self, y: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
-        """y + MLP(norm(y))."""
+        """Return y + MLP(norm(y))."""
         return y + self.mlp(self.norm_new(y))
 
 
 class Slots(nn.Module):
-    """OVSegmentor's binding, Eq. 3-6: one step of slot attention, G = G' + W_o (mean of the tokens
-    assigned).
+    """OVSegmentor's binding, Eq. 3-6: one step of slot attention, G = G' + W_o mean(tokens of G).
+
+    Args:
+        width: width of tokens and groups.
+        assign: see Assignment.
+        eps: see Assignment.
     """
 
     def __init__(self, width: int, *, assign: Assign = "soft", eps: float = 1e-6) -> None:
@@ -184,7 +200,7 @@ class Slots(nn.Module):
         group_tokens: Float[Tensor, "batch group channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> GroupingOutputs:
-        """Groups and the assignment of x to them (Eq. 4)."""
+        """Return the groups and the assignment of tokens x (Eq. 4); `mask` is False for padding."""
         return self.assign(group_tokens, self.norm_groups(group_tokens), self.norm_x(x), mask)
 
     def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
@@ -192,18 +208,22 @@ class Slots(nn.Module):
         return self.assign.members(grouping)
 
 
-def own_group(
+def gather_own_group(
     soft: Float[Tensor, "batch group token"], groups: Float[Tensor, "batch group channel"]
 ) -> Float[Tensor, "batch token channel"]:
-    """For each token the vector of the group that it belongs to most."""
+    """Return for each token the vector of the group that it belongs to most."""
     return groups.gather(1, soft.argmax(1)[..., None].expand(-1, -1, groups.shape[2]))
 
 
-def compose(maps: list[Float[Tensor, "batch _group _token"]]) -> Float[Tensor, "batch group token"]:
-    """Assignments stage by stage -> of the first tokens to the last groups; the groups of a stage
-    are the tokens of the next.
+def compose_assignments(
+    maps: list[Float[Tensor, "batch _group _token"]],
+) -> Float[Tensor, "batch group token"]:
+    """Compose the assignments of all stages to one of the first tokens to the last groups.
+
+    Args:
+        maps: assignment of each stage; the groups of a stage are the tokens of the next.
     """
-    out = maps[0]
-    for following in maps[1:]:
-        out = following @ out
-    return out
+    composed = maps[0]
+    for assignment in maps[1:]:
+        composed = assignment @ composed
+    return composed

@@ -1,6 +1,4 @@
-"""Embeddings of parts of pictures: what a mask hides is filled with a learnt prompt (CoDe, Eq.
-3.4), or left empty.
-"""
+"""Embeds parts of pictures; hidden parts are zero, or a learnt prompt (CoDe, Eq. 3.4)."""
 
 from __future__ import annotations
 
@@ -14,12 +12,13 @@ from captionseg.runtime.device import full_precision
 
 
 class Highlight(nn.Module):
-    """Masked pictures through the frozen encoder, or masked sums of its cached features.
+    """Embeds masked pictures with the frozen encoder, or sums its cached features under masks.
 
     Args:
-        channels: 3 over pictures; over features those of the joint space.
-        side: of the prompt, which is resized to what it fills.
-        prompt: whether there is one; else what is hidden is zero: in pictures the mean colour.
+        channels: channels of the prompt: 3 for pictures, or the width of the joint space.
+        side: side of the prompt in pixels or cells; it is resized as needed.
+        prompt: whether hidden parts are filled with a learnt prompt; otherwise they are zero, the
+            mean colour of pictures.
     """
 
     def __init__(self, channels: int, side: int, *, prompt: bool) -> None:
@@ -29,7 +28,7 @@ class Highlight(nn.Module):
     def resize_prompt(
         self, size: tuple[int, int]
     ) -> Float[Tensor, "channel {size[0]} {size[1]}"] | None:
-        """The prompt in some size; None where there is none."""
+        """Return the prompt in a size (height, width); None without a prompt."""
         if self.prompt is None:
             return None
         return F.interpolate(self.prompt[None], size, mode="bilinear", align_corners=False)[0]
@@ -39,10 +38,13 @@ class Highlight(nn.Module):
         masks: Float[Tensor, "batch mask _rows _columns"],
         frozen: Float[Tensor, "batch rows columns embedding"],
     ) -> Float[Tensor, "batch mask embedding"]:
-        """L2-normalised, of features of which masks show a part.
+        """Embed the cells under masks, L2-normalised.
 
-        The embedding of a picture is the sum of its cells, which is what their alignment was
-        trained on.
+        The embedding of a picture is the sum of its cells, as in the training of their alignment.
+
+        Args:
+            masks: 1 for visible parts.
+            frozen: frozen features in the joint space.
         """
         grid = (frozen.shape[1], frozen.shape[2])
         with full_precision(masks):
@@ -50,7 +52,7 @@ class Highlight(nn.Module):
             sums = share @ frozen.flatten(1, 2)
             if (prompt := self.resize_prompt(grid)) is not None:
                 sums = sums + (1.0 - share) @ prompt.flatten(1).T
-        # a mask that shows nothing has no direction, nor a steep one
+        # a large eps keeps the gradient of almost empty masks small
         return F.normalize(sums, dim=-1, eps=1e-2)
 
     def pixels(
@@ -59,7 +61,13 @@ class Highlight(nn.Module):
         image: Float[Tensor, "batch 3 height width"],
         live: PictureEncoder,
     ) -> Float[Tensor, "batch mask embedding"]:
-        """L2-normalised, of pictures of which masks show a part."""
+        """Embed the pixels under masks, L2-normalised.
+
+        Args:
+            masks: 1 for visible parts.
+            image: normalised pictures.
+            live: the frozen image encoder.
+        """
         size = (image.shape[2], image.shape[3])
         visible = F.interpolate(masks, size, mode="nearest")[:, :, None]  # [B, L, 1, H, W]
         picture = image[:, None] * visible

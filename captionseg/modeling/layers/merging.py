@@ -1,5 +1,4 @@
-"""Feature maps of several blocks and towers in one, pooled over segments (USE, after COMM's
-LLN)."""
+"""Merges feature maps of several blocks and towers, pooled over segments (USE, COMM's LLN)."""
 
 from __future__ import annotations
 
@@ -14,15 +13,15 @@ from captionseg.runtime.device import full_precision
 
 
 class Lln(nn.Module):
-    """One tower: sum_i alpha_i LLN_i(c_i) over its blocks; an LLN is a layer norm, then a linear
+    """Merges the blocks of a tower: sum_i alpha_i LLN_i(c_i); an LLN is a layer norm and a linear
     map.
 
-    What comes after the norm is linear and the weights of a pool sum to one, so pooling goes first:
-    the result is that of pooling the merged map, which is never made.
+    Maps are pooled between norm and linear map. The result is that of pooling the merged map,
+    because everything after the norm is linear and pooling weights sum to 1.
 
     Args:
-        widths: of the blocks.
-        out: of the sum.
+        widths: widths of the blocks.
+        out: width of the sum.
     """
 
     def __init__(self, widths: Sequence[int], out: int) -> None:
@@ -36,11 +35,11 @@ class Lln(nn.Module):
         maps: Sequence[Float[Tensor, "batch _rows _columns _channel"]],
         weights: Float[Tensor, "batch segment rows columns"],
     ) -> Float[Tensor, "batch segment channel"]:
-        """Means over segments.
+        """Return the merged vector of each segment.
 
         Args:
-            maps: of the blocks; resized to the grid of the weights where theirs is another.
-            weights: of each segment summing to one.
+            maps: maps of the blocks; resized to the grid of the weights.
+            weights: pooling weights, with sum 1 for each segment.
         """
         grid = (weights.shape[2], weights.shape[3])
         normed = (
@@ -52,24 +51,23 @@ class Lln(nn.Module):
     def merge(
         self, normed: Sequence[Float[Tensor, "*batch _channel"]]
     ) -> Float[Tensor, "*batch channel"]:
-        """The sum, of the blocks' vectors after their norms."""
+        """Merge vectors of the blocks, after their norms."""
         parts = [linear(x) for linear, x in zip(self.linears, normed, strict=True)]
         return torch.einsum("i...,i->...", torch.stack(parts), self.scale)
 
 
 class SegmentEncoder(nn.Module):
-    """Maps of any list of towers and a vector of the picture from each -> an embedding of each
-    segment.
+    """Embeds segments, from the maps of one or more towers and their vectors of the picture.
 
-    z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: each tower's merged map, pooled, and its [CLS],
-    which every segment of a picture shares, then a linear head.
+    The input of the linear head is z = [c_bar, c_hat, d_bar, d_hat, ..] of USE: for each tower the
+    pooled merged map of the segment, and the [CLS] of the picture.
 
     Args:
-        towers: widths of the blocks of each.
-        out: of the joint space.
-        width: of each tower's merged map; 0 takes that of its widest block.
-        cls: widths of the towers' vectors of the picture; empty has none.
-        dropout: of z while training; all segments of a picture lose the same.
+        towers: widths of the blocks of each tower.
+        out: width of the joint space.
+        width: width of each tower's merged map; 0 takes that of its widest block.
+        cls: widths of the towers' vectors of the picture; empty for none.
+        dropout: dropout of z in training, the same for all segments of a picture.
     """
 
     def __init__(
@@ -94,12 +92,13 @@ class SegmentEncoder(nn.Module):
         masks: Shaped[Tensor, "batch segment rows columns"],
         cls: Sequence[Float[Tensor, "batch _channel"]] = (),
     ) -> Float[Tensor, "batch segment embedding"]:
-        """Embeddings, not normalised.
+        """Return the embeddings of segments, not normalised.
 
         Args:
             towers: maps of each tower's blocks, see Lln.
-            masks: how much of each cell lies in a segment; one that is nowhere gets some vector.
-            cls: of each tower.
+            masks: share of each cell that lies in a segment; the vector of an empty one is
+                meaningless.
+            cls: vector of the picture of each tower.
         """
         with full_precision(masks):
             weights = pool_weights(masks.float())
@@ -119,14 +118,14 @@ class SegmentEncoder(nn.Module):
 def pool_weights(
     masks: Float[Tensor, "batch segment rows columns"],
 ) -> Float[Tensor, "batch segment rows columns"]:
-    """Masks that sum to one for each segment; all 0 where a mask is."""
+    """Normalise masks to sum 1 for each segment; an empty mask stays 0."""
     return masks / masks.sum((2, 3), keepdim=True).clamp(min=1e-6)
 
 
 def resize_map(
     x: Float[Tensor, "batch _rows _columns channel"], grid: tuple[int, int]
 ) -> Float[Tensor, "batch {grid[0]} {grid[1]} channel"]:
-    """A map on another grid, bilinearly; itself where it has that grid. Finer ones are averaged."""
+    """Resize a map bilinearly to a grid, with antialiasing if the map is finer."""
     if x.shape[1:3] == grid:
         return x
     finer = x.shape[1] > grid[0] or x.shape[2] > grid[1]

@@ -10,12 +10,14 @@ from captionseg.modeling.layers.transformer import Block
 
 
 class TextTransformer(nn.Module):
-    """Tokens of CLIP's byte-pair encoding -> one vector a text.
+    """CLIP's text encoder (Radford et al. 2021): one vector per text.
 
     Args:
-        width, depth, heads: of the blocks.
-        context: longest text in tokens.
-        vocabulary: how many tokens there are; the last is the end of a text.
+        width: width of the blocks.
+        depth: number of blocks.
+        heads: number of attention heads.
+        context: maximum length of a text in tokens.
+        vocabulary: number of tokens; the last is the end of a text.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class TextTransformer(nn.Module):
         self.initialise(width, depth)
 
     def initialise(self, width: int, depth: int) -> None:
-        """CLIP's (Radford et al. 2021, released code)."""
+        """Initialise the weights as CLIP's released code does."""
         nn.init.normal_(self.token.weight, std=0.02)
         nn.init.normal_(self.position, std=0.01)
         out = width**-0.5 * (2 * depth) ** -0.5
@@ -51,8 +53,10 @@ class TextTransformer(nn.Module):
                 nn.init.normal_(parameter, std=std)
 
     def forward(self, tokens: Int64[Tensor, "text token"]) -> Float[Tensor, "text channel"]:
-        """Texts are ended by the largest token, zeros after it; causality hides what follows."""
-        # nothing that is read out sees what follows the longest
+        """Encode texts. Each is ended by the largest token and padded with zeros, which causal
+        attention hides.
+        """
+        # columns after the end of the longest text change nothing
         tokens = tokens[:, : int(tokens.argmax(1).max()) + 1]
         x = self.token(tokens) + self.position[: tokens.shape[1]]
         for block in self.blocks:

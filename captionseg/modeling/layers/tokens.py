@@ -1,5 +1,4 @@
-"""What goes into the first stage: patches of pixels, or class-agnostic regions of frozen
-features."""
+"""Tokens of the first stage: patches of pixels, or class-agnostic regions of frozen features."""
 
 from __future__ import annotations
 
@@ -10,17 +9,13 @@ from torch.nn import functional as F
 
 
 class PatchTokens(nn.Module):
-    """Maps of a picture, a norm, a learnt position.
-
-    Positions are resized to the picture's grid (bicubic), so that any size of at least a patch goes
-    in.
+    """Tokens of patches with learnt positions, which are resized (bicubic) for other grids.
 
     Args:
-        projection: pictures -> maps [B, width, h, w]: a convolution over patches, or a whole
-            network.
-        width: of tokens.
-        side: of the grid of a training picture.
-        norm: GroupViT has it, DINO's ViT has not.
+        projection: maps pictures to [B, width, h, w]: a convolution over patches, or a network.
+        width: width of tokens.
+        side: side of a training picture's grid, in tokens.
+        norm: whether tokens are normalised, as in GroupViT and not in DINO's ViT.
     """
 
     def __init__(self, projection: nn.Module, width: int, side: int, *, norm: bool = True) -> None:
@@ -33,13 +28,13 @@ class PatchTokens(nn.Module):
     def forward(
         self, image: Float[Tensor, "batch 3 height width"]
     ) -> tuple[Float[Tensor, "batch token channel"], tuple[int, int]]:
-        """Tokens in row-major order, and the grid (rows, columns) that they stand for."""
+        """Return tokens in row-major order, and their grid (rows, columns)."""
         maps = self.projection(image)
         grid = (maps.shape[2], maps.shape[3])
         return self.norm(maps.flatten(2).transpose(1, 2)) + self.positions(grid), grid
 
     def positions(self, grid: tuple[int, int]) -> Float[Tensor, "1 {grid[0]*grid[1]} channel"]:
-        """For a grid; the learnt ones where it is the one of training."""
+        """Return the positions for a grid (rows, columns)."""
         if grid == (self.side, self.side):
             return self.position
         square = self.position.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
@@ -51,10 +46,13 @@ class PatchTokens(nn.Module):
 
 
 class RegionNorm(nn.Module):
-    """Region features by the data's mean and deviation; while training an image loses some of them.
+    """Standardises region features, with dropout in training.
 
-    All regions of an image lose the same: that costs less than a draw for each, and generalises
-    better.
+    Dropout is the same for all regions of an image: this is faster and generalises better.
+
+    Args:
+        features: F, number of features of a region.
+        dropout: probability of dropout.
     """
 
     mean: Float[Tensor, " feature"]
@@ -67,20 +65,26 @@ class RegionNorm(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def standardise(self, regions: Float[Tensor, "region feature"]) -> None:
-        """Take mean and standard deviation of the features from a sample; kept with the weights."""
+        """Set mean and deviation to those of a sample; they are saved with the weights."""
         self.mean.copy_(regions.mean(0))
         self.scale.copy_(regions.std(0, correction=0) + 1e-3)
 
     def forward(
         self, regions: Float[Tensor, "batch region feature"]
     ) -> Float[Tensor, "batch region feature"]:
-        """See the class."""
+        """Standardise region features."""
         x = (regions - self.mean) / self.scale
         return x * self.dropout(torch.ones_like(x[:, :1])) if self.training else x
 
 
 class RegionTokens(nn.Module):
-    """Pooled region features, which hold their geometry, through a norm and an MLP."""
+    """Tokens of regions: pooled features with geometry, standardised, through an MLP.
+
+    Args:
+        features: F, number of features of a region.
+        width: width of tokens.
+        dropout: dropout of features in training.
+    """
 
     def __init__(self, features: int, width: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -90,5 +94,5 @@ class RegionTokens(nn.Module):
     def forward(
         self, regions: Float[Tensor, "batch region feature"]
     ) -> Float[Tensor, "batch region channel"]:
-        """See the class."""
+        """Return one token per region."""
         return self.mlp(self.norm(regions))

@@ -11,7 +11,14 @@ from torch.nn import functional as F
 
 
 class Mlp(nn.Module):
-    """Linear, GELU, Linear over the last axis."""
+    """Linear, GELU, linear over the last axis.
+
+    Args:
+        width: input width.
+        hidden: hidden width.
+        out: output width; None means `width`.
+        quick: whether the activation is QuickGELU, x sigmoid(1.702 x), as in OpenAI's CLIP.
+    """
 
     def __init__(
         self, width: int, hidden: int, out: int | None = None, *, quick: bool = False
@@ -24,17 +31,13 @@ class Mlp(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch out"]:
-        """`quick` is OpenAI's x sigmoid(1.702 x) in place of the exact
-        GELU.
-        """
+        """Apply the MLP to the last axis."""
         x = self.fc1(x)
         return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
 
 
 class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention of a sequence with itself; q, k and v in one matrix
-    product.
-    """
+    """Multi-head self-attention; q, k and v are computed by one matrix product."""
 
     def __init__(self, width: int, heads: int, *, causal: bool = False) -> None:
         super().__init__()
@@ -46,7 +49,7 @@ class SelfAttention(nn.Module):
         x: Float[Tensor, "batch token channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch token channel"]:
-        """Tokens where `mask` is False are not seen."""
+        """Attend to tokens; those with a False `mask` are ignored."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attention_mask = None if mask is None else mask[:, None, None]
         out = F.scaled_dot_product_attention(
@@ -56,7 +59,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries over other tokens."""
+    """Multi-head attention of queries to other tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ class CrossAttention(nn.Module):
         tokens: Float[Tensor, "batch token channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch query channel"]:
-        """Tokens where `mask` is False are not seen."""
+        """Attend to tokens; those with a False `mask` are ignored."""
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.q(query), self.k(tokens), self.v(tokens))
@@ -81,8 +84,16 @@ class CrossAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)); both branches are dropped per sample with the
-    same probability.
+    """A pre-norm transformer block: x + attention(norm(x)), then x + MLP(norm(x)).
+
+    Args:
+        width: width of tokens.
+        heads: number of attention heads.
+        ratio: hidden width of the MLP relative to `width`.
+        drop_path: probability that a branch is dropped per sample in training.
+        eps: of the norms.
+        causal: whether tokens attend only to earlier tokens and themselves.
+        quick: see Mlp.
     """
 
     def __init__(
@@ -107,16 +118,14 @@ class Block(nn.Module):
         x: Float[Tensor, "batch token channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch token channel"]:
-        """`mask` as in SelfAttention."""
+        """Apply the block; `mask` is False for padding."""
         x = x + self.drop_branch(self.attn(self.norm1(x), mask))
         return x + self.drop_branch(self.mlp(self.norm2(x)))
 
     def drop_branch(
         self, branch: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
-        """Stochastic depth (Huang et al. 2016): the branch of a sample, or nothing of it, while
-        training.
-        """
+        """Drop the branch of some samples in training: stochastic depth (Huang et al. 2016)."""
         if not self.training or not self.drop_path:
             return branch
         keep = 1.0 - self.drop_path
@@ -124,8 +133,12 @@ class Block(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Queries attend over tokens: residual, pre-norm MLP with residual, a norm at the end, none
-    before attention.
+    """Cross-attention with residual, a pre-norm MLP with residual, and a final norm.
+
+    Args:
+        width: width of queries and tokens.
+        heads: number of attention heads.
+        ratio: hidden width of the MLP relative to `width`.
     """
 
     def __init__(self, width: int, heads: int, *, ratio: float = 4.0) -> None:
@@ -140,7 +153,7 @@ class CrossBlock(nn.Module):
         tokens: Float[Tensor, "batch token channel"],
         mask: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch query channel"]:
-        """`mask` as in CrossAttention."""
+        """Apply the block to queries; `mask` is False for padding of tokens."""
         x = query + self.attn(query, tokens, mask)
         return self.norm_post(x + self.mlp(self.norm2(x)))
 
@@ -149,10 +162,13 @@ Norm = Literal["batch", "layer"]
 
 
 class Projector(nn.Module):
-    """width -> hidden -> out with a norm and ReLU between: GroupViT's map into the joint space.
+    """GroupViT's projector into the joint space: linear, norm, ReLU, linear.
 
-    Batch statistics are over all vectors of a call. `layer` has none, so that an image does not
-    know its batch.
+    Args:
+        width: input width.
+        hidden: hidden width.
+        out: width of the joint space.
+        norm: batch normalises over all vectors of a call; layer does not depend on the batch.
     """
 
     def __init__(self, width: int, hidden: int, out: int, *, norm: Norm = "batch") -> None:
@@ -161,10 +177,10 @@ class Projector(nn.Module):
         self.norm = nn.BatchNorm1d(hidden) if norm == "batch" else nn.LayerNorm(hidden)
 
     def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch embedding"]:
-        """Not normalised.
+        """Project vectors; the result is not normalised.
 
         Raises:
-            ValueError: for batch statistics of a single vector while training (torch says so).
+            ValueError: for a single vector in training with norm: batch (raised by torch).
         """
         hidden = self.fc1(x.flatten(0, -2))
         return self.fc2(F.relu(self.norm(hidden))).unflatten(0, x.shape[:-1])

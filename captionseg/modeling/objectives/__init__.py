@@ -1,1 +1,1 @@
-"""What models learn from: losses over bags and pairs, and masked captions to complete."""
+"""Training objectives: contrast of bags and of pairs, masked captions, masks across pictures."""

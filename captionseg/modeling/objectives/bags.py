@@ -1,9 +1,8 @@
-"""Images as bags of vectors, texts as queries: the contrastive losses of every model here, Eq. 1-5
-of CoCu.
+"""Contrastive losses of images as bags of vectors and of texts: Eq. 1-5 of CoCu.
 
-A bag holds whatever a model makes of an image: its pooled vector alone (GroupViT as published), its
-groups, its regions. A text fits an image as well as it fits the vectors that it fits best. Rows of
-every loss are this rank's images (or texts), columns those of all ranks.
+A bag holds the vectors of an image: only its pooled vector (GroupViT as published), its groups, or
+its regions. The similarity of a text and an image is that of the most similar vectors. Rows of each
+loss are the images (or texts) of this rank, columns those of all ranks.
 """
 
 from __future__ import annotations
@@ -16,22 +15,24 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
-from captionseg.modeling.objectives.pairs import first_of_each
+from captionseg.losses.contrastive import MultiLabel, contrastive_loss, may_be_negative
+from captionseg.modeling.objectives.pairs import find_unique
 from captionseg.modeling.segmenter import Gather, gather_single
 from captionseg.runtime.device import full_precision
 
 
 @dataclass(frozen=True)
 class Bags:
-    """A batch, embedded; all vectors L2-normalised.
+    """The embeddings of a batch, all L2-normalised.
 
     Attributes:
-        vectors: S an image.
+        vectors: S vectors per image.
         mask: False pads.
-        captions: one an image.
-        texts: the concepts drawn, L an image.
-        caption_concepts, text_concept, archive: as in Batch.
+        captions: one caption per image.
+        texts: L drawn concepts per image.
+        caption_concepts: as in Batch.
+        text_concept: as in Batch.
+        archive: as in Batch.
     """
 
     vectors: Float[Tensor, "B S W"]
@@ -44,7 +45,7 @@ class Bags:
 
 
 class Scales(NamedTuple):
-    """1 / tau of the two losses, not below 0."""
+    """Inverse temperatures 1 / tau of the two losses."""
 
     caption: Float[Tensor, ""]
     concept: Float[Tensor, ""]
@@ -55,17 +56,26 @@ PARTS: tuple[Part, ...] = ("caption", "concept")
 
 
 class _Images(NamedTuple):
-    """What texts are compared with; fields as in Bags."""
+    """The images of this rank or of all; fields as in Bags. `number` counts over all ranks."""
 
     vectors: Tensor
     mask: Tensor
     archive: Tensor
+    number: Tensor
+
+
+class _Part(NamedTuple):
+    """The captions or the drawn concepts: [T, K] concepts that a text names, [T] number of its
+    image, and [T] whether it is a text at all.
+    """
+
+    concepts: Tensor
+    owner: Tensor
+    valid: Tensor
 
 
 class _Texts(NamedTuple):
-    """What images are compared with: captions, and drawn concepts in one row; owners are image
-    numbers of all ranks.
-    """
+    """The captions and the drawn concepts of this rank or of all; owners are numbers of images."""
 
     captions: Tensor
     caption_concepts: Tensor
@@ -76,7 +86,7 @@ class _Texts(NamedTuple):
 
     @staticmethod
     def of(bags: Bags, image_numbers: Tensor) -> _Texts:
-        """The texts of this rank; `image_numbers` are those of its images."""
+        """The texts of this rank, whose images have these numbers."""
         return _Texts(
             bags.captions,
             bags.caption_concepts,
@@ -86,31 +96,24 @@ class _Texts(NamedTuple):
             image_numbers.repeat_interleave(bags.text_concept.shape[1]),
         )
 
-    def part(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(concepts, owner, is it a text at all) of the captions (0) or of the drawn concepts
-        (1)."""
+    def part(self, number: int) -> _Part:
+        """The captions (0) or the drawn concepts (1), in the order of PARTS."""
         if number == 0:
-            return (
-                self.caption_concepts,
-                self.caption_owner,
-                torch.ones_like(self.caption_owner, dtype=torch.bool),
-            )
-        return self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0
+            valid = torch.ones_like(self.caption_owner, dtype=torch.bool)
+            return _Part(self.caption_concepts, self.caption_owner, valid)
+        return _Part(self.text_concept, self.text_owner, self.text_concept[:, 0] >= 0)
 
 
 @dataclass(frozen=True)
 class BagContrast:
-    """The losses' choices.
+    """Computes the losses of bags.
 
     Attributes:
-        pool_temperature: of the softmax over a bag's vectors that pools a text's similarities; 0 is
-            the maximum.
-        multi_label: log_sum is Eq. 3 as printed, soft_target the mean of logs.
-        mask_negatives: texts that name only concepts of an image's archive are no negatives of it.
-            False is the literal Eq. 1-4.
-        equal_texts: the vectors of a concept are equal wherever it is drawn, so that one of them is
-            compared for all. Not so where a concept gets another prompt each time, or its encoder
-            has dropout.
+        pool_temperature: see SegmentMilConfig.
+        multi_label: see SegmentMilConfig.
+        mask_negatives: see SegmentMilConfig.
+        equal_texts: whether all vectors of a concept in a batch are equal, so that one is compared
+            for all. They are not if prompts are drawn at random, or the text encoder has dropout.
     """
 
     pool_temperature: float = 0.0
@@ -127,46 +130,66 @@ class BagContrast:
         rank: int = 0,
         parts: Sequence[Part] = PARTS,
     ) -> dict[str, Tensor]:
-        """Eq. 5 in two parts: `caption` is Eq. 1 + Eq. 2, `concept` Eq. 3 + Eq. 4, each halved as
-        in GroupViT.
+        """Eq. 5 of CoCu in two parts: `caption` is Eq. 1 + Eq. 2, `concept` is Eq. 3 + Eq. 4, each
+        halved as in GroupViT.
+
+        Args:
+            bags: the batch of this rank.
+            scales: 1 / tau of the two parts.
+            gather: see Gather.
+            rank: number of this rank.
+            parts: which parts are computed.
+
+        Returns:
+            part -> scalar loss of this rank; the mean over ranks is the loss of the whole batch.
         """
         if "concept" not in parts:
             bags = replace(bags, texts=bags.texts[:, :0], text_concept=bags.text_concept[:, :0])
-        image_numbers = torch.arange(len(bags.vectors), device=bags.vectors.device) + rank * len(
-            bags.vectors
-        )
-        local = _Texts.of(bags, image_numbers)
-        every = _Texts(*(gather(value) for value in local))
-        images = _Images(bags.vectors, bags.mask, bags.archive)
+        count = len(bags.vectors)
+        numbers = torch.arange(count, device=bags.vectors.device) + rank * count
+        texts = _Texts.of(bags, numbers)
+        all_texts = _Texts(*(gather(value) for value in texts))
+        images = _Images(bags.vectors, bags.mask, bags.archive, numbers)
         all_images = _Images(*(gather(value) for value in images))
-        by_image = self._similarities(images, every, scales)
+        by_image = self._similarities(images, all_texts, scales)
         by_text = (
             by_image
             if all_images.vectors is images.vectors
-            else self._similarities(all_images, local, scales)
+            else self._similarities(all_images, texts, scales)
         )
-        numbers, losses = torch.arange(len(all_images.vectors), device=image_numbers.device), {}
-        for row, name in enumerate(PARTS):
-            if name not in parts:
-                continue
-            concepts, owner, real = local.part(row)
-            all_concepts, all_owner, all_real = every.part(row)
-            positive = (image_numbers[:, None] == all_owner) & all_real
-            to_text = contrastive(
-                by_image[row],
-                positive,
-                self._candidates(images.archive, all_concepts) & all_real,
-                self.multi_label,
-                count=mean_over_ranks(positive.any(1), gather),
+        return {
+            name: 0.5
+            * (
+                self._image_to_text(by_image[row], images, all_texts.part(row), gather)
+                + self._text_to_image(by_text[row], all_images, texts.part(row), gather)
             )
-            to_image = contrastive(
-                by_text[row].T,
-                (owner[:, None] == numbers) & real[:, None],
-                self._candidates(all_images.archive, concepts).T,
-                count=mean_over_ranks(real, gather),
-            )
-            losses[name] = 0.5 * (to_text + to_image)
-        return losses
+            for row, name in enumerate(PARTS)
+            if name in parts
+        }
+
+    def _image_to_text(
+        self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
+    ) -> Tensor:
+        """Eq. 1 or Eq. 3: images of this rank [B] against the texts of all ranks [T]."""
+        positive = (images.number[:, None] == texts.owner) & texts.valid
+        return contrastive_loss(
+            logits,
+            positive,
+            self._candidates(images.archive, texts.concepts) & texts.valid,
+            self.multi_label,
+            count=count_per_rank(positive.any(1), gather),
+        )
+
+    def _text_to_image(
+        self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
+    ) -> Tensor:
+        """Eq. 2 or Eq. 4: texts of this rank [T] against the images of all ranks [B]."""
+        return contrastive_loss(
+            logits.T,
+            (texts.owner[:, None] == images.number) & texts.valid[:, None],
+            self._candidates(images.archive, texts.concepts).T,
+            count=count_per_rank(texts.valid, gather),
+        )
 
     def _similarities(
         self, images: _Images, texts: _Texts, scales: Scales
@@ -180,7 +203,7 @@ class BagContrast:
             return self._logits(
                 images, queries, inverse.to(queries.device), len(texts.captions), scales
             )
-        first, inverse = first_of_each(texts.text_concept[:, 0])
+        first, inverse = find_unique(texts.text_concept[:, 0])
         queries = torch.cat([texts.captions, texts.texts[first]])
         return self._logits(images, queries, inverse, len(texts.captions), scales)
 
@@ -194,7 +217,7 @@ class BagContrast:
     def _candidates(
         self, archive: Int[Tensor, "image held"], concepts: Int[Tensor, "text named"]
     ) -> Bool[Tensor, "image text"]:
-        """Which texts may stand in the denominators of which images."""
+        """Which texts may be in the denominators of which images."""
         if not self.mask_negatives:
             return torch.ones(len(archive), len(concepts), dtype=torch.bool, device=archive.device)
         return may_be_negative(archive, concepts)
@@ -206,14 +229,14 @@ def bag_similarity(
     texts: Float[Tensor, "text embedding"],
     temperature: float,
 ) -> Float[Tensor, "image text"]:
-    """How well each text fits each image, its cosines with a bag's vectors pooled towards
-    their maximum.
+    """Return the similarity of each text and image: its cosines with the vectors of the bag,
+    pooled.
 
     Args:
-        vectors: L2-normalised.
-        mask: which of them are there.
+        vectors: L2-normalised vectors of bags.
+        mask: False pads.
         texts: L2-normalised.
-        temperature: of the pooling softmax; 0 is the maximum.
+        temperature: of the softmax that weights the cosines; 0 takes their maximum.
     """
     with full_precision(vectors):
         cosine = texts.float() @ vectors.float().transpose(1, 2)  # [B, T, S]
@@ -225,7 +248,7 @@ def bag_similarity(
     return ((hidden / temperature).softmax(2) * cosine).sum(2)
 
 
-def mean_over_ranks(counted: Shaped[Tensor, " n"], gather: Gather) -> Float[Tensor, ""]:
-    """How many are True on a rank, as the mean over all ranks; at least one in all."""
-    everything = gather(counted)
-    return everything.sum().clamp(min=1) * (len(counted) / len(everything))
+def count_per_rank(counted: Shaped[Tensor, " n"], gather: Gather) -> Float[Tensor, ""]:
+    """Return the sum of `counted` over all ranks, at least 1, divided by the number of ranks."""
+    gathered = gather(counted)
+    return gathered.sum().clamp(min=1) * (len(counted) / len(gathered))

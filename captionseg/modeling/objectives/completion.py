@@ -1,6 +1,4 @@
-"""Masked entity completion of OVSegmentor (Eq. 8-9), and masked language modelling in its place
-(Table 4).
-"""
+"""Masked entity completion of OVSegmentor (Eq. 8-9), and masked language modelling (Table 4)."""
 
 from __future__ import annotations
 
@@ -10,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.model_inputs import Batch, MaskedCaptions
 from captionseg.modeling.layers.transformer import Block, CrossBlock, Projector
-from captionseg.modeling.objectives.bags import Bags, mean_over_ranks
+from captionseg.modeling.objectives.bags import Bags, count_per_rank
 from captionseg.modeling.segmenter import Gather, Masking
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
 from captionseg.modeling.towers.texts import BertText
-from captionseg.records import Batch, MaskedCaptions, UserError
+from captionseg.records import UserError
 
 Objective = Literal[
     "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"
@@ -28,19 +27,18 @@ MASKED: dict[Objective, Masking] = {
     "mlm_groups": "all",
     "mlm": "all",
 }
-"""Which words of captions are masked for an objective."""
+"""Objective -> which words of captions are masked."""
 
 
 NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
 
 
 class WordLogits(NamedTuple):
-    """What masked words are taken for.
+    """Predictions for masked words.
 
     Attributes:
-        logits: [B, T, C] of all concepts; T is 1 where a caption is one vector.
-        target: [B, K] int64 the concepts behind the masks, -1 where there is none; K = T, or any
-            number where T is 1.
+        logits: [B, T, C] logits of all concepts; T is 1 if a caption is one vector.
+        target: [B, K] int64 concepts behind the masks, -1 pads; K = T unless T is 1.
     """
 
     logits: Tensor
@@ -48,9 +46,7 @@ class WordLogits(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Words look for what they lack among groups, then among each other; the first of them speaks
-    for all.
-    """
+    """A decoder block: words attend to groups, then to each other; the first is read out."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -58,30 +54,32 @@ class Decoder(nn.Module):
         self.cross, self.block = CrossBlock(width, heads), Block(width, heads)
 
     def forward(self, words: Tensor, groups: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] of words [B, T, D], of which `mask` [B, T] are there, and groups [B, G, D]."""
+        """Return [B, T, D] of words [B, T, D], whose `mask` [B, T] is False for padding, and groups
+        [B, G, D].
+        """
         answers = self.cross(self.norm_words(words), self.norm_groups(groups))
         return self.norm(self.block(answers, mask) + answers)
 
 
 class Completion(nn.Module):
-    """Masked captions ask the groups for what is missing.
+    """Completes masked captions from the groups of their pictures.
 
     Args:
-        config: of the towers.
-        objective: one that masks captions.
-        entities: C, for those that predict a concept.
+        config: config of the towers.
+        objective: an objective that masks captions.
+        entities: C, number of concepts, for objectives that predict concepts.
     """
 
     def __init__(self, config: TowersConfig, objective: Objective, entities: int) -> None:
         super().__init__()
-        width, own = config.encoder.width, config.text.kind != "frozen"
+        width, has_text_encoder = config.encoder.width, config.text.kind != "frozen"
         self.objective = objective
         self.query = nn.Linear(config.text.width, width)
         self.decoder = None
         if objective != "mlm":
             self.decoder = (
                 Decoder(width, config.encoder.heads)
-                if own
+                if has_text_encoder
                 else CrossBlock(width, config.encoder.heads)
             )
         if objective.startswith("mlm"):
@@ -92,15 +90,17 @@ class Completion(nn.Module):
     def forward(
         self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor
     ) -> Bags | WordLogits:
-        """Bags of what was found, with the answers as captions; or logits of what each masked word
-        is.
+        """Complete the masked captions of a batch.
 
         Args:
-            batch: with masked captions.
-            groups: [B, G, D].
-            towers: whose text encoder reads captions.
-            texts: [B, L, W], the drawn entities, whose mean is the answer where there is no
-                sentence of them.
+            batch: B pictures with masked captions.
+            groups: [B, G, D] groups of the pictures.
+            towers: towers whose text encoder reads the captions.
+            texts: [B, L, W] drawn entities; their mean is the answer if no sentence names them.
+
+        Returns:
+            bags of the completed captions, with the answers as their captions; or, for mlm
+            objectives, the logits of masked words.
 
         Raises:
             UserError: if the batch has no masked captions.
@@ -133,7 +133,11 @@ class Completion(nn.Module):
         )
 
     def words(self, masked: MaskedCaptions, towers: Towers) -> tuple[Tensor, Tensor]:
-        """The masked captions [B, T, D], and which of their tokens [B, T] are there."""
+        """Return the masked captions [B, T, D], and a mask [B, T] that is False for padding.
+
+        Raises:
+            UserError: if the batch has no masked captions of the kind that the model reads.
+        """
         if towers.text is None:
             if masked.embedding is None:
                 raise UserError(NO_MASKED)
@@ -144,11 +148,11 @@ class Completion(nn.Module):
         return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
 
 
-def missing_loss(missing: WordLogits, gather: Gather) -> Tensor:
-    """Cross-entropy of masked words, the mean over all that were masked on all ranks."""
-    logits, target = missing.logits.float().log_softmax(2), missing.target
+def masked_word_loss(words: WordLogits, gather: Gather) -> Tensor:
+    """Return the cross-entropy of masked words; its mean over ranks is that of all masked words."""
+    logits, target = words.logits.float().log_softmax(2), words.target
     valid = target >= 0
-    # one vector stands for all masked words of its caption
+    # one vector predicts all masked words of its caption
     logits = logits.expand(-1, target.shape[1], -1) if logits.shape[1] == 1 else logits
     each = -logits.gather(2, target.clamp(min=0)[..., None])[..., 0]
-    return (each * valid).sum() / mean_over_ranks(valid.sum(1), gather)
+    return (each * valid).sum() / count_per_rank(valid.sum(1), gather)

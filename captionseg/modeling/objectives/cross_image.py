@@ -9,22 +9,22 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
-from captionseg.losses.consistency import mask_consistency
-from captionseg.modeling.objectives.bags import mean_over_ranks
+from captionseg.losses.consistency import mask_consistency_loss
+from captionseg.modeling.objectives.bags import count_per_rank
 from captionseg.modeling.segmenter import Gather
 
 
 @dataclass(frozen=True)
 class CrossImage:
-    """What Eq. 10-12 need; G groups, N tokens, all L2-normalised in the joint space.
+    """Inputs of Eq. 10-12 for G groups and N tokens, L2-normalised in the joint space.
 
     Attributes:
-        tokens: of the online encoder, the only ones with a gradient.
-        target_tokens: of the momentum encoder.
-        target_groups: likewise.
-        mask: which tokens are there.
-        concept: the entity that a partner is sought for; -1 has none.
-        entity: its embedding.
+        tokens: tokens by the online encoder, the only ones with gradients.
+        target_tokens: tokens by the momentum encoder.
+        target_groups: groups by the momentum encoder.
+        mask: False for padding of tokens.
+        concept: entity that a partner must share; -1 for none.
+        entity: embedding of the entity.
     """
 
     tokens: Float[Tensor, "B N W"]
@@ -37,13 +37,15 @@ class CrossImage:
 
 @dataclass(frozen=True)
 class MaskAgreement:
-    """L_mask: masks by a picture's own groups agree with masks by those of a partner.
+    """Computes L_mask: the masks by a picture's own groups and by those of a partner should agree.
+
+    The partner is another picture that shows the same entity.
 
     Attributes:
-        ratio: share of the groups that are nearest to the shared entity.
-        threshold: above which a mask is a target; with `relative` the share of each mask's maximum.
-        relative: see threshold.
-        scale: of the cosine of tokens and groups before the sigmoid of Eq. 10.
+        ratio: share of the groups that are selected for the shared entity.
+        threshold: see OVSegmentorConfig.
+        relative: see OVSegmentorConfig.
+        scale: factor of the cosines of tokens and groups before the sigmoid of Eq. 10.
         reduction: over pictures.
     """
 
@@ -54,37 +56,40 @@ class MaskAgreement:
     reduction: Literal["mean", "sum"]
 
     def __call__(self, cross: CrossImage, gather: Gather, *, rank: int) -> Float[Tensor, ""]:
-        """Eq. 12: each picture with one that shares its entity, the next such in the batch of all
-        ranks.
+        """Compute Eq. 12 for the pictures of this rank.
 
-        Both directions of a pair are counted where two pictures share an entity, each in its own
-        turn.
+        The partner of a picture is the next one with the same entity in the batch of all ranks, so
+        that two pictures that share an entity are each other's partners.
+
+        Args:
+            cross: the pictures of this rank.
+            gather: see Gather.
+            rank: number of this rank.
         """
         concepts, groups = gather(cross.concept), gather(cross.target_groups)
-        partner = partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
+        partner = find_partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
         paired = partner >= 0
         ranks = len(concepts) / len(paired)
-        count = mean_over_ranks(paired, gather) if self.reduction == "mean" else 1.0 / ranks
+        count = count_per_rank(paired, gather) if self.reduction == "mean" else 1.0 / ranks
         most = max(1, int(self.ratio * groups.shape[1]))
-        own, other = (
-            nearest(g, cross.entity, most)
+        own_groups, partner_groups = (
+            select_nearest_groups(g, cross.entity, most)
             for g in (cross.target_groups, groups[partner.clamp(min=0)])
         )
         mask = cross.mask & paired[:, None]
-        target = torch.sigmoid(self.scale * own @ cross.target_tokens.transpose(1, 2))
-        predicted = torch.sigmoid(self.scale * other @ cross.tokens.transpose(1, 2))
-        each = mask_consistency(
+        target = torch.sigmoid(self.scale * own_groups @ cross.target_tokens.transpose(1, 2))
+        predicted = torch.sigmoid(self.scale * partner_groups @ cross.tokens.transpose(1, 2))
+        each = mask_consistency_loss(
             target, predicted, mask, threshold=self.threshold, relative=self.relative
         )
         return 0.5 * (each * paired).sum() / count
 
 
-def partners(concepts: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """For each picture the next one, cyclically, whose concept is the same; -1 where
-    there is none.
+def find_partners(concepts: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """Find for each picture the next one, cyclically, with the same concept; -1 if there is none.
 
     Args:
-        concepts: -1 for a picture without one.
+        concepts: concept of each picture; -1 for none.
     """
     order = torch.argsort(concepts, stable=True)
     ordered = concepts[order]
@@ -96,9 +101,9 @@ def partners(concepts: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
     return torch.empty_like(order).scatter_(0, order, following)
 
 
-def nearest(
+def select_nearest_groups(
     groups: Float[Tensor, "B G W"], entity: Float[Tensor, "B W"], count: int
 ) -> Float[Tensor, "B {count} W"]:
-    """The groups that are nearest to an entity."""
+    """Select the groups that are most similar to an entity."""
     best = torch.einsum("bgw,bw->bg", groups, entity).topk(count, 1).indices
     return groups.gather(1, best[..., None].expand(-1, -1, groups.shape[2]))

@@ -1,6 +1,4 @@
-"""Contrastive losses of regions and texts that come in pairs: TCL's image-level loss, Eq. 3.7 of
-CoDe, Eq. 1 of USE.
-"""
+"""Contrastive losses of pairs of regions and texts: TCL's losses, Eq. 3.7 of CoDe, Eq. 1 of USE."""
 
 from __future__ import annotations
 
@@ -9,22 +7,23 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
-from captionseg.losses.contrastive import MultiLabel, contrastive, may_be_negative
+from captionseg.losses.contrastive import MultiLabel, contrastive_loss, may_be_negative
 from captionseg.modeling.segmenter import Gather
 from captionseg.runtime.device import full_precision
 
 Duplicates = Literal["plain", "unique", "mask"]
-"""What equal texts of a batch are to each other, see `segment_contrast`."""
+"""How equal texts of a batch are treated, see `segment_contrast`."""
 
 
 class Texts(NamedTuple):
-    """The texts of a batch, L an image; fields [B, L, ..] of this rank, [W*B, L, ..] of all.
+    """L texts for each of B images of this rank, or of W*B images of all W ranks.
 
     Attributes:
-        vectors: L2-normalised.
-        concepts: what they name, -1 pads.
-        valid: which of them are texts.
+        vectors: L2-normalised embeddings.
+        concepts: concepts that a text names, -1 pads.
+        valid: False pads.
     """
 
     vectors: Float[Tensor, "B L D"]
@@ -33,12 +32,12 @@ class Texts(NamedTuple):
 
 
 class Relations(NamedTuple):
-    """Who belongs to whom: B images of this rank, T = W*B*L texts of all ranks.
+    """Relations of the B images of this rank and the T = W*B*L texts of all ranks.
 
     Attributes:
-        own: is the text one of the image's?
-        negative: may it be a negative of the image? Own texts are none.
-        valid: which of them are texts.
+        own: whether a text belongs to an image.
+        negative: whether it is a negative of an image.
+        valid: False for padding.
     """
 
     own: Bool[Tensor, "B T"]
@@ -46,16 +45,23 @@ class Relations(NamedTuple):
     valid: Bool[Tensor, " T"]
 
 
-def relations(
-    every: Texts, archive: Int[Tensor, "B M"], rank: int, *, mask_negatives: bool
+def relate_texts(
+    texts: Texts, archive: Int[Tensor, "B M"], rank: int, *, mask_negatives: bool
 ) -> Relations:
-    """The relations of images with such archives to the texts of all ranks."""
-    images, per = len(archive), every.valid.shape[1]
-    valid = every.valid.flatten()
+    """Relate the images of this rank to the texts of all ranks.
+
+    Args:
+        texts: texts of all ranks.
+        archive: concepts that each image of this rank may show, -1 pads.
+        rank: number of this rank.
+        mask_negatives: see SegmentMilConfig.
+    """
+    images, per = len(archive), texts.valid.shape[1]
+    valid = texts.valid.flatten()
     owner = torch.arange(len(valid), device=valid.device) // per
     own = (owner == torch.arange(images, device=valid.device)[:, None] + rank * images) & valid
     allowed = (
-        may_be_negative(archive, every.concepts.flatten(0, 1))
+        may_be_negative(archive, texts.concepts.flatten(0, 1))
         if mask_negatives
         else torch.ones_like(own)
     )
@@ -69,14 +75,21 @@ def image_contrast(
     gather: Gather,
     form: MultiLabel = "log_sum",
 ) -> Float[Tensor, ""]:
-    """InfoNCE both ways of cosines of this rank's images with the texts of all; the same on
-    every rank.
+    """InfoNCE in both directions between images and texts of all ranks; equal on all ranks.
 
-    An image's positives are its own texts, a text's the image that it belongs to.
+    The positives of an image are its own texts; the positive of a text is its image.
+
+    Args:
+        cosine: cosines of the images of this rank and the texts of all ranks.
+        related: their relations.
+        scale: 1 / tau.
+        gather: see Gather.
+        form: how several positives are combined, see `contrastive_loss`.
     """
     logits, own, negative = gather(scale * cosine), gather(related.own), gather(related.negative)
     return 0.5 * (
-        contrastive(logits, own, negative, form) + contrastive(logits.T, own.T, negative.T, form)
+        contrastive_loss(logits, own, negative, form)
+        + contrastive_loss(logits.T, own.T, negative.T, form)
     )
 
 
@@ -89,17 +102,17 @@ def pair_contrast(
     *,
     rank: int,
 ) -> Float[Tensor, ""]:
-    """InfoNCE both ways of regions and texts, pair by pair; the same on every rank.
+    """InfoNCE in both directions between the regions and texts of all ranks; equal on all ranks.
 
-    The other texts of an image are negatives of a region too: it is the region of one of them.
+    The positive of a region is its text. The other texts of its image are negatives.
 
     Args:
-        regions: L2-normalised.
-        texts: L2-normalised, of this rank.
-        related: of the images.
+        regions: L2-normalised embeddings of regions of this rank.
+        texts: L2-normalised embeddings of their texts.
+        related: relations of images and texts.
         scale: 1 / tau.
-        gather: of all ranks.
-        rank: this one.
+        gather: see Gather.
+        rank: number of this rank.
     """
     images, per = texts.shape[:2]
     with full_precision(regions):
@@ -114,7 +127,8 @@ def pair_contrast(
     )
     logits, positive, candidate = gather(scale * cosine), gather(positive), gather(rows)
     return 0.5 * (
-        contrastive(logits, positive, candidate) + contrastive(logits.T, positive.T, candidate.T)
+        contrastive_loss(logits, positive, candidate)
+        + contrastive_loss(logits.T, positive.T, candidate.T)
     )
 
 
@@ -127,20 +141,19 @@ def segment_contrast(
     scale: float,
     duplicates: Duplicates = "unique",
 ) -> Tensor:
-    """InfoNCE both ways of k segments and the text drawn for each (Eq. 1 of USE).
+    """InfoNCE in both directions between k segments and the text drawn for each (Eq. 1 of USE).
 
-    In a batch several segments may have drawn one text, or a text that names another of them too.
+    In a batch, several segments may have the same text, and a text may name other segments too.
     `plain` is the equation as printed: all texts but its own are negatives of a segment. `unique`
-    compares different texts, once each: those of a batch that name a segment are all its positives,
-    and a text's all segments that it names, with the mean of the logs over several. `mask` keeps k
-    pairs, and what names a segment is no negative of it.
+    compares each different text once: all texts that name a segment are its positives, and all
+    segments that a text names are positives of the text, with the mean of the logs over several.
+    `mask` keeps k pairs, and excludes other texts that name a segment from its negatives.
 
     Args:
         segments: [k, D], L2-normalised.
-        texts: [k, D], L2-normalised; equal ones where `number` is equal.
-        number: [k] int, which text it is.
-        known: [k, K] int, all texts that name the segment, -1 pads; the one drawn need not be among
-            them.
+        texts: [k, D], L2-normalised; equal if their `number` is.
+        number: [k] int, number of each text.
+        known: [k, K] int, numbers of all texts that name the segment, -1 pads.
         scale: 1 / tau.
         duplicates: see above.
     """
@@ -150,7 +163,7 @@ def segment_contrast(
         named = named | (column[:, None] == number)
     form: MultiLabel = "log_sum"
     if duplicates == "unique":
-        first, _ = first_of_each(number)
+        first, _ = find_unique(number)
         texts, form = texts[first], "soft_target"
         positive = named[:, first]
         candidate = torch.ones_like(positive)
@@ -159,13 +172,29 @@ def segment_contrast(
     with full_precision(segments):
         logits = scale * segments.float() @ texts.float().T
     return 0.5 * (
-        contrastive(logits, positive, candidate, form)
-        + contrastive(logits.T, positive.T, candidate.T, form)
+        contrastive_loss(logits, positive, candidate, form)
+        + contrastive_loss(logits.T, positive.T, candidate.T, form)
     )
 
 
-def first_of_each(numbers: Int[Tensor, " T"]) -> tuple[Int[Tensor, " U"], Int[Tensor, " T"]]:
-    """Positions of the first of each different number, and which of them each is."""
+def find_unique(numbers: Int[Tensor, " T"]) -> tuple[Int[Tensor, " U"], Int[Tensor, " T"]]:
+    """Return the first positions of the different numbers, and which of them each number is."""
     values, which = numbers.unique(return_inverse=True)
     order = torch.arange(len(which), device=which.device)
     return torch.full_like(values, len(which)).scatter_reduce(0, which, order, "amin"), which
+
+
+def pooled_similarity(
+    masks: Float[Tensor, "B U h w"], features: Float[Tensor, "B D h w"], texts: Float[Tensor, "U D"]
+) -> Float[Tensor, "B U"]:
+    """Return the cosine of each text with the mean of the features under its mask."""
+    with full_precision(features):
+        weights = masks.flatten(2) / masks.flatten(2).sum(2, keepdim=True).clamp(min=1e-6)
+        # [B, U, D]
+        vectors = F.normalize(weights @ features.flatten(2).transpose(1, 2), dim=-1, eps=1e-6)
+        return (vectors * texts).sum(2)
+
+
+def inverse_temperature(log_scale: Tensor) -> Tensor:
+    """Return 1 / tau, at most 100, from its learnt logarithm, a scalar."""
+    return log_scale.exp().clamp(max=100.0)

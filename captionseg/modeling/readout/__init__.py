@@ -1,1 +1,1 @@
-"""From scores of groups and regions to pixels."""
+"""Converts scores of groups and regions to scores and labels of pixels."""

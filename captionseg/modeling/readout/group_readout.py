@@ -1,4 +1,4 @@
-"""Mask logits from groups: of the group that a pixel belongs to, of its region, or of both."""
+"""Mask logits of models with groups: a pixel has the scores of its group, its region, or both."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from captionseg.modeling.layers.grouping import compose, own_group
+from captionseg.model_inputs import Inputs
+from captionseg.modeling.layers.grouping import compose_assignments, gather_own_group
 from captionseg.modeling.objectives.bags import bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.modeling.readout.zero_shot import (
     ZeroShot,
-    class_scores,
-    nearest_group,
-    own_scores,
-    with_background,
+    add_background,
+    assign_pixels,
+    paint_groups,
+    score_classes,
 )
 from captionseg.modeling.towers.dual_encoder import Pool, Towers, pool_groups
 from captionseg.modeling.towers.group_encoder import GroupEncoder, GroupEncoding
-from captionseg.records import Inputs
 
 
 class GroupScores(NamedTuple):
-    """Scores of classes, before anything is painted.
+    """Scores of classes for groups or regions.
 
     Attributes:
-        scores: of groups, or of regions where `assignment` is None.
-        assignment: how much each cell of a grid belongs to each group.
-        limit: the score that a class needs to stand before the background; None where there is
-            none.
+        scores: scores of groups, or of regions if `assignment` is None.
+        assignment: soft assignment of the cells of a grid to groups.
+        limit: minimum score of a foreground class; None without a background.
     """
 
     scores: Float[Tensor, "batch group class"]
@@ -49,94 +48,92 @@ def score_groups(
     *,
     mask: Bool[Tensor, "batch region"],
 ) -> GroupScores:
-    """Which class fits each group or region of one window, see `readout.zero_shot`.
+    """Score classes for each group or region, see `readout.zero_shot`.
 
     Args:
-        vision: what `encoded` comes from.
-        encoded: one window a row.
-        embed: vectors of the encoder -> the joint space, L2-normalised.
+        vision: image encoder.
+        encoded: its output for a batch of windows.
+        embed: maps vectors of the encoder to the joint space, L2-normalised.
         classes: L2-normalised.
         scale: 1 / tau of the caption loss.
-        choices: of the inference.
-        mask: which regions are there.
+        choices: options of inference.
+        mask: False for padding of regions.
     """
-    whole = embed(encoded.groups.mean(1))
+    image = embed(encoded.groups.mean(1))
 
     def scores(vectors: Tensor) -> Tensor:
-        return class_scores(
-            embed(vectors), whole, classes, scale, top_k=choices.top_k, score=choices.score
+        return score_classes(
+            embed(vectors), image, classes, scale, top_k=choices.top_k, score=choices.score
         )
 
-    assignment, values, place = compose(encoded.maps), scores(encoded.groups), None
+    assignment, values, maps = compose_assignments(encoded.maps), scores(encoded.groups), None
     if encoded.grid is not None:
-        place = assignment.unflatten(2, encoded.grid)
+        maps = assignment.unflatten(2, encoded.grid)
     elif choices.readout == "groups":
-        values = own_group(assignment, values)
+        values = gather_own_group(assignment, values)
     else:
         of_regions = scores(vision.members(encoded))
         values = (
-            of_regions + own_group(assignment, values) if choices.readout == "both" else of_regions
+            of_regions + gather_own_group(assignment, values)
+            if choices.readout == "both"
+            else of_regions
         )
     if choices.background is None:
-        return GroupScores(values, place, None)
-    visible = values if place is not None else values.masked_fill(~mask[..., None], -torch.inf)
-    return GroupScores(values, place, visible.flatten(1).amax(1).clamp(max=choices.background))
+        return GroupScores(values, maps, None)
+    visible = values if maps is not None else values.masked_fill(~mask[..., None], -torch.inf)
+    return GroupScores(values, maps, visible.flatten(1).amax(1).clamp(max=choices.background))
 
 
-def logits(
+def paint_group_logits(
     groups: GroupScores, inputs: Inputs, choices: ZeroShot
 ) -> Float[Tensor, "batch _class {inputs.size[0]} {inputs.size[1]}"]:
-    """Of each pixel; with a limit, a first channel more: the background."""
-    scores = before_background(groups)
+    """Return the mask logits of pixels; with a limit, the first channel is the background."""
+    scores = add_background_class(groups)
     if groups.assignment is None:
         return paint_scores(scores, inputs)
-    return own_scores(scores, nearest_group(groups.assignment, inputs.size, maps=choices.maps))
+    return paint_groups(scores, assign_pixels(groups.assignment, inputs.size, maps=choices.maps))
 
 
-def before_background(groups: GroupScores) -> Float[Tensor, "batch group _class"]:
-    """Scores; with a limit of a class more, see `with_background`: pixels have what their
-    group has.
-    """
-    return groups.scores if groups.limit is None else with_background(groups.scores, groups.limit)
+def add_background_class(groups: GroupScores) -> Float[Tensor, "batch group _class"]:
+    """Return the scores of groups; with a limit, the first class is the background."""
+    return groups.scores if groups.limit is None else add_background(groups.scores, groups.limit)
 
 
-def labels(
+def paint_group_labels(
     groups: GroupScores, inputs: Inputs, choices: ZeroShot
 ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
-    """The class of the largest logit, -1 for background; logits of pixels
-    are never made.
-    """
-    scores = before_background(groups)  # products of softmaxes do not exceed 1
+    """Return the class of each pixel, -1 for background, without computing logits of pixels."""
+    scores = add_background_class(groups)  # products of softmaxes do not exceed 1
     if groups.assignment is None:
         best = paint_labels(scores, inputs)
     else:
-        group = nearest_group(groups.assignment, inputs.size, maps=choices.maps)
+        group = assign_pixels(groups.assignment, inputs.size, maps=choices.maps)
         best = scores.argmax(2).gather(1, group.flatten(1)).unflatten(1, inputs.size)
     return best if groups.limit is None else best - 1
 
 
 @runtime_checkable
 class GroupConfig(Protocol):
-    """What the config of a model with groups says of its inference."""
+    """Fields of the config of a model with groups that its inference reads."""
 
     @property
     def pool(self) -> Pool:
-        """What a text is compared with in an image."""
+        """Whether texts are compared with all groups, or with their mean."""
         ...
 
     @property
     def zero_shot(self) -> ZeroShot:
-        """The choices of inference."""
+        """Options of inference."""
         ...
 
 
 class GroupSegmenter(nn.Module):
-    """A model with groups, as far as it labels pictures; what it learns from is its own.
+    """Base class of models with groups: their inference.
 
     Attributes:
-        config: of the model.
+        config: config of the model.
         towers: both encoders and their projectors.
-        caption_scale: the learnt logarithm of 1 / tau of the caption loss.
+        caption_scale: learnt logarithm of 1 / tau of the caption loss.
     """
 
     config: GroupConfig
@@ -158,9 +155,11 @@ class GroupSegmenter(nn.Module):
         class_embeddings: Float[Tensor, "class embedding"],
         choices: ZeroShot | None = None,
     ) -> Float[Tensor, "batch _class {inputs.size[0]} {inputs.size[1]}"]:
-        """Mask logits of one window; see HasZeroShotChoices."""
+        """See HasZeroShotChoices; inputs are windows of pictures."""
         choices = choices or self.zero_shot
-        return logits(self.score_groups(inputs, class_embeddings, choices), inputs, choices)
+        return paint_group_logits(
+            self.score_groups(inputs, class_embeddings, choices), inputs, choices
+        )
 
     def label(
         self,
@@ -170,12 +169,14 @@ class GroupSegmenter(nn.Module):
     ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
         """See HasZeroShotChoices."""
         choices = choices or self.zero_shot
-        return labels(self.score_groups(inputs, class_embeddings, choices), inputs, choices)
+        return paint_group_labels(
+            self.score_groups(inputs, class_embeddings, choices), inputs, choices
+        )
 
     def score_groups(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"], choices: ZeroShot
     ) -> GroupScores:
-        """Scores, not painted yet; arguments as of `segment`."""
+        """Return the scores of groups or regions; arguments as of `segment`."""
         towers = self.towers
         return score_groups(
             towers.vision,
@@ -190,10 +191,11 @@ class GroupSegmenter(nn.Module):
     def image_logits(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class"]:
-        """Cosines of whole pictures and classes: with the mean of the groups, or the
-        best of them, as captions were compared with pictures in training."""
+        """See EmbedsImages: classes are compared with the mean of the groups, or the most similar
+        group, as captions in training.
+        """
         towers = self.towers
         groups = towers.vision(inputs.image, inputs.regions, inputs.region_mask).groups
         bag = towers.embed(pool_groups(groups, self.config.pool))
-        there = torch.ones_like(bag[..., 0], dtype=torch.bool)
-        return bag_similarity(bag, there, towers.embed_classes(class_embeddings), 0.0)
+        mask = torch.ones_like(bag[..., 0], dtype=torch.bool)
+        return bag_similarity(bag, mask, towers.embed_classes(class_embeddings), 0.0)

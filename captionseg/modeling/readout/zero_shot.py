@@ -1,4 +1,4 @@
-"""From groups to pixels without a mask ever seen: GroupViT's zero-shot inference as released."""
+"""GroupViT's zero-shot inference, as released: scores of classes for groups, and for pixels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ Score = Literal["cosine", "softmax", "product"]
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """The choices of inference with groups.
+    """Options of inference with groups.
 
     Attributes:
-        readout: pixels have the scores of their group, of their region (where tokens are regions),
-            or their sum.
-        score: product is that of two softmaxes as released, softmax the restricted one alone;
-            cosine is that alone, and no class knows of the others.
-        top_k: classes that the window as a whole keeps; 0 keeps all.
-        maps: assignments as they are, or one-hot before they are interpolated.
-        background: threshold below which a pixel is background; None knows no background.
+        readout: whether pixels have the scores of their group, of their region (if tokens are
+            regions), or the sum of both.
+        score: see `score_classes`.
+        top_k: number of classes kept per window, see `score_classes`; 0 keeps all.
+        maps: whether assignments are interpolated as they are (soft) or as one-hot maps (hard).
+        background: score below which a pixel is background; None means no background.
     """
 
     readout: Literal["groups", "regions", "both"] = "both"
@@ -37,7 +36,7 @@ class ZeroShot:
     background: Finite | None = None
 
 
-def class_scores(
+def score_classes(
     groups: Float[Tensor, "batch group embedding"],
     image: Float[Tensor, "batch embedding"],
     classes: Float[Tensor, "class embedding"],
@@ -46,26 +45,25 @@ def class_scores(
     top_k: int = 5,
     score: Score = "product",
 ) -> Float[Tensor, "batch group class"]:
-    """How well each class fits each group.
+    """Score classes for groups.
 
-    P is the softmax over all classes. The image as a whole keeps its `top_k` classes; Q is the
-    softmax over those. The score is P Q, 0 for every other class.
+    P is the softmax over all classes. Q is the softmax over the `top_k` classes that are most
+    similar to the whole image, and 0 for all other classes. The released score is P Q.
 
     Args:
-        groups: L2-normalised.
-        image: L2-normalised, the whole window.
-        classes: L2-normalised.
+        groups: L2-normalised embeddings of groups.
+        image: L2-normalised embedding of the whole window.
+        classes: L2-normalised embeddings of classes.
         scale: 1 / tau of the caption loss.
         top_k: 0 keeps all classes.
-        score: product is P Q, softmax Q alone; cosine is that alone, and no class knows of the
-            others.
+        score: product is P Q, softmax is Q; cosine is the cosine of group and class.
     """
     if score == "cosine":
         return groups @ classes.T
     logits = scale * groups @ classes.T
     restricted_logits = logits
     if top_k:
-        # softmax keeps the order
+        # by cosine, because the softmax keeps the order
         best = (image @ classes.T).topk(min(top_k, len(classes)), 1).indices
         outside = torch.ones(
             len(image), len(classes), dtype=torch.bool, device=logits.device
@@ -75,16 +73,15 @@ def class_scores(
     return logits.softmax(2) * restricted if score == "product" else restricted
 
 
-def nearest_group(
+def assign_pixels(
     assignment: Float[Tensor, "batch group h w"], size: tuple[int, int], *, maps: Maps = "soft"
 ) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
-    """The group that each pixel belongs to most.
+    """Return the group that each pixel belongs to most.
 
     Args:
-        assignment: how much each cell belongs to each group; composed of all stages.
-        size: (H, W); the assignment is interpolated to it before each pixel takes its largest
-            group.
-        maps: hard makes each cell one-hot before it is interpolated.
+        assignment: soft assignment of cells to groups, composed over all stages.
+        size: (H, W) in pixels, to which assignments are interpolated.
+        maps: hard converts assignments to one-hot maps before interpolation.
     """
     if maps == "hard":
         assignment = torch.zeros_like(assignment).scatter_(
@@ -94,23 +91,23 @@ def nearest_group(
     return full.max(1).indices  # the same as argmax, which on the CPU takes eight times as long
 
 
-def own_scores(
+def paint_groups(
     scores: Float[Tensor, "batch group class"], group: Int64[Tensor, "batch height width"]
 ) -> Float[Tensor, "batch class height width"]:
-    """Each pixel has the scores of its group."""
+    """Return the scores of pixels: each has those of its group."""
     index = group.flatten(1)[:, None].expand(-1, scores.shape[2], -1)
     return scores.transpose(1, 2).gather(2, index).unflatten(2, group.shape[1:])
 
 
-def with_background(
+def add_background(
     scores: Float[Tensor, "batch group C"], limit: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch group C+1"]:
-    """A first class that is 1 where no other reaches the limit.
+    """Add a first class, the background, with score 1 where no other class reaches the limit.
 
     Args:
-        scores: of groups and C classes.
-        limit: the threshold, but never above the best score of any group of the window, so
-            that the surest group stays in the foreground.
+        scores: scores of groups for C classes.
+        limit: threshold, at most the best score in the window, so that at least one group is
+            foreground.
     """
     background = (scores.amax(2) < limit[:, None]).to(scores.dtype)
     return torch.cat([background[..., None], scores], 2)

@@ -1,1 +1,1 @@
-"""Encoders of images and texts that models are made of, trained or frozen."""
+"""Image and text encoders of models, trained or frozen."""

@@ -1,4 +1,4 @@
-"""Both sides of a model with groups, and the maps of each into the joint space."""
+"""The image and text encoders of models with groups, and their projectors into the joint space."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.model_inputs import Batch
 from captionseg.modeling.layers.transformer import Norm, Projector
 from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segmenter import InputSpec, Masking
@@ -17,13 +18,12 @@ from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.towers.texts import (
     BertText,
     TextConfig,
-    folder_of,
+    build_text_encoder,
+    find_weights_folder,
     pad_and_join,
-    text_encoder,
     with_sizes,
 )
 from captionseg.modeling.weights import pretrained
-from captionseg.records import Batch
 from captionseg.typed import Count
 
 Pool = Literal["mean", "max"]
@@ -31,13 +31,14 @@ Pool = Literal["mean", "max"]
 
 @dataclass(frozen=True)
 class TowersConfig:
-    """What defines Towers.
+    """Configuration of Towers.
 
     Attributes:
-        encoder: of images.
-        text: of texts.
-        hidden, embedding: of the projectors into the joint space.
-        norm: inside the projectors; with batch statistics an image knows its batch.
+        encoder: config of the image encoder.
+        text: config of the text encoder.
+        hidden: hidden width of the projectors.
+        embedding: width of the joint space.
+        norm: norm of the projectors; with batch, embeddings depend on the batch in training.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -47,8 +48,15 @@ class TowersConfig:
     norm: Norm = "layer"
 
     def with_sizes(self, *, regions: int, texts: int) -> TowersConfig:
-        """With widths that are 0 taken from the data, and those of a checkpoint of texts from
-        it."""
+        """Return a copy in which widths that are 0 are those of the data or of a text checkpoint.
+
+        Args:
+            regions: F, number of features of a region.
+            texts: D, width of the frozen text embeddings.
+
+        Raises:
+            UserError: if the folder of text weights is no BERT.
+        """
         encoder = (
             self.encoder
             if self.encoder.region_width
@@ -62,12 +70,12 @@ class TowersConfig:
         )
 
     def reads(self, masking: Masking | None = None) -> InputSpec:
-        """See Segmenter."""
-        own = self.text.kind
-        folder = folder_of(self.text)
+        """See Segmenter; `masking` as in InputSpec."""
+        kind = self.text.kind
+        folder = find_weights_folder(self.text)
         return InputSpec(
             self.encoder.size if self.encoder.tokens == "pixels" else 0,
-            tokens=None if own == "frozen" else own,
+            tokens=None if kind == "frozen" else kind,
             tokenizer=str(folder or ""),
             context=self.text.context,
             masking=masking,
@@ -75,13 +83,13 @@ class TowersConfig:
 
 
 class Towers(nn.Module):
-    """Images -> groups, texts -> vectors, both -> the joint space."""
+    """Encodes images to groups and texts to vectors, and projects both into the joint space."""
 
     def __init__(self, config: TowersConfig) -> None:
         super().__init__()
         self.config = config
         self.vision = GroupEncoder(config.encoder)
-        self.text = text_encoder(config.text)
+        self.text = build_text_encoder(config.text)
         self.image_projector = Projector(
             config.encoder.width, config.hidden, config.embedding, norm=config.norm
         )
@@ -90,50 +98,56 @@ class Towers(nn.Module):
         )
 
     def start(self, regions: Float[Tensor, "sample feature"]) -> None:
-        """Before training: statistics of the region features, and the weights that the
-        config names.
+        """Initialise from a sample of region features, and from the weights that the config names.
+
+        Raises:
+            UserError: for weights that are missing or do not fit.
         """
         self.vision.standardise(regions)
         pretrained.start_from(self.vision)
-        folder = folder_of(self.config.text)
+        folder = find_weights_folder(self.config.text)
         if folder and isinstance(self.text, BertText):
             self.text.start_from(folder)
 
-    def embed(self, x: Float[Tensor, "*some width"]) -> Float[Tensor, "*some embedding"]:
-        """Image side, L2-normalised."""
+    def embed(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch embedding"]:
+        """Project vectors of the image encoder, L2-normalised."""
         return F.normalize(self.image_projector(x).float(), dim=-1)
 
-    def embed_texts(self, texts: Float[Tensor, "*some width"]) -> Float[Tensor, "*some embedding"]:
-        """Text side, of what comes from the encoder or from outside; L2-normalised."""
+    def embed_texts(
+        self, texts: Float[Tensor, "*batch width"]
+    ) -> Float[Tensor, "*batch embedding"]:
+        """Project text embeddings, own or frozen, L2-normalised."""
         return F.normalize(self.text_projector(texts).float(), dim=-1)
 
     def embed_batch(
         self, batch: Batch, texts: int | None = None
     ) -> tuple[Float[Tensor, "batch embedding"], Float[Tensor, "batch drawn embedding"]]:
-        """Captions and drawn concepts, through the projector together: its norm
-        sees both.
+        """Embed captions and drawn concepts; they go through the projector together, because of its
+        norm.
 
         Args:
-            batch: with embeddings or tokens, as the config asks for.
-            texts: so many of the L; None takes all.
+            batch: the batch, with embeddings or tokens.
+            texts: number of concepts per image to embed; None embeds all L.
         """
         if self.text is None or batch.tokens is None:
-            given = torch.cat(
+            vectors = torch.cat(
                 [batch.caption_embedding[:, None], batch.text_embedding[:, :texts]], 1
             )
         else:
             drawn = batch.tokens.concepts[:, :texts]
             size = len(drawn)
             encoded = self.text(pad_and_join([batch.tokens.captions, drawn.flatten(0, 1)]))
-            given = torch.cat(
+            vectors = torch.cat(
                 [encoded[:size, None], encoded[size:].unflatten(0, drawn.shape[:2])], 1
             )
-        out = self.embed_texts(given)
-        return out[:, 0], out[:, 1:]
+        embedded = self.embed_texts(vectors)
+        return embedded[:, 0], embedded[:, 1:]
 
     def encode_text(self, tokens: Int64[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
-        """Vectors of token numbers, projected and not normalised: prompts of a class are
-        averaged so.
+        """See EncodesTokens; not normalised, because prompts of a class are averaged afterwards.
+
+        Raises:
+            ValueError: if the model has no text encoder.
         """
         if self.text is None:
             raise ValueError("this model has no text encoder of its own (text: frozen)")
@@ -142,8 +156,8 @@ class Towers(nn.Module):
     def embed_classes(
         self, classes: Float[Tensor, "class width"]
     ) -> Float[Tensor, "class embedding"]:
-        """L2-normalised, of frozen embeddings, or of what `encode_text` gave for the
-        model's own.
+        """Return L2-normalised class embeddings, from frozen embeddings or those of
+        `encode_text`.
         """
         return (
             self.embed_texts(classes) if self.text is None else F.normalize(classes.float(), dim=-1)
@@ -153,20 +167,20 @@ class Towers(nn.Module):
 def pool_groups(
     groups: Float[Tensor, "batch group width"], pool: Pool
 ) -> Float[Tensor, "batch _pooled width"]:
-    """The bag of an image: the mean of its groups, or all of them, of
-    which a text is compared with the best.
-    """
+    """Return the bag of an image: the mean of its groups, or all groups."""
     return groups if pool == "max" else groups.mean(1, keepdim=True)
 
 
-def bag_of(
+def make_bags(
     vectors: Float[Tensor, "batch item embedding"],
     captions: Float[Tensor, "batch embedding"],
     texts: Float[Tensor, "batch drawn embedding"],
     batch: Batch,
     mask: Bool[Tensor, "batch item"] | None = None,
 ) -> Bags:
-    """The bags of a batch, of whose vectors `mask` are there, all without one."""
+    """Combine embeddings to the bags of a batch; `mask` is False for padding, None
+    for no padding.
+    """
     valid = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
     return Bags(
         vectors,

@@ -1,4 +1,4 @@
-"""Frozen modules as parts of a model: neither trained, nor saved, nor synchronised with it."""
+"""Frozen modules in a model; they are not trained, saved or synchronised with it."""
 
 from __future__ import annotations
 
@@ -9,47 +9,52 @@ from typing import Generic, TypeVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneFeatures, Network, probe
-from captionseg.modeling.weights.pretrained import frozen_blocks
+from captionseg.modeling.layers.backbone import (
+    BackboneBlocks,
+    BackboneFeatures,
+    Network,
+    probe_network,
+)
+from captionseg.modeling.weights.pretrained import load_frozen_blocks
 
 LONGEST = 2048
-"""Pixels of a side, whatever the short side was to be."""
+"""Maximum length of a side in pixels."""
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class FrozenModule(Generic[M]):
-    """A frozen module that a model holds without owning it; no submodule, so that the model's
-    state_dict and parameters are without it. It moves to the device of whatever it is used on.
+    """Wraps a frozen module so that it is not among the parameters and the state_dict of a model.
 
     Args:
-        module: frozen here.
+        module: the module, which is frozen and set to evaluation mode.
     """
 
     def __init__(self, module: M) -> None:
         self.module: M = module.eval().requires_grad_(False)
 
     def on(self, tensor: Tensor) -> M:
-        """The module on the device of a tensor."""
+        """Return the module, moved to the device of a tensor of any shape."""
         return self.module.to(tensor.device)
 
 
 class FrozenTowers:
-    """A list of frozen networks. Their sizes are known at once; their weights are read when they
-    are first needed.
+    """A list of frozen networks; their weights are loaded on first use.
 
     Args:
-        networks: which, with the files of their weights.
+        networks: the networks, with the files of their weights.
         crop: side of training pictures in pixels.
-        cell: side of the cells of the grid that their maps come to.
+        cell: side in pixels of the cells of the grid that their maps are resized to.
 
     Raises:
-        ValueError: for a network that nobody has, or whose patches do not divide the crop.
+        ValueError: for an unknown network, or one whose stride does not divide the crop.
     """
 
     def __init__(self, networks: Sequence[Network], *, crop: int, cell: int) -> None:
         self.networks = tuple(networks)
-        self.widths, strides = zip(*(probe(network, crop) for network in networks), strict=True)
+        self.widths, strides = zip(
+            *(probe_network(network, crop) for network in networks), strict=True
+        )
         self.multiple = math.lcm(cell, *strides)
         for network, stride in zip(networks, strides, strict=True):
             if crop % stride:
@@ -59,31 +64,37 @@ class FrozenTowers:
         self.loaded: list[FrozenModule[BackboneBlocks]] = []
 
     def load(self) -> None:
-        """Read the weights, unless they were.
+        """Load the weights, unless they are loaded.
 
         Raises:
             UserError: for weights that are missing or do not fit.
         """
         self.loaded = self.loaded or [
-            FrozenModule(frozen_blocks(network)) for network in self.networks
+            FrozenModule(load_frozen_blocks(network)) for network in self.networks
         ]
 
     def __call__(self, image: Tensor) -> list[BackboneFeatures]:
-        """What each sees of pictures [B, 3, H, W]; without gradient. Raises as `load`."""
+        """Return the features of pictures [B, 3, H, W] by each network, without gradients.
+
+        Raises:
+            UserError: see `load`.
+        """
         self.load()
         return [tower.on(image)(image) for tower in self.loaded]
 
 
 def resize_and_pad(image: Tensor, side: int, multiple: int) -> tuple[Tensor, tuple[float, float]]:
-    """Pictures as towers take them: ratio kept, padded right and below with the mean colour.
+    """Resize pictures with the same aspect ratio, and pad them with the mean colour.
+
+    Padding is on the right and at the bottom.
 
     Args:
         image: [B, 3, H, W], normalised.
-        side: pixels that the short side gets, unless the long one had more than LONGEST then.
-        multiple: of pixels, that both sides are padded to.
+        side: length of the short side in pixels; less if the long side would exceed LONGEST.
+        multiple: both sides are padded to a multiple of it, in pixels.
 
     Returns:
-        [B, 3, h, w], and the shares of h and w that are picture.
+        [B, 3, h, w], and the shares of h and w that the picture covers.
     """
     height, width = image.shape[2:]
     scale = min(side / min(height, width), LONGEST / max(height, width))

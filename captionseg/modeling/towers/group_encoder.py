@@ -1,4 +1,6 @@
-"""The image encoder of group models: first tokens, then stages of blocks and groupings."""
+"""The image encoder of models with groups: tokens, then stages of transformer blocks
+and grouping.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +20,31 @@ from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMor
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What defines a GroupEncoder.
+    """Configuration of a GroupEncoder.
 
     Attributes:
         tokens: pixels (patches) or regions (pooled frozen features).
-        size, patch: of training pictures and of a patch, in pixels; the stride of a backbone that
-            can be told.
-        patch_norm: a norm after the patches, as GroupViT has it and a plain ViT has not.
-        backbone: network of timm in place of the convolution over patches; empty takes the
-            convolution.
-        frozen: whether the backbone is not trained.
-        weights: file that training starts from, of the backbone, or of a ViT (DINO's) whose patches
-            and blocks are taken: safetensors, or a checkpoint that holds tensors alone. `packaged`
-            are those of the default encoder's tf_efficientnet_lite0; empty starts from random
-            weights.
-        region_width: F, features of a region; 0 takes it from the data.
-        width, heads: of the tokens, and of attention in blocks.
-        depths: transformer blocks a stage.
-        group_tokens: learnt tokens a stage; 0 in a stage that does not group.
-        groups: groups that leave a stage; one number less than depths, or as many.
-        binding: groupvit is the full grouping block, slots OVSegmentor's Eq. 3-6.
-        assign: gumbel (one-hot) or soft.
-        assign_eps: added to the size of a group before it divides.
-        token_std: of the learnt group tokens at the start.
+        size: side of training pictures in pixels.
+        patch: side of a patch in pixels, or the stride of a backbone.
+        patch_norm: whether tokens are normalised, as in GroupViT and not in a plain ViT.
+        backbone: network of timm that replaces the convolution over patches; empty for none.
+        frozen: whether the backbone is frozen.
+        weights: file of initial weights, of the backbone or of a ViT (such as DINO's) with the same
+            blocks: safetensors, or a checkpoint with only tensors. `packaged` means the packaged
+            weights of tf_efficientnet_lite0; empty means random weights.
+        region_width: F, number of features of a region; 0 takes it from the data.
+        width: width of tokens.
+        heads: number of attention heads.
+        depths: number of transformer blocks of each stage.
+        group_tokens: number of learnt group tokens of each stage; 0 for a stage without grouping.
+        groups: number of groups after each stage; the last stage may be omitted.
+        binding: groupvit is the grouping block of GroupViT, slots is Eq. 3-6 of OVSegmentor.
+        assign: see Assignment.
+        assign_eps: see Assignment.
+        token_std: deviation of the initial group tokens.
         eps: of the norms of blocks.
-        drop_path: of the last block; it rises linearly from 0. dropout: on region features.
+        drop_path: drop path rate of the last block; it increases linearly from 0.
+        dropout: dropout of region features in training.
     """
 
     tokens: Literal["pixels", "regions"] = "regions"
@@ -83,13 +85,13 @@ class EncoderConfig:
 
 
 class GroupEncoding(NamedTuple):
-    """An image, grouped.
+    """The groups of images.
 
     Attributes:
-        first: what the first grouping made of the first tokens.
-        groups: [B, G, D] after the last norm.
-        maps: assignments stage by stage, noise-free; [B, G1, N], [B, G2, G1], ..
-        grid: (rows, columns) that the first tokens stand for; None for regions.
+        first: result of the first grouping.
+        groups: [B, G, D] groups after the last norm.
+        maps: assignments of the stages without noise: [B, G1, N], [B, G2, G1], ..
+        grid: (rows, columns) of the tokens; None for regions.
     """
 
     first: GroupingOutputs
@@ -99,8 +101,12 @@ class GroupEncoding(NamedTuple):
 
 
 class Stage(nn.Module):
-    """Transformer blocks over tokens and group tokens together, then grouping; without group tokens
-    blocks alone.
+    """Transformer blocks over tokens and group tokens, then grouping if there are group tokens.
+
+    Args:
+        config: config of the encoder.
+        number: number of the stage.
+        drop_path: drop path rate of each block.
     """
 
     def __init__(self, config: EncoderConfig, number: int, drop_path: list[float]) -> None:
@@ -135,35 +141,43 @@ class Stage(nn.Module):
     def forward(
         self, x: Tensor, before: Tensor | None, mask: Tensor | None
     ) -> tuple[GroupingOutputs | Tensor, Tensor | None]:
-        """(groups or x, group tokens after the blocks); `before` are the group tokens of the stage
-        before.
+        """Apply the stage.
+
+        Args:
+            x: [B, N, D] tokens.
+            before: [B, S, D] group tokens of the previous stage, if any.
+            mask: [B, N], False for padding; None for no padding.
+
+        Returns:
+            the grouping, or tokens [B, N, D] if the stage does not group; and the group tokens
+            [B, S, D] after the blocks, if any.
         """
         if self.group_token is None or self.grouping is None:
-            return self.through(x, mask), None
+            return self.run_blocks(x, mask), None
         tokens = self.group_token.expand(len(x), -1, -1)
         if self.project is not None and before is not None:
             tokens = tokens + self.project(before)
         if len(self.blocks):
             valid = None if mask is None else torch.cat([mask, mask.new_ones(tokens.shape[:2])], 1)
-            x, tokens = self.through(torch.cat([x, tokens], 1), valid).split(
+            x, tokens = self.run_blocks(torch.cat([x, tokens], 1), valid).split(
                 [x.shape[1], tokens.shape[1]], 1
             )
         return self.grouping(x, tokens, mask), tokens
 
-    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """All blocks."""
+    def run_blocks(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Apply all blocks to tokens [B, N, D]."""
         for block in self.blocks:
             x = block(x, mask)
         return x
 
 
 class GroupEncoder(nn.Module):
-    """Images or regions -> groups."""
+    """Encodes pictures or regions to groups."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokens = first_tokens(config)
+        self.tokens = build_tokens(config)
         blocks = sum(config.depths)
         rates = [config.drop_path * number / max(1, blocks - 1) for number in range(blocks)]
         ends = [sum(config.depths[:n]) for n in range(len(config.depths) + 1)]
@@ -174,14 +188,16 @@ class GroupEncoder(nn.Module):
         self.stages.apply(initialise)
 
     def standardise(self, regions: Tensor) -> None:
-        """Statistics of the region features [n, F], where there are any."""
+        """Set the statistics of region features from a sample [n, F]; does nothing for pixels."""
         if isinstance(self.tokens, RegionTokens):
             self.tokens.norm.standardise(regions)
 
     def forward(
         self, image: Tensor | None, regions: Tensor | None = None, mask: Tensor | None = None
     ) -> GroupEncoding:
-        """Group an image [B, 3, H, W], or regions [B, S, F] with mask [B, S]."""
+        """Encode pictures [B, 3, H, W], or regions [B, S, F] with mask [B, S], False
+        for padding.
+        """
         grid, valid = None, None
         if isinstance(self.tokens, PatchTokens):
             x, grid = self.tokens(image)
@@ -194,19 +210,19 @@ class GroupEncoder(nn.Module):
                 first = first or x
                 maps.append(x.soft)
                 x, valid = x.groups, None
-        assert first is not None  # the config sees to it
+        assert first is not None  # the config requires that the first stage groups
         return GroupEncoding(first, self.norm(x), maps, grid)
 
     def members(self, encoded: GroupEncoding) -> Tensor:
-        """[B, N, D] after the last norm: each first token as the only member of its group; tokens
-        where groups are.
+        """Return [B, N, D]: for each token what its group would be without any other token, after
+        the last norm.
         """
         grouping: Grouping | Slots = self.stages[0].grouping  # type: ignore[assignment]
         return self.norm(grouping.members(encoded.first))
 
 
-def first_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
-    """What goes into the first stage."""
+def build_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
+    """Build the module that makes the tokens of the first stage."""
     if config.tokens == "regions":
         return RegionTokens(config.region_width, config.width, dropout=config.dropout)
     if config.backbone:
@@ -223,7 +239,7 @@ def first_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights of linear layers from a truncated normal with deviation .02, biases 0."""
+    """Initialise a linear layer: weights from a truncated normal with deviation 0.02, biases 0."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

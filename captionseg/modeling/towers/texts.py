@@ -1,6 +1,4 @@
-"""The text side of models: embeddings of a frozen encoder, or an encoder of one's own that is
-trained with the rest.
-"""
+"""Text encoders that are trained with a model; other models read frozen text embeddings."""
 
 from __future__ import annotations
 
@@ -23,21 +21,21 @@ from captionseg.typed import Count, Natural, ShareBelowOne
 
 @dataclass(frozen=True)
 class TextConfig:
-    """What texts are to a model.
+    """Configuration of the text encoder of a model.
 
     Attributes:
-        kind: frozen takes embeddings from outside; clip is CLIP's transformer from scratch; bert
-            reads [CLS].
-        width: D of the embeddings, or of the transformer; 0 takes it from the data or from the
-            weights.
-        depth, heads, context: of the transformer.
-        vocabulary: how many tokens there are; 0 takes it from the weights, or that of the packaged
-            tokenizer.
-        hidden: inside the MLPs of bert; 0 is four times the width.
-        dropout: of bert while training.
-        weights: folder of a BERT checkpoint of transformers (config.json, model.safetensors,
-            tokenizer) that training starts from; its sizes replace those above. `packaged` is the
-            sentence encoder of the default run.
+        kind: frozen reads embeddings of the frozen encoder; clip is CLIP's transformer, trained
+            from scratch; bert is BERT, whose [CLS] is the text's embedding.
+        width: width of the embeddings; 0 takes it from the data or the weights.
+        depth: number of transformer blocks.
+        heads: number of attention heads.
+        context: maximum length of a text in tokens.
+        vocabulary: number of tokens; 0 takes it from the weights or the packaged tokenizer.
+        hidden: hidden width of BERT's MLPs; 0 means four times the width.
+        dropout: dropout of BERT in training.
+        weights: folder with initial weights of a BERT of transformers (config.json,
+            model.safetensors, tokenizer), whose sizes replace those above. `packaged` means the
+            text encoder of the default run.
     """
 
     kind: Literal["frozen", "clip", "bert"] = "frozen"
@@ -64,50 +62,52 @@ FORM = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
 }
-"""What `BertText` is, and no tensor's shape tells of a checkpoint."""
+"""Fields of BERT's config that `BertText` supports only with this value, and that do not change the
+shapes of tensors.
+"""
 
 
-def folder_of(config: TextConfig) -> Path | None:
-    """Where the weights are that training starts from."""
+def find_weights_folder(config: TextConfig) -> Path | None:
+    """Return the folder of the initial weights; None if there are none."""
     if config.weights == "packaged":
         return find_package_file(*DEFAULT_BERT)
     return Path(config.weights) if config.weights else None
 
 
 def with_sizes(config: TextConfig) -> TextConfig:
-    """The config with the sizes of the checkpoint that it names; unchanged where it names none.
+    """Return the config with the sizes of its checkpoint, if it names one.
 
     Raises:
         UserError: for a folder that holds no BERT.
     """
-    folder = folder_of(config)
+    folder = find_weights_folder(config)
     if folder is None:
         return config
     try:
-        given = json.loads((folder / "config.json").read_text())
-        if given["model_type"] != "bert":
-            raise UserError(f"{folder}: a checkpoint of {given['model_type']!r}, not of bert")
+        stored = json.loads((folder / "config.json").read_text())
+        if stored["model_type"] != "bert":
+            raise UserError(f"{folder}: a checkpoint of {stored['model_type']!r}, not of bert")
         if wrong := next(
-            (name for name, value in FORM.items() if given.get(name, value) != value), None
+            (name for name, value in FORM.items() if stored.get(name, value) != value), None
         ):
             raise UserError(
-                f"{folder}: a bert with {wrong} {given[wrong]!r}; only {FORM[wrong]!r} can be "
+                f"{folder}: a bert with {wrong} {stored[wrong]!r}; only {FORM[wrong]!r} can be "
                 "expressed"
             )
         return replace(
             config,
-            width=given["hidden_size"],
-            depth=given["num_hidden_layers"],
-            heads=given["num_attention_heads"],
-            vocabulary=given["vocab_size"],
-            hidden=given["intermediate_size"],
+            width=stored["hidden_size"],
+            depth=stored["num_hidden_layers"],
+            heads=stored["num_attention_heads"],
+            vocabulary=stored["vocab_size"],
+            hidden=stored["intermediate_size"],
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: not a checkpoint of bert: {error}") from None
 
 
 class BertText(nn.Module):
-    """BERT (Devlin et al. 2019): states of all tokens, the first of them the text's."""
+    """BERT (Devlin et al. 2019); the state of [CLS] is the text's embedding."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -127,18 +127,18 @@ class BertText(nn.Module):
         )
 
     def states(self, tokens: Tensor) -> Tensor:
-        """[B, T, width] of tokens [B, T], 0 pads."""
+        """Return the last states [B, T, width] of tokens [B, T], 0 pads."""
         return self.net(input_ids=tokens, attention_mask=(tokens != 0).long()).last_hidden_state
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, width] at [CLS]."""
+        """Return the state of [CLS], [B, width], for tokens [B, T]."""
         return self.states(tokens)[:, 0]
 
     def start_from(self, folder: Path) -> None:
-        """Take the weights of a checkpoint of the same sizes.
+        """Load the weights of a checkpoint with the same sizes.
 
         Raises:
-            UserError: if they do not fit.
+            UserError: if they are incomplete or do not fit.
         """
         from transformers import BertModel
         from transformers.utils import logging
@@ -146,7 +146,7 @@ class BertText(nn.Module):
         logging.disable_progress_bar()
         try:
             reader: Any = BertModel
-            given, report = reader.from_pretrained(
+            bert, report = reader.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=True,
@@ -162,11 +162,11 @@ class BertText(nn.Module):
                 f"{folder}: not a checkpoint of bert: {len(lost)} tensors are missing or have "
                 f"another shape, {lost[0]} among them"
             )
-        load_into(self.net, given.state_dict(), folder, "a BERT of this size")
+        load_into(self.net, bert.state_dict(), folder, "a BERT of this size")
 
 
-def text_encoder(config: TextConfig) -> TextTransformer | BertText | None:
-    """The module of a config; None for frozen embeddings."""
+def build_text_encoder(config: TextConfig) -> TextTransformer | BertText | None:
+    """Build the text encoder of a config; None for frozen embeddings."""
     if config.kind == "frozen":
         return None
     if config.kind == "bert":
@@ -181,6 +181,6 @@ def text_encoder(config: TextConfig) -> TextTransformer | BertText | None:
 
 
 def pad_and_join(parts: list[Tensor]) -> Tensor:
-    """[sum of n, T]: token numbers [n, T_i] in one, short ones padded with 0."""
+    """Concatenate token numbers [n_i, T_i], padded with 0, to [sum of n_i, T]."""
     longest = max(p.shape[1] for p in parts)
     return torch.cat([nn.functional.pad(p, (0, longest - p.shape[1])) for p in parts])

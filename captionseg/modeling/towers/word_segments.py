@@ -1,5 +1,5 @@
-"""The text side of CoDe: learnt prompts of nouns (KgCoOp), word masks (Eq. 3.2-3.3), highlighted
-texts (Eq. 3.5).
+"""The text segmenter of CoDe (Wu et al. 2024): learnt prompts of nouns (KgCoOp), word masks
+(Eq. 3.2-3.3), and highlighted texts (Eq. 3.5).
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ Labels = Literal["own", "string"]
 
 @dataclass(frozen=True)
 class WordConfig:
-    """What defines WordSegments.
+    """Configuration of WordSegments.
 
     Attributes:
         width: W of the frozen token embeddings; 0 takes it from the data.
         out: D of the joint space; 0 takes it from the data.
-        context: learnt vectors before a noun; KgCoOp has 4, CoDe's released code 16.
-        blocks, heads: of the transformer on the frozen states. The paper has two attention layers,
-            the released code two whole blocks, which these are.
-        scale, bias: w and b of Eq. 3.2 at the start; both are learnt.
-        labels: own takes for each word what it is likeliest now, as in the paper; string the words
-            that are a noun of the caption, and none of the others, as released.
-        none_weight: of words of other nouns, with string.
-        prompt: whether the word prompt of Eq. 3.5 is learnt; it stays zero without.
-        positions: longest text that it is learnt for.
+        context: number of learnt vectors before a noun; KgCoOp has 4, CoDe's released code 16.
+        blocks: number of transformer blocks on the frozen states; the paper has two attention
+            layers, the released code two blocks.
+        heads: number of attention heads.
+        scale: initial w of Eq. 3.2, learnt.
+        bias: initial b of Eq. 3.2, learnt.
+        labels: targets of words: own is the currently likeliest noun, as in the paper; string is
+            found by string matching, as released.
+        none_weight: weight of words of other nouns, with labels: string.
+        prompt: whether the word prompt of Eq. 3.5 is learnt; otherwise it is zero.
+        positions: maximum length in tokens of the word prompt.
     """
 
     width: Natural = 0
@@ -57,7 +59,7 @@ class WordConfig:
 
 
 class WordSegments(nn.Module):
-    """See the module's docstring. J nouns an image, each with a sentence of T tokens."""
+    """Segments texts for nouns: J nouns per image, each with a sentence of T tokens."""
 
     def __init__(self, config: WordConfig) -> None:
         super().__init__()
@@ -74,29 +76,33 @@ class WordSegments(nn.Module):
 
     @torch.no_grad()
     def start(self, tower: TextTower) -> None:
-        """The context begins as the words of a prompt: "a photo of a"; a longer one is filled up
-        with x.
-        """
+        """Initialise the context with the embeddings of "a photo of a", padded with "x"."""
         count = self.config.context
         words = "a photo of a" if count == 4 else " ".join(["a photo of", *["x"] * count])
         embedded = tower.embed(tower.tokens([words]).to(self.context.device))[0, 1:-1]
         self.context.copy_(embedded[:count])
 
     def nouns(self, names: Tensor, tower: TextTower) -> Tensor:
-        """[U, D], L2-normalised: nouns with the context before them, of the tokens [U, n] of their
-        names alone.
+        """Embed nouns with the learnt context before them: [U, D], L2-normalised.
+
+        Args:
+            names: [U, n] tokens of the names.
+            tower: the frozen text tower.
         """
         embedded, count = tower.embed(names), self.config.context
         filled = torch.cat(
             [embedded[:, :1], self.context.expand(len(names), -1, -1), embedded[:, 1:]], 1
         )
-        # Of these a tower reads which are padding and which ends the text: the first may stand for
-        # the context.
+        # The tower only reads which tokens are padding or the end, so any token may represent the
+        # context.
         tokens = torch.cat([names[:, :1].expand(-1, 1 + count), names[:, 1:]], 1)
         return F.normalize(tower.pool(tower.states(filled, tokens), tokens).float(), dim=-1)
 
     def features(self, sentences: Tensor, tower: TextTower) -> Tensor:
-        """[B, J, T, D], L2-normalised, of sentences [B, J, T]; equal ones are encoded once."""
+        """Return features [B, J, T, D] of words of sentences [B, J, T], L2-normalised.
+
+        Equal sentences are encoded once.
+        """
         different, number = sentences.flatten(0, 1).unique(dim=0, return_inverse=True)
         with torch.no_grad():
             states = tower.states(tower.embed(different), different)
@@ -112,23 +118,26 @@ class WordSegments(nn.Module):
         nouns: Float[Tensor, "B J D"],
         valid: Bool[Tensor, "B J"],
     ) -> Float[Tensor, "B J J+1 T"]:
-        """Whether each word belongs to none of the nouns, or to which (Eq.
-        3.2-3.3).
+        """Return the probabilities that a word belongs to no noun, or to each noun (Eq. 3.2-3.3).
 
         Args:
-            features: L2-normalised.
-            nouns: L2-normalised.
-            valid: which are nouns.
+            features: L2-normalised features of words.
+            nouns: L2-normalised embeddings of nouns.
+            valid: False for padding of nouns.
         """
         logits = self.scale * torch.einsum("bjtd,bkd->bjkt", features, nouns) + self.bias
         logits = logits.masked_fill(~valid[:, None, :, None], -torch.inf)
         return torch.cat([torch.zeros_like(logits[:, :, :1]), logits], 2).softmax(2)
 
     def highlight(self, sentences: Tensor, masks: Tensor, tower: TextTower) -> Tensor:
-        """[B, J, D], L2-normalised: texts [B, J, T] of which word masks [B, J, T] show a part (Eq.
-        3.5).
+        """Embed highlighted texts (Eq. 3.5): [B, J, D], L2-normalised.
 
-        Begin, end and padding are always shown.
+        Words outside the mask are replaced by the word prompt; begin, end and padding are kept.
+
+        Args:
+            sentences: [B, J, T] tokens.
+            masks: [B, J, T] word masks in 0..1.
+            tower: the frozen text tower.
         """
         tokens = sentences.flatten(0, 1)
         visible = torch.where(tower.special(tokens), 1.0, masks.flatten(0, 1))[..., None]
@@ -137,20 +146,19 @@ class WordSegments(nn.Module):
         return F.normalize(pooled.float(), dim=-1).unflatten(0, sentences.shape[:2])
 
 
-def own_masks(probabilities: Float[Tensor, "B J J+1 T"]) -> Float[Tensor, "B J T"]:
-    """Of each sentence the mask of its own noun."""
+def select_own_masks(probabilities: Float[Tensor, "B J J+1 T"]) -> Float[Tensor, "B J T"]:
+    """Select the mask of each sentence's own noun."""
     return probabilities[:, :, 1:].diagonal(dim1=1, dim2=2).movedim(-1, 1)
 
 
-def word_targets(
+def match_word_targets(
     words: Int[Tensor, "B J T"], concepts: Int[Tensor, "B J"]
 ) -> Int64[Tensor, "B J T"]:
-    """By string matching: 1 + j for a word of the j-th noun, 0 for one of another
-    noun, -1 for neither.
+    """Return the target of each word: 1 + j for the j-th noun, 0 for other nouns, -1 for no noun.
 
     Args:
-        words: the concept that each word belongs to, -1 for none.
-        concepts: of the nouns.
+        words: concept that each word belongs to, -1 for none.
+        concepts: concepts of the nouns.
     """
     same = words[:, :, None] == concepts[:, None, :, None]  # [B, J, J, T]
     number = torch.where(same.any(2), 1 + same.int().argmax(2), 0)
@@ -160,12 +168,12 @@ def word_targets(
 def word_loss(
     probabilities: Float[Tensor, "B J choice T"], target: Int64[Tensor, "B J T"], none_weight: float
 ) -> tuple[Float[Tensor, "B J"], Float[Tensor, "B J"]]:
-    """Summed cross-entropy of the words that have a target, and their summed weights.
+    """Return the summed weighted cross-entropy of words, and the sum of weights.
 
     Args:
         probabilities: see WordSegments.
-        target: -1 for words that do not count.
-        none_weight: of words whose target is none.
+        target: target of each word, -1 for words that do not count.
+        none_weight: weight of words with target 0.
     """
     chosen = probabilities.gather(2, target.clamp(min=0)[:, :, None])[:, :, 0]
     weight = torch.where(target > 0, 1.0, none_weight) * (target >= 0)

@@ -1,1 +1,1 @@
-"""Weights in files: models of this library, weights to start from, checkpoints of others."""
+"""Weights in files: saved models, initial weights, and checkpoints of other libraries."""

@@ -1,10 +1,10 @@
-"""GroupViT checkpoints of transformers (nvidia/groupvit-gcc-yfcc and its like) into ours, and ours
-into theirs.
+"""Converts GroupViT checkpoints between transformers (such as nvidia/groupvit-gcc-yfcc) and
+captionseg.
 
-A folder of theirs is config.json with model.safetensors or pytorch_model.bin; one of ours is what
-`saved` writes. All tensors have their counterpart but the temperature of the concept loss, which
-theirs has not. A field of either config is expressed in the other, or refused; those that only
-training reads (dropout, initial values, weights of losses) are left out.
+A folder of transformers has config.json and model.safetensors or pytorch_model.bin; one of
+captionseg is written by `saved`. All tensors have a counterpart, except the temperature of the
+concept loss. Fields of the configs are converted or refused; those that only training reads
+(dropout, initial values, weights of losses) are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from captionseg.encoders.clip_file import read_pixels
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.groupvit import GroupViT, groupvit_small
 from captionseg.modeling.weights import saved
-from captionseg.modeling.weights.groupvit_fields import check_expressible, config_of, config_to
+from captionseg.modeling.weights.groupvit_fields import (
+    check_expressible,
+    from_transformers_config,
+    to_transformers_config,
+)
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import read_weights
 from captionseg.storage.writing import write_json, write_tensors
@@ -73,9 +77,9 @@ INSIDE_BLOCKS = (
 INSIDE_PROJECTORS = {"fc1": "0", "norm": "1", "fc2": "3"}
 
 
-def their_name(name: str) -> str:
-    """The name of one of our tensors in a checkpoint of transformers; q, k and v of a block are
-    still one: `.qkv.`.
+def transformers_name(name: str) -> str:
+    """Return the name of one of our tensors in transformers; q, k and v stay
+    together as `.qkv.`.
     """
     name = name.removeprefix("towers.")
     new = next(new for new in (re.sub(a, b, name) for a, b in RENAMES if re.match(a, name)))
@@ -88,13 +92,13 @@ def their_name(name: str) -> str:
     return new
 
 
-def to_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict under the names of transformers."""
+def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert our state dict to that of transformers."""
     out = {}
     for name, tensor in state.items():
         if name == "concept_scale":
             continue
-        new = their_name(name)
+        new = transformers_name(name)
         if ".qkv." in new:
             for part, chunk in zip("qkv", tensor.chunk(3), strict=True):
                 out[new.replace(".qkv.", f".{part}_proj.")] = chunk.contiguous()
@@ -103,18 +107,18 @@ def to_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
-    """A state dict of transformers under the names of our model of the same shape.
+def from_transformers(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
+    """Convert a state dict of transformers to that of our model.
 
     Raises:
-        UserError: naming a tensor that is missing, of another shape, or left over.
+        UserError: naming a tensor that is missing, has another shape, or is left over.
     """
     left, out = dict(state), {}
     for name, own in model.state_dict().items():
         if name == "concept_scale":
             out[name] = own
             continue
-        new = their_name(name)
+        new = transformers_name(name)
         names = [new.replace(".qkv.", f".{p}_proj.") for p in "qkv"] if ".qkv." in new else [new]
         if missing := [n for n in names if n not in left]:
             raise UserError(f"not a GroupViT of this shape: no tensor {missing[0]}")
@@ -135,11 +139,11 @@ def to_ours(state: Mapping[str, Tensor], model: GroupViT) -> dict[str, Tensor]:
     return out
 
 
-def read_theirs(folder: Path) -> GroupViT:
-    """The model of a folder in the layout of transformers, in evaluation mode.
+def load_transformers(folder: Path) -> GroupViT:
+    """Load a GroupViT from a folder of transformers, in evaluation mode.
 
     Raises:
-        UserError: for a folder that holds no GroupViT, or one that ours cannot express.
+        UserError: for a folder without a GroupViT, or one that our model does not support.
     """
     config = read_config(folder)
     if config.get("model_type") != "groupvit":
@@ -148,15 +152,15 @@ def read_theirs(folder: Path) -> GroupViT:
     if not tensors.exists() and not binary.exists():
         raise UserError(f"{tensors}: no such file; give the folder of a GroupViT of transformers")
     try:
-        model = GroupViT(config_of(config))
+        model = GroupViT(from_transformers_config(config))
         state = read_weights(tensors if tensors.exists() else binary)
-        model.load_state_dict(to_ours(state, model))
+        model.load_state_dict(from_transformers(state, model))
         check_pixels(folder)
     except UserError as error:
         raise UserError(
             f"{folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}"
         ) from None
-    except Exception as error:  # whatever a config may make of modules
+    except Exception as error:  # an invalid config can raise anything
         raise UserError(f"{folder}: not a checkpoint of GroupViT: {one_line(error)}") from None
     if float(model.caption_scale.detach()) > LARGEST_SCALE + 1e-3:
         raise UserError(
@@ -167,11 +171,10 @@ def read_theirs(folder: Path) -> GroupViT:
 
 
 def check_pixels(folder: Path) -> None:
-    """Refuse a folder whose pictures are normalised by others than ImageNet's mean and deviation,
-    which ours has.
+    """Check that a folder's pictures are normalised by ImageNet's mean and deviation, as ours are.
 
     Raises:
-        UserError: that says so.
+        UserError: if they are not.
     """
     path = folder / "preprocessor_config.json"
     statistics = read_pixels(path, read_json(path), "image_mean", "image_std")
@@ -180,10 +183,10 @@ def check_pixels(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a model of either kind.
+    """Read the config.json of a model of either library.
 
     Raises:
-        UserError: where there is none.
+        UserError: if it is missing or invalid.
     """
     path = folder / "config.json"
     try:
@@ -200,12 +203,18 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def convert(source: Path, target: Path) -> str:
-    """Convert a folder of either layout into the other; returns what was written, and what has no
-    counterpart.
+    """Convert a folder of either library to the other.
+
+    Args:
+        source: folder of the model.
+        target: folder to write, which must be empty or missing.
+
+    Returns:
+        a line for people: what was written, and which fields have no counterpart.
 
     Raises:
-        UserError: for a source that is neither, a GroupViT that the other cannot express, or a
-            target that is not empty.
+        UserError: for a source of neither library, a GroupViT that the other does not support, or
+            a target that is not empty.
     """
     config = read_config(source)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -213,7 +222,7 @@ def convert(source: Path, target: Path) -> str:
             f"{target}: is there already and not an empty folder; name another one to write"
         )
     if "model" not in config:
-        model = read_theirs(source)
+        model = load_transformers(source)
         saved.save(target, "groupvit", model, {"prompts": "simple", "origin": source.name})
         return f"{target}: a groupvit of captionseg"
     stored = saved.load(source)
@@ -222,11 +231,11 @@ def convert(source: Path, target: Path) -> str:
         check_expressible(config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    state = to_theirs({k: v.contiguous() for k, v in stored.model.state_dict().items()})
-    # beyond it ours does not go
+    state = to_transformers({k: v.contiguous() for k, v in stored.model.state_dict().items()})
+    # our model clamps it in use
     state["logit_scale"] = state["logit_scale"].clamp(max=LARGEST_SCALE)
     write_tensors(state, target / "model.safetensors", {"format": "pt"})
-    write_json(config_to(config), target / "config.json")
+    write_json(to_transformers_config(config), target / "config.json")
     left = [] if config.zero_shot == groupvit_small().zero_shot else ["zero_shot"]
     left += [name for name in ("refine", "masks") if stored.context.get(name)]
     behind = (

@@ -1,6 +1,7 @@
-"""Fields of a GroupViT in transformers and in ours: each is expressed, or refused.
+"""Converts the configs of GroupViT between transformers and captionseg.
 
-Those that only training reads (dropout, initial values, weights of losses) are left out.
+Each field is converted, or refused. Fields that only training reads (dropout, initial values,
+weights of losses) are ignored. In this module "theirs" is the config of transformers.
 """
 
 from __future__ import annotations
@@ -11,44 +12,21 @@ from typing import Any
 
 from captionseg.modeling.groupvit import GroupViTConfig, groupvit_small
 from captionseg.modeling.towers.dual_encoder import TowersConfig
+from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import CLIP_VOCABULARY, TextConfig
 from captionseg.records import UserError
 
 
-def config_of(theirs: Mapping[str, Any]) -> GroupViTConfig:
-    """Our config of their config.json; what it does not say has the published value.
+def from_transformers_config(theirs: Mapping[str, Any]) -> GroupViTConfig:
+    """Convert the config.json of transformers to our config; missing fields have the published
+    values.
 
     Raises:
-        UserError: for what our model cannot express.
+        UserError: for a value that our model does not support.
     """
     base = groupvit_small()
     vision, text = section(theirs, "vision_config"), section(theirs, "text_config")
-    check_form(theirs, vision, text)
-    towers = base.towers
-    given = {
-        "width": "hidden_size",
-        "heads": "num_attention_heads",
-        "depths": "depths",
-        "group_tokens": "num_group_tokens",
-        "assign_eps": "assign_eps",
-    }
-    changes = {ours: vision[name] for ours, name in given.items() if name in vision}
-    changes |= {
-        ours: side(vision, name)
-        for ours, name in (("size", "image_size"), ("patch", "patch_size"))
-        if name in vision
-    }
-    tokens = changes.get("group_tokens", towers.encoder.group_tokens)
-    grouping = sum(t > 0 for t in tokens)
-    if any(t > 0 for t in tokens[grouping:]):
-        raise UserError(
-            f"vision_config.num_group_tokens: {list(tokens)}: only the last stages can be without "
-            "any"
-        )
-    groups = list(
-        vision.get("num_output_groups", [*towers.encoder.groups, towers.encoder.groups[-1]])
-    )
-    encoder = dataclasses.replace(towers.encoder, **changes, groups=groups[:grouping])
+    check_form(vision, text)
     words = TextConfig(
         "clip",
         width=text.get("hidden_size", 256),
@@ -57,21 +35,52 @@ def config_of(theirs: Mapping[str, Any]) -> GroupViTConfig:
         vocabulary=CLIP_VOCABULARY,
         context=text.get("max_position_embeddings", 77),
     )
-    return dataclasses.replace(
-        base,
-        towers=TowersConfig(
-            encoder,
-            words,
-            hidden=theirs.get("projection_intermediate_dim", towers.hidden),
-            embedding=theirs.get("projection_dim", towers.embedding),
-            norm="batch",
-        ),
+    towers = TowersConfig(
+        encoder_config(vision, base.towers.encoder),
+        words,
+        hidden=theirs.get("projection_intermediate_dim", base.towers.hidden),
+        embedding=theirs.get("projection_dim", base.towers.embedding),
+        norm="batch",
     )
+    return dataclasses.replace(base, towers=towers)
+
+
+def encoder_config(vision: Mapping[str, Any], base: EncoderConfig) -> EncoderConfig:
+    """Convert their vision_config; missing fields are those of `base`.
+
+    Raises:
+        UserError: if a stage without group tokens is followed by one with them, or pictures or
+            patches are not square.
+    """
+    renames = {
+        "width": "hidden_size",
+        "heads": "num_attention_heads",
+        "depths": "depths",
+        "group_tokens": "num_group_tokens",
+        "assign_eps": "assign_eps",
+    }
+    changes = {ours: vision[name] for ours, name in renames.items() if name in vision}
+    changes |= {
+        ours: read_side(vision, name)
+        for ours, name in (("size", "image_size"), ("patch", "patch_size"))
+        if name in vision
+    }
+    tokens = changes.get("group_tokens", base.group_tokens)
+    grouping = sum(t > 0 for t in tokens)
+    if any(t > 0 for t in tokens[grouping:]):
+        raise UserError(
+            f"vision_config.num_group_tokens: {list(tokens)}: only the last stages can be without "
+            "any"
+        )
+    groups = list(vision.get("num_output_groups", [*base.groups, base.groups[-1]]))
+    return dataclasses.replace(base, **changes, groups=groups[:grouping])
 
 
 def section(theirs: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A part of their config; what old files have as `.._dict` takes the place of the whole, as in
-    transformers.
+    """Return a section of their config; `NAME_dict` of old files replaces NAME, as in transformers.
+
+    Raises:
+        UserError: if it is no mapping.
     """
     fields = theirs.get(f"{name}_dict") or theirs.get(name) or {}
     if not isinstance(fields, Mapping):
@@ -89,16 +98,14 @@ FORM = {
         "vocab_size": CLIP_VOCABULARY,
     },
 }
-"""What our model is, and theirs if its config does not say otherwise."""
+"""Fields whose only supported value is also transformers' default."""
 
 
-def check_form(
-    theirs: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping[str, Any]
-) -> None:
-    """Refuse what decides the results of theirs and has no counterpart in ours.
+def check_form(vision: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+    """Refuse values that change the results of their model and that ours does not support.
 
     Raises:
-        UserError: naming the field.
+        UserError: naming the field and the supported value.
     """
     parts = {"vision_config": vision, "text_config": text}
     for part, fields in FORM.items():
@@ -120,7 +127,7 @@ def check_form(
         raise UserError(
             f"vision_config.assign_mlp_ratio: {ratio!r} cannot be expressed, only [0.5, 4]"
         )
-    # 2 stands for the largest number
+    # in old files, 2 means the token with the largest number
     if text.get("eos_token_id", CLIP_VOCABULARY - 1) not in (2, CLIP_VOCABULARY - 1):
         raise UserError(
             f"text_config.eos_token_id: {text['eos_token_id']!r} cannot be expressed, only "
@@ -128,11 +135,11 @@ def check_form(
         )
 
 
-def side(vision: Mapping[str, Any], name: str) -> int:
-    """Of a square.
+def read_side(vision: Mapping[str, Any], name: str) -> int:
+    """Return the side of a square, which is a number or two equal ones, in pixels.
 
     Raises:
-        UserError: for another rectangle.
+        UserError: if it is no square.
     """
     value = vision[name]
     if isinstance(value, list | tuple):
@@ -142,8 +149,8 @@ def side(vision: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def config_to(config: GroupViTConfig) -> dict[str, Any]:
-    """Their config.json of our config."""
+def to_transformers_config(config: GroupViTConfig) -> dict[str, Any]:
+    """Convert our config to the config.json of transformers."""
     encoder, words = config.towers.encoder, config.towers.text
     vision = {
         "hidden_size": encoder.width,
@@ -187,11 +194,11 @@ FIXED = {
     "towers.norm": "batch",
     "pool": "mean",
 }
-"""Fields of ours of which transformers has one value only."""
+"""Fields of our config of which transformers supports only this value."""
 
 
 def check_expressible(config: Any) -> None:
-    """Refuse a model of ours that transformers has no counterpart of.
+    """Refuse a config of ours that transformers does not support.
 
     Raises:
         UserError: naming the field.

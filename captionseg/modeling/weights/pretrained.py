@@ -1,4 +1,4 @@
-"""Weights to start from: a ViT's (DINO's) for a group encoder, those of a timm network, and of
+"""Initial weights of group encoders (a ViT such as DINO's, or a timm network), and weights of
 frozen towers.
 """
 
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captionseg.encoders.clip_file import (
-    ActivationRequest,
-    ClipFile,
-    choose_activation,
-    name_activation,
-    read_clip,
-)
+from captionseg.encoders.activation import ActivationRequest, choose_activation, name_activation
+from captionseg.encoders.clip_file import ClipFile, read_clip
 from captionseg.encoders.lite0_minilm import image_weights
-from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneMaps, Network, statistics
+from captionseg.modeling.layers.backbone import (
+    BackboneBlocks,
+    BackboneMaps,
+    Network,
+    input_rescaling,
+)
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 from captionseg.modeling.layers.tokens import PatchTokens
 from captionseg.modeling.towers.group_encoder import GroupEncoder
@@ -32,7 +32,7 @@ PACKAGED = "packaged"
 
 
 def start_from(encoder: GroupEncoder) -> None:
-    """Give a fresh encoder the weights that its config names, if it names any.
+    """Load the initial weights that the config of an encoder names, if any.
 
     Raises:
         UserError: for weights that do not fit.
@@ -49,10 +49,10 @@ def start_from(encoder: GroupEncoder) -> None:
     if isinstance(maps, BackboneMaps):
         file = read_clip(path)
         check_activation(file, Network(encoder.config.backbone, path), maps.net)
-        fill(maps.net, resize_positions(file.tensors, maps.net), path)
-        take_pixels(maps, file)
+        copy_weights(maps.net, resize_positions(file.tensors, maps.net), path)
+        copy_normalisation(maps, file)
     else:
-        fill(
+        copy_weights(
             encoder,
             rename_vit(read_weights(path), encoder, encoder.tokens.side),
             path,
@@ -61,17 +61,21 @@ def start_from(encoder: GroupEncoder) -> None:
 
 
 def check_packaged(where: str, name: str) -> None:
-    """Raises UserError for a network whose weights no package holds."""
+    """Check that the packaged weights are those of a network.
+
+    Raises:
+        UserError: if they are not.
+    """
     if name != "tf_efficientnet_lite0":
         raise UserError(f"weights: packaged are those of {where}: tf_efficientnet_lite0")
 
 
-def frozen_blocks(network: Network) -> BackboneBlocks:
-    """A frozen tower with its weights; nobody's random numbers are touched.
+def load_frozen_blocks(network: Network) -> BackboneBlocks:
+    """Build a frozen tower with its weights, without changing the global random state.
 
-    Files hold timm's names, or those that timm knows to translate for a ViT: a whole CLIP of
-    open_clip, of which the visual part is taken, or Meta's DINOv2. Those of `open_clip:NAME` are a
-    whole CLIP of open_clip.
+    Tensors may have timm's names or, for a ViT, names that timm can convert: a whole CLIP of
+    open_clip, whose image tower is used, or Meta's DINOv2. For `open_clip:NAME` the file is a whole
+    CLIP of open_clip.
 
     Raises:
         UserError: if no weights are named, or they do not fit.
@@ -90,26 +94,26 @@ def frozen_blocks(network: Network) -> BackboneBlocks:
         return blocks
     file = read_clip(path)
     check_activation(file, network, blocks.net)
-    given = (
+    tensors = (
         file.tensors
         if isinstance(blocks.net, ClipTower)
-        else timm_names(file.tensors, blocks.net, path)
+        else rename_for_timm(file.tensors, blocks.net, path)
     )
-    fill(blocks.net, given, path)
-    take_pixels(blocks, file)
+    copy_weights(blocks.net, tensors, path)
+    copy_normalisation(blocks, file)
     return blocks
 
 
 def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
-    """Refuse weights of a CLIP for a network with another activation: their shapes are the same.
+    """Refuse weights of a CLIP for a network with another activation, whose tensors are alike.
 
     Raises:
-        UserError: that names the network which the file is of, or both where nothing says which.
+        UserError: naming the matching network, or both networks if the activation is unknown.
     """
     name = network.name
     if "clip" not in name.lower():
         return
-    listed = clip_twin(name) if name.startswith(PREFIX) else timm_twin(name)
+    listed = find_clip_twin(name) if name.startswith(PREFIX) else find_timm_twin(name)
     has = any(type(module).__name__ == "QuickGELU" for module in net.modules())
     request = ActivationRequest(
         network.activation, has, "" if has else listed, name, "networks: activation"
@@ -128,17 +132,17 @@ def check_activation(file: ClipFile, network: Network, net: nn.Module) -> None:
         )
 
 
-def clip_twin(name: str) -> str:
-    """open_clip's network of the same shape with QuickGELU; empty where it has none."""
+def find_clip_twin(name: str) -> str:
+    """Return the name of open_clip's same network with QuickGELU; empty if there is none."""
     import open_clip
 
     twin = f"{name}-quickgelu"
     return twin if twin.removeprefix(PREFIX) in open_clip.list_models() else ""
 
 
-def timm_twin(name: str) -> str:
-    """timm's network of the same shape with QuickGELU; empty where it has none, or a tag names
-    weights.
+def find_timm_twin(name: str) -> str:
+    """Return the name of timm's same network with QuickGELU; empty if there is none, or the name
+    has a tag of weights.
     """
     import timm
 
@@ -146,55 +150,61 @@ def timm_twin(name: str) -> str:
     return twin if twin != name and "." not in name and timm.is_model(twin) else ""
 
 
-def take_pixels(module: BackboneMaps | BackboneBlocks, file: ClipFile) -> None:
-    """Give a network the mean and the deviation that a file says its pictures were normalised by,
-    where it does.
-    """
+def copy_normalisation(module: BackboneMaps | BackboneBlocks, file: ClipFile) -> None:
+    """Set a network's normalisation of pixels to that of its weights' file, if it is known."""
     if file.pixels is not None:
-        for name, value in zip(("factor", "shift"), statistics(file.pixels._asdict()), strict=True):
+        for name, value in zip(
+            ("factor", "shift"), input_rescaling(file.pixels._asdict()), strict=True
+        ):
             getattr(module, name).copy_(value)
 
 
-def timm_names(given: dict[str, Tensor], net: Any, path: str) -> dict[str, Tensor]:
-    """A ViT's tensors under timm's names, by timm's own translation, which may not change what fits
-    no patch or grid.
+def rename_for_timm(tensors: dict[str, Tensor], net: Any, path: str) -> dict[str, Tensor]:
+    """Rename a ViT's tensors to timm's names, by timm's own conversion.
 
     Raises:
-        UserError: for other patches or another grid, which timm would resample without a word.
+        UserError: for another size of patches or grid, which timm would silently resample.
     """
     foreign = "visual.class_embedding", "mask_token", "visual.trunk.pos_embed"
-    if not hasattr(net, "patch_embed") or not any(name in given for name in foreign):
-        return given
+    if not hasattr(net, "patch_embed") or not any(name in tensors for name in foreign):
+        return tensors
     from timm.models.vision_transformer import checkpoint_filter_fn
 
-    prefix = next((p for p in ("visual.trunk.", "") if f"{p}pos_embed" in given), "")
+    prefix = next((p for p in ("visual.trunk.", "") if f"{p}pos_embed" in tensors), "")
     clip = {
         "patch_embed.proj.weight": "visual.conv1.weight",
         "pos_embed": "visual.positional_embedding",
     }
     for own, name in clip.items():
-        name = name if name in given else prefix + own
-        tensor, expected = given.get(name), net.get_parameter(own)
-        if tensor is not None and "register_tokens" in given and own == "pos_embed":
-            tensor = tensor[:, 1:]  # that of [CLS], which timm adds to it
+        name = name if name in tensors else prefix + own
+        tensor, expected = tensors.get(name), net.get_parameter(own)
+        if tensor is not None and "register_tokens" in tensors and own == "pos_embed":
+            tensor = tensor[:, 1:]  # without that of [CLS], which timm adds to the token
         if tensor is not None and tensor.numel() != expected.numel():
             raise UserError(
                 f"{path}: does not fit this network: {name} is {list(tensor.shape)}, expected "
                 f"{list(expected.shape)}"
             )
-    return checkpoint_filter_fn(given, net)
+    return checkpoint_filter_fn(tensors, net)
 
 
-def rename_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) -> dict[str, Tensor]:
-    """A ViT's tensors (timm's and DINO's names) under those of a group encoder: its blocks one
-    after the other.
+def rename_vit(
+    tensors: Mapping[str, Tensor], encoder: GroupEncoder, side: int
+) -> dict[str, Tensor]:
+    """Rename a ViT's tensors (names of timm and DINO) to those of a group encoder.
 
-    What groups (tokens, bindings) has no counterpart; the class token is dropped.
+    The blocks of the ViT fill the stages in order. The class token is dropped; group tokens and
+    groupings have no counterpart.
+
+    Args:
+        tensors: name -> tensor.
+        encoder: the group encoder.
+        side: side of its grid in tokens, to which positions are resized.
     """
     depths = encoder.config.depths
     place = [(stage, number) for stage, depth in enumerate(depths) for number in range(depth)]
     out = {}
-    for name, tensor in given.items():
+    for name, tensor in tensors.items():
         if (block := re.match(r"blocks\.(\d+)\.(.+)", name)) and int(block[1]) < len(place):
             stage, number = place[int(block[1])]
             out[f"stages.{stage}.blocks.{number}.{block[2]}"] = tensor
@@ -203,16 +213,14 @@ def rename_vit(given: Mapping[str, Tensor], encoder: GroupEncoder, side: int) ->
         elif name.startswith("norm."):
             out[name] = tensor
         elif name == "pos_embed":
-            out["tokens.position"] = positions(tensor, side)
+            out["tokens.position"] = resize_grid(tensor, side)
     return out
 
 
-def positions(given: Tensor, side: int) -> Tensor:
-    """[1, side^2, D] of learnt positions [1, prefix + n^2, D]: prefix tokens dropped, the grid
-    resized (bicubic).
-    """
-    old = int(given.shape[1] ** 0.5)
-    grid = given[:, given.shape[1] - old**2 :]
+def resize_grid(positions: Tensor, side: int) -> Tensor:
+    """Resize learnt positions [1, prefix + n^2, D] to [1, side^2, D] (bicubic), without prefix."""
+    old = int(positions.shape[1] ** 0.5)
+    grid = positions[:, positions.shape[1] - old**2 :]
     if old == side:
         return grid
     square = grid.float().unflatten(1, (old, old)).permute(0, 3, 1, 2)
@@ -223,41 +231,40 @@ def positions(given: Tensor, side: int) -> Tensor:
     )
 
 
-def resize_positions(given: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """With the learnt positions of a ViT as many as its network has."""
+def resize_positions(tensors: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Resize the learnt positions among a ViT's tensors to those of its network."""
     own = dict(net.named_parameters()).get("pos_embed")
-    if own is None or "pos_embed" not in given or given["pos_embed"].shape == own.shape:
-        return given
+    if own is None or "pos_embed" not in tensors or tensors["pos_embed"].shape == own.shape:
+        return tensors
     side = int(own.shape[1] ** 0.5)
     prefix = own.shape[1] - side**2
-    grid = positions(given["pos_embed"], side)
-    return given | {"pos_embed": torch.cat([given["pos_embed"][:, :prefix], grid], 1)}
+    grid = resize_grid(tensors["pos_embed"], side)
+    return tensors | {"pos_embed": torch.cat([tensors["pos_embed"][:, :prefix], grid], 1)}
 
 
-def fill(
+def copy_weights(
     module: nn.Module,
-    given: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
     path: Path | str,
     *,
     needed: tuple[str, ...] = ("",),
 ) -> None:
-    """Copy tensors into a module by name; what is given beside them, such as a classifier, is left
-    alone.
+    """Copy tensors into a module by name; other tensors, such as a classifier, are ignored.
 
     Args:
-        module: takes them.
-        given: name -> tensor.
-        path: for errors.
-        needed: prefixes of the module's tensors that must be given, but for those of groups, which
-            no ViT has.
+        module: the module.
+        tensors: name -> tensor.
+        path: file of the tensors, for messages.
+        needed: prefixes of the module's tensors that are required, except group tokens and
+            groupings, which no ViT has.
 
     Raises:
-        UserError: naming a tensor that is missing, or has another shape.
+        UserError: naming a tensor that is missing or has another shape.
     """
     own = module.state_dict()
     ours = re.compile(r"^(stages\.\d+\.(group_token|grouping|project)|tokens\.norm)")
     for name, tensor in own.items():
-        if name not in given:
+        if name not in tensors:
             if (
                 name.startswith(needed)
                 and not ours.search(name)
@@ -265,5 +272,5 @@ def fill(
             ):
                 raise UserError(f"{path}: does not fit this network: no tensor {name}")
         else:
-            check_like(name, given[name], tensor, path, "this network")
-    module.load_state_dict({k: v for k, v in given.items() if k in own}, strict=False)
+            check_like(name, tensors[name], tensor, path, "this network")
+    module.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)

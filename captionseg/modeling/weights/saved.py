@@ -1,4 +1,4 @@
-"""A model on disk: model.safetensors and config.json, and nothing that can run code."""
+"""Saves and loads models: model.safetensors and config.json, which cannot run code."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
 
 CONCEPTS = "concepts.txt"
-"""Beside a saved model: the concepts that its texts named."""
+"""File of a saved model with the concepts that its training texts named."""
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model and what it takes to use it.
+    """A saved model with its context.
 
     Attributes:
         name: key of MODELS.
         model: the module, in evaluation mode.
-        context: encoder, regions, prompts, recipe, scores: whatever was saved beside it.
+        context: everything else that was saved, such as regions, prompts and recipe.
     """
 
     name: str
@@ -38,7 +38,14 @@ class SavedModel:
 
 
 def save(folder: Path, name: str, model: torch.nn.Module, context: dict[str, Any]) -> None:
-    """Write model.safetensors, then config.json, atomically each."""
+    """Write model.safetensors, then config.json, each atomically.
+
+    Args:
+        folder: folder of the model.
+        name: key of MODELS.
+        model: the model, with a dataclass `config`.
+        context: what is needed to use it, as plain values.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write_tensors(tensors, folder / "model.safetensors")
     config = dataclasses.asdict(model.config)  # type: ignore[call-overload]
@@ -46,12 +53,11 @@ def save(folder: Path, name: str, model: torch.nn.Module, context: dict[str, Any
 
 
 def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
-    """The inverse of `save`.
+    """Load a model that `save` wrote.
 
     Args:
-        folder: that holds it.
-        train: what trains a model of the kind that is needed, for the line that says that there is
-            none.
+        folder: its folder.
+        train: command that trains such a model, for the error message.
 
     Raises:
         UserError: for a folder without a model, or files that do not fit together.
@@ -59,7 +65,7 @@ def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
     path, weights = folder / "config.json", folder / "model.safetensors"
     for file in (path, weights):
         if not file.exists():
-            raise UserError(f"{file}: no such file; {advice(folder, train)}")
+            raise UserError(f"{file}: no such file; {advise(folder, train)}")
     wrong = f"{folder}: not a model of this version of captionseg"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -71,7 +77,7 @@ def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
             raise TypeError(f"context: expected a mapping, found {saved['context']!r}")
     except KeyError as error:
         raise UserError(f"{wrong}: config.json: no {one_line(error)}") from None
-    except Exception as error:  # whatever a config may make of modules
+    except Exception as error:  # an invalid config can raise anything
         raise UserError(f"{wrong}: {one_line(error) or type(error).__name__}") from None
     try:
         tensors = load_file(weights)
@@ -81,8 +87,8 @@ def load(folder: Path, *, train: str = "dvc repro") -> SavedModel:
     return SavedModel(saved["model"], model.eval(), saved["context"])
 
 
-def advice(folder: Path, train: str) -> str:
-    """What to do where a folder holds no model."""
+def advise(folder: Path, train: str) -> str:
+    """Return the advice for a folder without a model, for an error message."""
     if seeds := sorted(folder.glob("seeds/*/model.safetensors")):
         return f"name the folder of a seed, such as {seeds[0].parent}"
     return f"train a model first (`{train}`) or name its folder"

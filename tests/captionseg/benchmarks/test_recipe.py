@@ -16,7 +16,8 @@ from captionseg.benchmarks.recipe import evaluate, use_threads
 from captionseg.inference.protocols import PROTOCOLS
 from captionseg.inference.refine import RefineParams
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
@@ -71,9 +72,9 @@ def test_a_recipe_may_say_how_its_masks_are_refined(folders, model, monkeypatch)
     """Saved with the model; the params' own word comes before it."""
     from captionseg.inference import labelling
 
-    seen, real = [], labelling.label
+    seen, real = [], labelling.label_pixels
     monkeypatch.setattr(
-        labelling, "label", lambda *given: seen.append(given[3].refine) or real(*given)
+        labelling, "label_pixels", lambda *given: seen.append(given[3].refine) or real(*given)
     )
     params = EvaluateParams(bootstrap=2, device="cpu")
     evaluate(model, folders, params, seed=0)

@@ -11,7 +11,7 @@ import torch
 from open_clip.pretrained import _PRETRAINED, get_pretrained_cfg
 from safetensors.torch import save_file
 
-from captionseg.encoders import open_clip_weights
+from captionseg.encoders import open_clip_releases, open_clip_weights
 from captionseg.encoders.clip_file import OPENAI_PIXELS, read_clip
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.records import UserError
@@ -66,11 +66,11 @@ def test_where_released_weights_of_a_model_differ_their_pixels_are_asked_for(tmp
 )
 def test_files_of_the_hub_are_known_by_their_place(tmp_path, place):
     model = "ViT-B-16" if place.startswith("b16") else "ViT-L-14"
-    tag = open_clip_weights.find_release(tmp_path / place, model)
+    tag = open_clip_releases.find_release(tmp_path / place, model)
     assert bool(tag.get("quick_gelu")) == place.startswith("b16")
     assert tag["mean"][0] == (0.5 if "laion2B" in place else OPENAI_PIXELS[0][0])
     # anybody's file may have this name
-    assert open_clip_weights.find_release(tmp_path / "ViT-L-14.pt", "ViT-L-14") is None
+    assert open_clip_releases.find_release(tmp_path / "ViT-L-14.pt", "ViT-L-14") is None
 
 
 def test_every_tag_has_its_activation_and_its_pixels(tmp_path, monkeypatch):

@@ -11,15 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig
 
+from captionseg.grounding.box_phrases import best_words, match_mentions, to_pixels
 from captionseg.grounding.grounder import Query
 from captionseg.grounding.grounders import GROUNDERS
-from captionseg.grounding.grounding_dino import (
-    GroundingDino,
-    GroundingDinoGrounder,
-    best_words,
-    match_mentions,
-    to_pixels,
-)
+from captionseg.grounding.grounding_dino import GroundingDino, GroundingDinoGrounder
 from captionseg.grounding.pieces import cut_into_pieces
 from captionseg.records import UserError
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from captionseg.inference.detections import detect_masks
+from captionseg.model_inputs import Inputs
 from captionseg.prepared import without_regions
-from captionseg.records import Inputs
 
 
 class Table:

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from captionseg.inference import masks as module
-from captionseg.inference.labelling import label, mask_logits
-from captionseg.inference.masks import mask_labels, mask_pixels
+from captionseg.inference.labelling import label_pixels, mask_logits
+from captionseg.inference.masks import label_from_masks, score_from_masks
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import ResolvedProtocol
-from captionseg.modeling.readout.regions import masks_of, region_masks
+from captionseg.model_inputs import Inputs
+from captionseg.modeling.readout.regions import get_masks, make_region_masks
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig
 from captionseg.prepared import without_regions
-from captionseg.records import Inputs
 from captionseg.segmenters.mask_makers import MasksParams
 
 
@@ -48,24 +49,24 @@ CLASSES = torch.zeros(3, 2)
 
 
 def test_scores_of_all_masks_of_a_pixel_are_added() -> None:
-    found = mask_pixels(NET, given(MASKS, (1, 5)), CLASSES, MasksParams())
+    found = score_from_masks(NET, given(MASKS, (1, 5)), CLASSES, MasksParams())
     expected = [[0.9, 1.1, 1.0], [0.4, 0.3, 0.3], [0.7, 0.4, 0.9], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]]
     torch.testing.assert_close(found, torch.tensor(expected).T[:, None])
-    assert mask_labels(NET, given(MASKS, (1, 5)), CLASSES, MasksParams()).tolist() == [
+    assert label_from_masks(NET, given(MASKS, (1, 5)), CLASSES, MasksParams()).tolist() == [
         [1, 0, 2, 1, 2]
     ]
 
 
 def test_or_the_largest_taken() -> None:
     params = MasksParams(aggregate="max")
-    found = mask_pixels(NET, given(MASKS, (1, 5)), CLASSES, params)
+    found = score_from_masks(NET, given(MASKS, (1, 5)), CLASSES, params)
     expected = [[0.4, 0.7, 0.6], [0.4, 0.3, 0.3], [0.4, 0.3, 0.6], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]]
     torch.testing.assert_close(found, torch.tensor(expected).T[:, None])
 
 
 def test_without_a_mask_the_picture_is_one_segment() -> None:
     inputs = replace(without_regions(1, (4, 6)), masks=torch.zeros(1, 0, 2, 3, dtype=torch.bool))
-    assert (mask_labels(Scores([0.2, 0.5, 0.3]), inputs, CLASSES, MasksParams()) == 1).all()
+    assert (label_from_masks(Scores([0.2, 0.5, 0.3]), inputs, CLASSES, MasksParams()) == 1).all()
 
 
 @pytest.mark.parametrize("how", ["sum", "max"])
@@ -82,11 +83,11 @@ def test_against_loops(how: str, size: tuple[int, int], monkeypatch: pytest.Monk
             every = scores[over]
             expected[:, y, x] = every.sum(0) if how == "sum" else every.max(0).values
     params = MasksParams(aggregate=how)
-    torch.testing.assert_close(mask_pixels(net, inputs, CLASSES, params), expected)
-    whole = mask_labels(net, inputs, CLASSES, params)
+    torch.testing.assert_close(score_from_masks(net, inputs, CLASSES, params), expected)
+    whole = label_from_masks(net, inputs, CLASSES, params)
     assert torch.equal(whole, expected.argmax(0))
     monkeypatch.setattr(module, "BLOCK", 5)
-    assert torch.equal(mask_labels(net, inputs, CLASSES, params), whole)
+    assert torch.equal(label_from_masks(net, inputs, CLASSES, params), whole)
 
 
 def use(**changes) -> Use:
@@ -108,10 +109,10 @@ def regions() -> Inputs:
 
 def test_masks_that_are_the_regions_make_the_labels_of_regions() -> None:
     net, inputs, classes = use(), regions(), torch.randn(5, 6)
-    masked = replace(inputs, masks=region_masks(inputs.labels, 4))
-    assert torch.equal(masks_of(inputs), masks_of(masked))
-    plain = label(net, inputs, classes, ResolvedProtocol())
-    assert torch.equal(label(net, masked, classes, ResolvedProtocol()), plain)
+    masked = replace(inputs, masks=make_region_masks(inputs.labels, 4))
+    assert torch.equal(get_masks(inputs), get_masks(masked))
+    plain = label_pixels(net, inputs, classes, ResolvedProtocol())
+    assert torch.equal(label_pixels(net, masked, classes, ResolvedProtocol()), plain)
     torch.testing.assert_close(
         mask_logits(net, masked, classes, ResolvedProtocol()),
         use(score="softmax").segment(inputs, classes)[0],
@@ -124,7 +125,7 @@ def test_masks_are_refined_like_any_logits() -> None:
     top = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
     top[:, :, :2] = True
     masked = replace(inputs, masks=top)
-    found = label(net, masked, classes, ResolvedProtocol(refine=RefineParams("segments")))
+    found = label_pixels(net, masked, classes, ResolvedProtocol(refine=RefineParams("segments")))
     for region in range(4):
         assert len(found[_large(inputs.labels)[0] == region].unique()) == 1
 
@@ -139,7 +140,7 @@ def test_padding_changes_nothing() -> None:
     net, inputs, classes = use(), regions(), torch.randn(5, 6)
     masks = torch.rand(1, 3, 6, 6) > 0.5
     padded = torch.cat([masks, torch.zeros(1, 2, 6, 6, dtype=torch.bool)], 1)
-    for head in (mask_pixels, mask_labels):
+    for head in (score_from_masks, label_from_masks):
         one, two = (
             head(net, replace(inputs, masks=m), classes, MasksParams()) for m in (masks, padded)
         )

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from captionseg.inference.pamr import affinity, gather_neighbours, multiply_sparse, neighbours, pamr
+from captionseg.inference.pamr import (
+    gather_neighbours,
+    index_neighbours,
+    multiply_sparse,
+    pamr,
+    weigh_neighbours,
+)
 
 DILATIONS = (1, 2, 5)
 
@@ -51,8 +57,8 @@ def test_the_dense_form_pixel_by_pixel(scene):
 def test_both_ways_of_multiplying_are_one(scene):
     image, masks = (x.float() for x in scene)
     weights, index = (
-        affinity(image, DILATIONS).flatten(1),
-        neighbours((9, 13), DILATIONS, image.device),
+        weigh_neighbours(image, DILATIONS).flatten(1),
+        index_neighbours((9, 13), DILATIONS, image.device),
     )
     first, second = (
         form(masks.flatten(1), weights, index, 4) for form in (multiply_sparse, gather_neighbours)

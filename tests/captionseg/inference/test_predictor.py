@@ -18,7 +18,8 @@ from captionseg.datasets.shard_images import read_images
 from captionseg.inference.predictor import Predictor, read_image
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol
-from captionseg.modeling.use import Use, UseConfig
+from captionseg.modeling.use import Use
+from captionseg.modeling.use_config import UseConfig
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.remarks import forget

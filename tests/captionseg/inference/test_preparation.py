@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.preparation import looks_at_pixels, looks_at_regions, preparation
+from captionseg.inference.preparation import build_preparation, needs_pixels, needs_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.hierarchy import Hierarchy
@@ -28,8 +28,8 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     ],
 )
 def test_who_looks_at_regions_and_pixels(reads, refine, masks, regions, pixels):
-    assert looks_at_regions(reads, refine, masks) is regions
-    assert looks_at_pixels(reads, refine) is pixels
+    assert needs_regions(reads, refine, masks) is regions
+    assert needs_pixels(reads, refine) is pixels
 
 
 def test_an_encoder_is_asked_for_where_a_model_needs_one(toy, world):
@@ -40,17 +40,17 @@ def test_an_encoder_is_asked_for_where_a_model_needs_one(toy, world):
         return load_encoder(world.encoder)
 
     own = InputSpec(picture=8, tokens="clip")
-    found = preparation(own, "none", None, encoder=encoder, maker=toy.maker)(IMAGE)
+    found = build_preparation(own, "none", None, encoder=encoder, maker=toy.maker)(IMAGE)
     assert (asked, found.dense, found.region_mask.shape[1]) == ([], None, 0)
     assert found.image.shape == (1, 3, 20, 30)
-    found = preparation(InputSpec(), "none", None, encoder=encoder, maker=toy.maker)(IMAGE)
+    found = build_preparation(InputSpec(), "none", None, encoder=encoder, maker=toy.maker)(IMAGE)
     assert (asked, found.image, found.regions.shape[:2]) == ([1], None, (1, 4))
 
 
 def test_masks_take_the_part_of_regions(toy, world):
     maker = Hierarchy(maker=Felzenszwalb(side=16))
     reads, frozen = InputSpec(dense=True, segments=4), load_encoder(world.encoder)
-    found = preparation(reads, "none", maker, encoder=lambda: frozen, maker=toy.maker)(IMAGE)
+    found = build_preparation(reads, "none", maker, encoder=lambda: frozen, maker=toy.maker)(IMAGE)
     np.testing.assert_array_equal(found.masks[0], maker.masks(IMAGE)[0])
     assert found.region_mask.shape[1] == 0
     assert found.dense.shape == (1, 4, 4, 3)

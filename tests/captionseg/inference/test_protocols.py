@@ -13,14 +13,14 @@ from captionseg.inference.protocols import (
     choose_background,
     merge_with_preset,
     published_background,
-    resolve,
+    resolve_protocol,
 )
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.tcl import GroundingChoices
+from captionseg.modeling.tcl_config import GroundingChoices
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.text.prompts import read_templates
@@ -116,7 +116,7 @@ def test_policies_of_models_with_a_threshold(saved_score, wanted, given, policy,
     model = stub(ZeroShot(background=saved_score))
     assert choose_background(model.zero_shot, wanted, given) == policy
     options = ScoringOptions(background=given)
-    found = resolve(model, ResolvedProtocol(), options, background_class=wanted)
+    found = resolve_protocol(model, ResolvedProtocol(), options, background_class=wanted)
     assert (found.background, found.zero_shot.background) == (policy, left)
 
 
@@ -127,7 +127,7 @@ def test_policies_of_models_without():
     with pytest.raises(UserError, match="--background: this benchmark has no background class"):
         choose_background(None, False, 0.2)
     options = ScoringOptions(background=0.2)
-    found = resolve(stub(None), ResolvedProtocol(), options, background_class=True)
+    found = resolve_protocol(stub(None), ResolvedProtocol(), options, background_class=True)
     assert (found.zero_shot, found.choices) == (None, ())
 
 

@@ -20,7 +20,7 @@ import torch
 from captionseg.arrays import ShardedArray
 from captionseg.grids import shares
 from captionseg.inference import segment_embedding as module
-from captionseg.inference.segment_embedding import batches
+from captionseg.inference.segment_embedding import group_batches
 from captionseg.inference.segment_index import SegmentIndex, open_index
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
@@ -226,11 +226,11 @@ def test_batches_are_of_one_size_and_no_larger_than_they_may_be(monkeypatch):
     monkeypatch.setattr(module, "PICTURES", 3)
     uids = list("aabbbcdefgg")
     sizes = [(4, 5)] * 2 + [(2, 5)] * 3 + [(2, 2)] * 6
-    found = list(batches(uids, sizes))
+    found = list(group_batches(uids, sizes))
     assert found == [[(0, 2)], [(2, 5)], [(5, 6), (6, 7), (7, 8)], [(8, 9), (9, 11)]]
-    assert list(batches(["a"] * 5, [(4, 5)] * 5)) == [[(0, 3)], [(3, 5)]]  # 3 * 20 pixels
-    assert list(batches(["a"] * 2, [(100, 100)] * 2)) == [[(0, 1)], [(1, 2)]]
-    assert list(batches([], [])) == []
+    assert list(group_batches(["a"] * 5, [(4, 5)] * 5)) == [[(0, 3)], [(3, 5)]]  # 3 * 20 pixels
+    assert list(group_batches(["a"] * 2, [(100, 100)] * 2)) == [[(0, 1)], [(1, 2)]]
+    assert list(group_batches([], [])) == []
 
 
 def test_how_segments_are_batched_changes_nothing(opened, searchable, monkeypatch, tmp_path):

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from captionseg.inference.labelling import label, mask_logits
+from captionseg.inference.labelling import label_pixels, mask_logits
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import (
     Protocol,
     ResolvedProtocol,
     WindowParams,
+    list_starts,
     resize_short_side,
-    slide,
-    starts,
+    slide_windows,
 )
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot
@@ -38,7 +38,7 @@ def test_windows_with_gaps_between_them_are_refused():
     [(448, [0]), (597, [0, 149]), (672, [0, 224]), (673, [0, 224, 225]), (300, [0])],
 )
 def test_windows_cover_everything_and_stay_inside(length, found):
-    assert starts(length, 448, 224) == found
+    assert list_starts(length, 448, 224) == found
 
 
 @pytest.mark.parametrize("size", [(20, 31), (8, 50), (33, 8), (16, 16)])
@@ -46,13 +46,13 @@ def test_windows_cover_everything_and_stay_inside(length, found):
 def test_a_prediction_by_pixels_is_the_same_in_windows(size, batch):
     image = torch.randn(3, *size)
     torch.testing.assert_close(
-        slide(image, lambda x: 2 * x + 1, crop=16, stride=8, batch=batch), 2 * image + 1
+        slide_windows(image, lambda x: 2 * x + 1, crop=16, stride=8, batch=batch), 2 * image + 1
     )
 
 
 def test_overlaps_are_averaged():
     number = iter([1.0, 3.0])
-    out = slide(
+    out = slide_windows(
         torch.zeros(3, 4, 6),
         lambda x: torch.full((1, 1, 4, 4), next(number)),
         crop=4,
@@ -100,19 +100,19 @@ def test_a_model_that_looks_at_segments_sees_the_whole_picture_at_once():
     assert net.seen == [(16, 40)]
     net.label = lambda inputs, classes: torch.full((1, *inputs.size), 2)
     assert (
-        label(net, inputs, torch.zeros(3, 2), ResolvedProtocol(refine=RefineParams())) == 2
+        label_pixels(net, inputs, torch.zeros(3, 2), ResolvedProtocol(refine=RefineParams())) == 2
     ).all()
 
 
 def test_the_size_asked_for_and_the_background():
     image = torch.rand(1, 3, 20, 20)
     inputs = pixel_inputs(image, (33, 50))
-    found = label(Mean(10), inputs, torch.zeros(3, 2), ResolvedProtocol())
+    found = label_pixels(Mean(10), inputs, torch.zeros(3, 2), ResolvedProtocol())
     assert found.shape == (33, 50)
     assert set(found.unique().tolist()) <= {0, 1, 2}
     dark = pixel_inputs(torch.zeros(1, 3, 20, 20), (20, 20))
     assert (
-        label(Mean(10, background=True), dark, torch.zeros(3, 2), ResolvedProtocol()) == -1
+        label_pixels(Mean(10, background=True), dark, torch.zeros(3, 2), ResolvedProtocol()) == -1
     ).all()
 
 
@@ -135,7 +135,10 @@ def test_labels_do_not_depend_on_how_many_windows_are_a_batch(background):
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 7, 9), (70, 93), mode="bicubic")
     with torch.inference_mode():
         found = {
-            batch: (label(net, inputs, classes, asked), mask_logits(net, inputs, classes, asked))
+            batch: (
+                label_pixels(net, inputs, classes, asked),
+                mask_logits(net, inputs, classes, asked),
+            )
             for batch in (1, 3, 8, 100)
             for inputs in [pixel_inputs(image, (70, 93))]
             for asked in [ResolvedProtocol(WindowParams(64, 32, 16, batch))]

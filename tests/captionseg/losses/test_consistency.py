@@ -4,22 +4,22 @@ from itertools import permutations
 
 import torch
 
-from captionseg.losses.consistency import dice, mask_consistency, match_masks
+from captionseg.losses.consistency import dice_loss, mask_consistency_loss, match_masks
 
 ALL = torch.ones(4, dtype=torch.bool)
 
 
 def test_dice_by_hand():
     target = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    assert dice(target, target, ALL) == 0.0
-    assert dice(target, 1 - target, ALL) == 1.0
+    assert dice_loss(target, target, ALL) == 0.0
+    assert dice_loss(target, 1 - target, ALL) == 1.0
     torch.testing.assert_close(
-        dice(target, torch.tensor([0.5, 0.0, 0.5, 0.0]), ALL), torch.tensor(1 - 1.0 / 3.0)
+        dice_loss(target, torch.tensor([0.5, 0.0, 0.5, 0.0]), ALL), torch.tensor(1 - 1.0 / 3.0)
     )
-    assert dice(torch.zeros(4), torch.zeros(4), ALL) == 0.0
+    assert dice_loss(torch.zeros(4), torch.zeros(4), ALL) == 0.0
     half = torch.tensor([True, False, True, False])
     torch.testing.assert_close(
-        dice(target, torch.tensor([1.0, 0.0, 0.5, 0.0]), half), torch.tensor(1 - 2 / 2.5)
+        dice_loss(target, torch.tensor([1.0, 0.0, 0.5, 0.0]), half), torch.tensor(1 - 2 / 2.5)
     )
 
 
@@ -42,22 +42,24 @@ def test_the_order_of_masks_does_not_matter_and_equal_masks_cost_nothing():
     mask = torch.ones(1, 3, dtype=torch.bool)
     exact = (target > 0.65).float()
     for predicted in (exact, exact.flip(1)):
-        assert mask_consistency(target, predicted, mask, threshold=0.65).item() == 0.0
+        assert mask_consistency_loss(target, predicted, mask, threshold=0.65).item() == 0.0
 
 
 def test_both_thresholds():
     target = torch.tensor([[[0.4, 0.3, 0.1]]])
     mask, predicted = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[[1.0, 1.0, 0.0]]])
     # nothing is above
-    assert mask_consistency(target, predicted, mask, threshold=0.65).item() == 1.0
+    assert mask_consistency_loss(target, predicted, mask, threshold=0.65).item() == 1.0
     # .24: two are
-    assert mask_consistency(target, predicted, mask, threshold=0.6, relative=True).item() == 0.0
+    assert (
+        mask_consistency_loss(target, predicted, mask, threshold=0.6, relative=True).item() == 0.0
+    )
 
 
 def test_gradients_reach_predictions_alone():
     target = torch.rand(2, 3, 5, requires_grad=True)
     predicted = torch.rand(2, 3, 5, requires_grad=True)
-    mask_consistency(
+    mask_consistency_loss(
         target, predicted, torch.ones(2, 5, dtype=torch.bool), threshold=0.5
     ).sum().backward()
     assert target.grad is None
@@ -68,5 +70,5 @@ def test_tokens_that_are_not_there_change_nothing():
     torch.manual_seed(0)
     target, predicted = torch.rand(2, 3, 5), torch.rand(2, 3, 5)
     mask = torch.tensor([[True, True, True, False, False]] * 2)
-    short = mask_consistency(target[..., :3], predicted[..., :3], mask[:, :3], threshold=0.5)
-    torch.testing.assert_close(mask_consistency(target, predicted, mask, threshold=0.5), short)
+    short = mask_consistency_loss(target[..., :3], predicted[..., :3], mask[:, :3], threshold=0.5)
+    torch.testing.assert_close(mask_consistency_loss(target, predicted, mask, threshold=0.5), short)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from captionseg.losses.contrastive import contrastive, may_be_negative
+from captionseg.losses.contrastive import contrastive_loss, may_be_negative
 
 E = math.e
 DIAGONAL = torch.eye(2, dtype=torch.bool)
@@ -18,9 +18,9 @@ def close(value: torch.Tensor, expected: float) -> None:
 
 def test_eq_1_and_2_by_hand():
     logits = torch.tensor([[1.0, 0.0], [2.0, 1.0]])  # images in rows, texts in columns
-    image_to_text = contrastive(logits, DIAGONAL, EVERYTHING)
+    image_to_text = contrastive_loss(logits, DIAGONAL, EVERYTHING)
     close(image_to_text, -0.5 * (math.log(E / (E + 1)) + math.log(E / (E**2 + E))))
-    text_to_image = contrastive(logits.T, DIAGONAL, EVERYTHING)
+    text_to_image = contrastive_loss(logits.T, DIAGONAL, EVERYTHING)
     close(text_to_image, -0.5 * (math.log(E / (E + E**2)) + math.log(E / (1 + E))))
 
 
@@ -31,12 +31,12 @@ def test_eq_3_by_hand_in_both_forms():
     candidate = torch.ones(2, 4, dtype=torch.bool)
     first, second = E + E**2 + 1 + 1 / E, 1 + E + E + 1  # the two denominators
     log_sum = -0.5 * (math.log((E + E**2) / first) + math.log((E + 1) / second))
-    close(contrastive(logits, positive, candidate, "log_sum"), log_sum)
+    close(contrastive_loss(logits, positive, candidate, "log_sum"), log_sum)
     soft = -0.5 * (
         0.5 * (math.log(E / first) + math.log(E**2 / first))
         + 0.5 * (math.log(E / second) + math.log(1 / second))
     )
-    close(contrastive(logits, positive, candidate, "soft_target"), soft)
+    close(contrastive_loss(logits, positive, candidate, "soft_target"), soft)
     # by Jensen: the log of a sum of positives is kinder than the mean of their logs
     assert soft > log_sum
 
@@ -46,17 +46,17 @@ def test_eq_4_by_hand():
     logits = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
     positive = torch.tensor([[True, False], [True, False], [False, True], [False, True]])
     share = E / (E + 1)  # in every row the positive is one above the other
-    close(contrastive(logits, positive, torch.ones(4, 2, dtype=torch.bool)), -math.log(share))
+    close(contrastive_loss(logits, positive, torch.ones(4, 2, dtype=torch.bool)), -math.log(share))
 
 
 def test_forms_agree_for_one_positive():
     logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
     eye, everything = torch.eye(5, dtype=torch.bool), torch.ones(5, 5, dtype=torch.bool)
     torch.testing.assert_close(
-        *(contrastive(logits, eye, everything, form) for form in ("log_sum", "soft_target"))
+        *(contrastive_loss(logits, eye, everything, form) for form in ("log_sum", "soft_target"))
     )
     cross_entropy = torch.nn.functional.cross_entropy(logits, torch.arange(5))
-    torch.testing.assert_close(contrastive(logits, eye, everything), cross_entropy)
+    torch.testing.assert_close(contrastive_loss(logits, eye, everything), cross_entropy)
 
 
 @pytest.mark.parametrize("form", ["log_sum", "soft_target"])
@@ -67,7 +67,7 @@ def test_order_of_queries_and_texts_does_not_matter(form):
     rows, columns = torch.randperm(4, generator=generator), torch.randperm(6, generator=generator)
     shuffled = (t[rows][:, columns] for t in (logits, positive, candidate))
     torch.testing.assert_close(
-        contrastive(logits, positive, candidate, form), contrastive(*shuffled, form)
+        contrastive_loss(logits, positive, candidate, form), contrastive_loss(*shuffled, form)
     )
 
 
@@ -75,20 +75,20 @@ def test_order_of_queries_and_texts_does_not_matter(form):
 def test_what_is_no_candidate_counts_as_if_it_were_not_there(form):
     logits = torch.tensor([[1.0, 0.5, 9.0], [0.2, 2.0, 9.0]])
     positive = torch.tensor([[True, False, False], [False, True, False]])
-    masked = contrastive(logits, positive, torch.tensor([[True, True, False]] * 2), form)
+    masked = contrastive_loss(logits, positive, torch.tensor([[True, True, False]] * 2), form)
     torch.testing.assert_close(
-        masked, contrastive(logits[:, :2], positive[:, :2], EVERYTHING, form)
+        masked, contrastive_loss(logits[:, :2], positive[:, :2], EVERYTHING, form)
     )
 
 
 def test_a_positive_is_always_in_the_denominator():
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert contrastive(logits, DIAGONAL, ~EVERYTHING).item() == 0.0  # -log(e / e)
+    assert contrastive_loss(logits, DIAGONAL, ~EVERYTHING).item() == 0.0  # -log(e / e)
 
 
 def test_a_query_without_positive_does_not_count():
     logits = torch.tensor([[1.0, 0.0], [5.0, 7.0]], requires_grad=True)
-    loss = contrastive(logits, torch.tensor([[True, False], [False, False]]), EVERYTHING)
+    loss = contrastive_loss(logits, torch.tensor([[True, False], [False, False]]), EVERYTHING)
     close(loss, -math.log(E / (E + 1)))
     loss.backward()
     assert logits.grad is not None
@@ -99,7 +99,7 @@ def test_a_query_without_positive_does_not_count():
 def test_no_positive_at_all_is_zero_with_gradient_zero(form):
     logits = torch.randn(2, 3, requires_grad=True)
     nothing = torch.zeros(2, 3, dtype=torch.bool)
-    loss = contrastive(logits, nothing, ~nothing, form)
+    loss = contrastive_loss(logits, nothing, ~nothing, form)
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad is not None
@@ -110,7 +110,7 @@ def test_half_precision_logits_are_reduced_in_full_precision():
     logits = torch.full((1, 4096), 1.0, dtype=torch.float16)
     positive = torch.zeros(1, 4096, dtype=torch.bool)
     positive[0, 0] = True
-    close(contrastive(logits, positive, ~positive), math.log(4096))
+    close(contrastive_loss(logits, positive, ~positive), math.log(4096))
 
 
 def test_may_be_negative_by_hand():

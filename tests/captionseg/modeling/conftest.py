@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from captionseg.encoders.text_tower import BertTower
+from captionseg.model_inputs import Batch, Inputs, MaskedCaptions, NamedSegments, Tokens
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.segmenter import Segmenter
-from captionseg.records import Batch, Inputs, MaskedCaptions, NamedSegments, Tokens
 
 REGION, TEXT, CONCEPTS, DENSE = 7, 6, 12, 5
 OTHERS = ("a", "photo", "of", "with")

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import TextSpace
-from captionseg.modeling.code_decomposition import Code, CodeConfig
+from captionseg.modeling.code_config import CodeConfig
+from captionseg.modeling.code_decomposition import Code
 from captionseg.modeling.segmenter import Sizes, Start
-from captionseg.modeling.tcl import TclConfig
+from captionseg.modeling.tcl_config import TclConfig
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT, tiny_tower
 

@@ -10,8 +10,9 @@ import math
 import pytest
 import torch
 
+from captionseg.model_inputs import Inputs, Tokens
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
-from captionseg.records import Inputs, Tokens, UserError
+from captionseg.records import UserError
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import REGION, TEXT
 

@@ -11,10 +11,10 @@ import torch
 
 from captionseg.encoders.dense_head import HeadConfig, build_alignment_head
 from captionseg.encoders.text_space import TextSpace
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smooth_unsure
 from captionseg.modeling.segmenter import Start
 from captionseg.prepared import without_regions
-from captionseg.records import Inputs
 
 
 def inputs(dense: list, size: tuple[int, int] = (1, 2)) -> Inputs:

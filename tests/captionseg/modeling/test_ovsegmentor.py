@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.losses.consistency import mask_consistency
+from captionseg.losses.consistency import mask_consistency_loss
 from captionseg.modeling.models import PRESETS
-from captionseg.modeling.objectives.cross_image import nearest
-from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
+from captionseg.modeling.objectives.cross_image import select_nearest_groups
+from captionseg.modeling.ovsegmentor import OVSegmentor
+from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.segmenter import InputSpec, Sizes
 from captionseg.records import UserError
 from captionseg.typed import replace_fields
@@ -90,12 +91,14 @@ def test_mask_consistency_is_the_mean_over_pictures_with_a_partner(make_batch):
     cross, total = out.cross, 0.0
     for image, partner in ((0, 2), (2, 0)):
         own, other = (
-            nearest(cross.target_groups[[i]], cross.entity[[image]], 2) for i in (image, partner)
+            select_nearest_groups(cross.target_groups[[i]], cross.entity[[image]], 2)
+            for i in (image, partner)
         )
         target = torch.sigmoid(10 * own @ cross.target_tokens[[image]].transpose(1, 2))
         predicted = torch.sigmoid(10 * other @ cross.tokens[[image]].transpose(1, 2))
         total = (
-            total + mask_consistency(target, predicted, cross.mask[[image]], threshold=0.5).sum()
+            total
+            + mask_consistency_loss(target, predicted, cross.mask[[image]], threshold=0.5).sum()
         )
     torch.testing.assert_close(net.losses(out)["mask"], 0.5 * total / 2)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.losses.contrastive import contrastive
+from captionseg.losses.contrastive import contrastive_loss
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import Start
-from captionseg.records import Inputs
 
 
 def model(**changes) -> SegmentMil:
@@ -59,7 +59,10 @@ def test_both_losses_are_eq_1_to_4_over_bag_similarities():
     concept = caption[:, [0, 1, 1, 0]]
     own = eye.repeat_interleave(2, 1)
     everything = torch.ones_like(own)
-    eq_3, eq_4 = contrastive(concept, own, everything), contrastive(concept.T, own.T, everything.T)
+    eq_3, eq_4 = (
+        contrastive_loss(concept, own, everything),
+        contrastive_loss(concept.T, own.T, everything.T),
+    )
     torch.testing.assert_close(out["concept"], 0.5 * (eq_3 + eq_4))
 
 

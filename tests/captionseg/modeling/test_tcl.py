@@ -17,9 +17,10 @@ from captionseg.encoders.text_space import PictureEncoder, TextSpace
 from captionseg.modeling.layers.grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
-from captionseg.modeling.objectives.pairs import Texts
+from captionseg.modeling.objectives.pairs import Texts, pooled_similarity
 from captionseg.modeling.segmenter import Sizes, Start
-from captionseg.modeling.tcl import GroundingChoices, Tcl, TclConfig, TclOutputs, pooled_similarity
+from captionseg.modeling.tcl import Tcl, TclOutputs
+from captionseg.modeling.tcl_config import GroundingChoices, TclConfig
 from tests.captionseg.modeling.conftest import CONCEPTS, DENSE, TEXT
 
 HEAD = HeadConfig(DENSE, TEXT)

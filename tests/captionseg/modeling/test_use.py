@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.segmenter import Sizes
-from captionseg.modeling.use import Use, UseConfig, cell_shares, region_masks
+from captionseg.modeling.use import Use, make_region_masks, reduce_masks
+from captionseg.modeling.use_config import UseConfig
 from tests.captionseg.modeling.conftest import DENSE, TEXT
 
 SIZES = Sizes(texts=TEXT, head=HeadConfig(DENSE, TEXT))
@@ -26,7 +27,7 @@ def fresh(**changes) -> Use:
 
 def test_shares_of_regions_by_hand():
     labels = torch.tensor([[[0, 0, 1], [0, 2, 1]]], dtype=torch.uint8)
-    shares = cell_shares(region_masks(labels, 4), (1, 2))
+    shares = reduce_masks(make_region_masks(labels, 4), (1, 2))
     expected = torch.tensor([[[[5 / 6, 0.0]], [[0.0, 4 / 6]], [[1 / 6, 1 / 6]], [[0.0, 0.0]]]])
     expected[0, 0, 0, 1] = 1 / 6
     torch.testing.assert_close(shares, expected)
@@ -102,7 +103,7 @@ def test_the_loss_of_one_pair_is_zero_and_of_two_is_by_hand(make_batch):
 
 def test_a_region_is_embedded_as_a_segment_of_the_same_pixels_is(make_inputs):
     net, inputs, classes = fresh(), make_inputs(size=(6, 6)), torch.randn(5, TEXT)
-    masks = cell_shares(region_masks(inputs.labels, 4), (3, 4))
+    masks = reduce_masks(make_region_masks(inputs.labels, 4), (3, 4))
     expected = net.embed(inputs.dense, masks) @ F.normalize(classes, dim=1).T
     painted = net.segment(inputs, classes)
     for row in range(6):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captionseg.segmenters.felzenszwalb import Felzenszwalb, adjacency, join_regions
+from captionseg.segmenters.felzenszwalb import Felzenszwalb, find_adjacent, join_regions
 
 
 def noise(seed: int, height: int = 90, width: int = 140) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_joining_never_joins_regions_that_do_not_touch() -> None:
 
 def test_adjacency_is_by_edges_not_corners() -> None:
     want = [[False, True, False], [True, False, True], [False, True, False]]
-    assert np.array_equal(adjacency(np.array([[0, 1], [1, 2]]), 3), want)
+    assert np.array_equal(find_adjacent(np.array([[0, 1], [1, 2]]), 3), want)
 
 
 @pytest.mark.parametrize("field", [{"max_regions": 0}, {"max_regions": 256}, {"median": 2}])

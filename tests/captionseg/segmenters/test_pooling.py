@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from captionseg.segmenters.pooling import GEOMETRY, geometry, pool_regions
+from captionseg.segmenters.pooling import GEOMETRY, describe_geometry, pool_regions
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_geometry_by_hand() -> None:
         [8 / 32, 2 / 8, 1 / 4, 4 / 8, 2 / 4, 5 / 20, 1.0],
         [2 / 32, 3 / 8, 2 / 4, 2 / 8, 2 / 4, 0.0, 0.5],
     ]
-    assert geometry(inside) == pytest.approx(np.array(want))
+    assert describe_geometry(inside) == pytest.approx(np.array(want))

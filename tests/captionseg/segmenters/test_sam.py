@@ -8,7 +8,7 @@ from segment_anything.modeling import Sam as SamModel
 from segment_anything.utils.amg import calculate_stability_score
 
 from captionseg.records import UserError
-from captionseg.segmenters.sam import Sam, SamSegmenter, load, stability_of
+from captionseg.segmenters.sam import Sam, SamSegmenter, load, measure_stability
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 BOXES = np.array([[2, 3, 20, 30], [10, 10, 59, 47], [0, 0, 60, 48]], np.float32)
@@ -150,8 +150,8 @@ def test_stability_is_segment_anythings_with_zero_for_nan() -> None:
     logits[0, 0] = -5
     theirs = calculate_stability_score(logits, 0.0, 1.0)
     assert theirs[0, 0].isnan()
-    assert stability_of(logits, 0.0, 1.0)[0, 0] == 0
-    assert torch.allclose(stability_of(logits, 0.0, 1.0), theirs.nan_to_num(0.0))
+    assert measure_stability(logits, 0.0, 1.0)[0, 0] == 0
+    assert torch.allclose(measure_stability(logits, 0.0, 1.0), theirs.nan_to_num(0.0))
 
 
 def test_a_missing_or_wrong_checkpoint_is_one_line(tmp_path, monkeypatch, model: SamModel) -> None:

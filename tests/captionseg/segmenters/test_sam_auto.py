@@ -8,7 +8,7 @@ from segment_anything.modeling import Sam as SamModel
 
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MASK_MAKERS, MasksParams
-from captionseg.segmenters.sam_auto import SamAuto, SamMasks, shrink
+from captionseg.segmenters.sam_auto import SamAuto, SamMasks, shrink_image
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 LOOSE = SamAuto(points=2, min_iou=-10.0, min_stability=0.0, nms_iou=1.0, small_area=0)
@@ -96,9 +96,9 @@ def test_holes_are_filled_and_islands_dropped(model: SamModel) -> None:
 
 
 def test_a_large_picture_is_shrunk_to_what_sam_looks_at() -> None:
-    assert shrink(IMAGE, 60) is IMAGE
-    assert shrink(IMAGE, 30).shape == (24, 30, 3)
-    assert shrink(np.zeros((1, 100, 3), np.uint8), 10).shape == (1, 10, 3)
+    assert shrink_image(IMAGE, 60) is IMAGE
+    assert shrink_image(IMAGE, 30).shape == (24, 30, 3)
+    assert shrink_image(np.zeros((1, 100, 3), np.uint8), 10).shape == (1, 10, 3)
 
 
 def test_weights_are_read_like_those_of_the_box_segmenter(

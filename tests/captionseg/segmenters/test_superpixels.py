@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from captionseg.segmenters.superpixels import Superpixels, box_shares, upscale
+from captionseg.segmenters.superpixels import Superpixels, share_inside_boxes, upscale
 
 LABELS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 2, 2], [2, 2, 2, 2]], np.uint8)
 IMAGE = np.zeros((8, 8, 3), np.uint8)  # two pixels for each of LABELS
 
 
 def test_shares_count_cut_pixels_in_part() -> None:
-    shares, area = box_shares(LABELS, np.array([[0, 0, 2.5, 2.0], [0, 1, 4, 3]]))
+    shares, area = share_inside_boxes(LABELS, np.array([[0, 0, 2.5, 2.0], [0, 1, 4, 3]]))
     assert np.array_equal(area, [4, 4, 8])
     # first box: all of 0; half a column of two pixels of 1, so 1 of 4. Second: lower row of 0 and
     # 1, upper row of 2.

@@ -20,9 +20,11 @@ from captionseg.supervision.files import read
 from captionseg.training import loader
 from captionseg.training.curve import Curve
 from captionseg.training.fit import ALONE, FitResult, fit
-from captionseg.training.loader import Folders, TrainingSet
+from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
-from captionseg.training.pretrain import build_model, model_config
+from captionseg.training.pretrain import model_config
+from captionseg.training.seeds import build_model
+from captionseg.training.training_set import TrainingSet
 
 
 @pytest.fixture

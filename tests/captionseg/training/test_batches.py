@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from captionseg.model_inputs import Batch
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Batch, UserError
+from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.training import loader
 from captionseg.training.batches import Batches
-from captionseg.training.loader import TrainingSet
+from captionseg.training.training_set import TrainingSet
 
 
 def same(first: object, second: object) -> bool:

@@ -15,14 +15,15 @@ from torch.utils.data import DataLoader
 
 from captionseg.encoders.lite0_minilm import load_text_tower
 from captionseg.encoders.text_space import TextSpace
+from captionseg.model_inputs import Batch
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.records import Batch
 from captionseg.remarks import forget
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training import loader
 from captionseg.training.augment import Augmenter, AugmentParams
-from captionseg.training.batches import Batches, Words
-from captionseg.training.loader import Sentences
+from captionseg.training.batch_texts import BatchTexts
+from captionseg.training.batches import Batches
+from captionseg.training.training_set import Sentences
 from tests.captionseg.training.test_batches import epoch, same
 
 
@@ -39,7 +40,7 @@ def pixels(folders):
             batch=8,
             texts=3,
             seed=0,
-            words=Words(data, reads, "imagenet"),
+            words=BatchTexts(data, reads, "imagenet"),
             augment=augment,
             **changes,
         )
@@ -137,7 +138,7 @@ def frozen(folders, space):
         data = dataclasses.replace(
             loader.load(folders, curation="cocu", archive="cocu", reads=reads), space=space
         )
-        return Batches(data, batch=8, texts=3, seed=0, words=Words(data, reads, "imagenet"))
+        return Batches(data, batch=8, texts=3, seed=0, words=BatchTexts(data, reads, "imagenet"))
 
     return make
 
@@ -206,7 +207,7 @@ def test_tokens_of_a_caption_belong_to_the_concepts_of_its_words(
         {"dogs": "dog", "zebracorns": "zebracorn", "bears": "bear"},
     )
     data = dataclasses.replace(data, space=space, sentences=Sentences([caption], None, vocabulary))
-    words = Words(data, InputSpec(tokens="frozen", words=True, context=context), "simple")
+    words = BatchTexts(data, InputSpec(tokens="frozen", words=True, context=context), "simple")
     captions = [caption, "a dog by a very long pole and another dog"]
     tokens = words.tokens(captions)
     found = words.match_concepts(captions, tokens, vocabulary)
@@ -224,7 +225,7 @@ def test_captions_that_are_cut_are_said_once_and_before_the_first_batch(data, ca
     forget()
     long = "a dog " * 9
     data = dataclasses.replace(data, sentences=Sentences(["a dog", long], None, None))
-    words = Words(data, InputSpec(tokens="bert", context=12), "simple")
+    words = BatchTexts(data, InputSpec(tokens="bert", context=12), "simple")
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(
         "1 text is longer than the 12 tokens that the text encoder"
@@ -239,7 +240,7 @@ def test_own_encodings_know_the_concepts_of_words_too(data, kind):
     data = dataclasses.replace(
         data, sentences=Sentences(["a zebra, a zebracorn!"], None, vocabulary)
     )
-    words = Words(data, InputSpec(tokens=kind, words=True), "simple")
+    words = BatchTexts(data, InputSpec(tokens=kind, words=True), "simple")
     tokens, _ = words(np.array([0]), np.array([[-1]]), np.random.default_rng(0))
     assert tokens.names is None
     chosen = tokens.captions[tokens.caption_words >= 0].tolist()

@@ -15,7 +15,7 @@ import torch
 from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import read
-from captionseg.training.fit import make_scheduler, poly_factor
+from captionseg.training.schedule import make_scheduler, poly_factor
 
 
 def losses(path: Path) -> list[float]:

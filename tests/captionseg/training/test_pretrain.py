@@ -23,10 +23,12 @@ from captionseg.records import UserError
 from captionseg.text.prompts import embed_classes
 from captionseg.text.tokenizers import tokenizer
 from captionseg.training import pretrain as module
+from captionseg.training import seeds as seeds_module
 from captionseg.training import tuning
 from captionseg.training.curve import read
+from captionseg.training.model_card import write_card
 from captionseg.training.params import PretrainParams
-from captionseg.training.pretrain import pretrain, write_card
+from captionseg.training.pretrain import pretrain
 
 
 @pytest.fixture
@@ -110,9 +112,9 @@ def test_a_finished_seed_is_not_trained_again(train, tmp_path, monkeypatch):
     train(tmp_path, seeds=[0])
     kept = (tmp_path / "seeds" / "0" / "model.safetensors").stat().st_mtime_ns
     asked = []
-    one_seed = module.train_seed
+    one_seed = seeds_module.train_seed
     monkeypatch.setattr(
-        module, "train_seed", lambda *a, **k: asked.append(k["seed"]) or one_seed(*a, **k)
+        seeds_module, "train_seed", lambda *a, **k: asked.append(k["seed"]) or one_seed(*a, **k)
     )
     train(tmp_path, seeds=[0, 1])
     assert asked == [1]
@@ -142,7 +144,7 @@ def test_without_truth_the_last_epoch_counts(recipe, params, folders, tmp_path):
 
 
 def test_prompts_that_nobody_knows_are_refused_before_training(train, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "train_seed", None)
+    monkeypatch.setattr(seeds_module, "train_seed", None)
     with pytest.raises(UserError, match="prompts: 'nobody' is not valid"):
         train(tmp_path, prompts="nobody")
 

@@ -22,8 +22,8 @@ from captionseg.storage.writing import write_table
 from captionseg.text.prompts import SEGMENT
 from captionseg.training import loader
 from captionseg.training.batches import Batches
-from captionseg.training.loader import TrainingSet
 from captionseg.training.segments import EncodedMasks, SegmentSet, read
+from captionseg.training.training_set import TrainingSet
 
 READS = InputSpec(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
 

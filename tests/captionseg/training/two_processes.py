@@ -23,18 +23,20 @@ from safetensors.torch import save_file
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.modeling.layers.grounder import GrounderConfig
-from captionseg.modeling.ovsegmentor import OVSegmentor, OVSegmentorConfig
+from captionseg.modeling.ovsegmentor import OVSegmentor
+from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.modeling.tcl import Tcl, TclConfig
+from captionseg.modeling.tcl import Tcl
+from captionseg.modeling.tcl_config import TclConfig
 from captionseg.records import UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.curve import Curve
 from captionseg.training.fit import fit
-from captionseg.training.loader import Sentences, TrainingSet
 from captionseg.training.params import PretrainParams
+from captionseg.training.training_set import Sentences, TrainingSet
 from captionseg.typed import build
 
 COUNT, WIDTH, TEXT = 34, 6, 5  # 2 of 34 are left out

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from captionseg.grids import MEAN, STD
-from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
+from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe_network
 from captionseg.modeling.towers.frozen_towers import FrozenTowers
-from captionseg.modeling.weights.pretrained import frozen_blocks
+from captionseg.modeling.weights.pretrained import load_frozen_blocks
 from captionseg.records import UserError
 
 TINY = {
@@ -40,7 +40,7 @@ def clip(tmp_path_factory):
 def test_maps_and_cls_are_those_of_the_whole_model(clip):
     model, path = clip
     image = torch.randn(2, 3, 32, 32)
-    tower = frozen_blocks(Network("open_clip:tiny-tower", str(path), 2))
+    tower = load_frozen_blocks(Network("open_clip:tiny-tower", str(path), 2))
     seen = tower(image)
     own = image * tower.factor + tower.shift
     expected = model.visual.forward_intermediates(own, indices=2)
@@ -68,7 +68,7 @@ def test_it_stands_beside_a_network_of_timm_on_pictures_of_another_size(clip, ne
 
 
 def test_sizes_are_known_without_weights(clip):
-    assert probe(Network("open_clip:tiny-tower", blocks=1), 64) == ([32], 8)
+    assert probe_network(Network("open_clip:tiny-tower", blocks=1), 64) == ([32], 8)
     assert next(BackboneBlocks(Network("open_clip:tiny-tower")).parameters()).device.type == "cpu"
 
 
@@ -80,4 +80,4 @@ def test_what_is_no_tower_is_one_line(clip, tmp_path):
     weights = {k: v for k, v in clip[0].state_dict().items() if k != "visual.ln_post.bias"}
     save_file(weights, tmp_path / "less.safetensors")
     with pytest.raises(UserError, match=r"no tensor visual\.ln_post\.bias"):
-        frozen_blocks(Network("open_clip:tiny-tower", str(tmp_path / "less.safetensors")))
+        load_frozen_blocks(Network("open_clip:tiny-tower", str(tmp_path / "less.safetensors")))

@@ -8,11 +8,11 @@ from captionseg.modeling.layers.grouping import (
     Grouping,
     Slots,
     TokenMixer,
-    compose,
-    group_mean,
-    gumbel,
+    add_gumbel_noise,
+    average_groups,
+    compose_assignments,
+    gather_own_group,
     hard_assignment,
-    own_group,
 )
 
 LOGITS = torch.tensor([[[2.0, 0.0, 1.0], [1.0, 3.0, 0.0]]])  # two groups, three tokens
@@ -34,20 +34,20 @@ def test_the_gradient_of_a_hard_assignment_is_that_of_the_softmax():
 
 def test_gumbel_noise_draws_from_the_softmax():
     torch.manual_seed(0)
-    drawn = hard_assignment(gumbel(LOGITS.expand(20_000, -1, -1)).softmax(1)).mean(0)
+    drawn = hard_assignment(add_gumbel_noise(LOGITS.expand(20_000, -1, -1)).softmax(1)).mean(0)
     torch.testing.assert_close(drawn, LOGITS[0].softmax(0), atol=0.015, rtol=0)
 
 
 def test_noise_is_float32_whatever_the_logits_are():
-    assert gumbel(LOGITS.bfloat16()).dtype == torch.float32
+    assert add_gumbel_noise(LOGITS.bfloat16()).dtype == torch.float32
 
 
 def test_means_of_groups_by_hand_and_an_empty_group_is_finite():
     chosen = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
     values = torch.tensor([[[2.0], [4.0], [9.0]]])
     # GroupViT: one more than there are
-    assert group_mean(chosen, values, 1.0)[0, :, 0].tolist() == [2.0, 4.5, 0.0]
-    exact = group_mean(chosen, values, 1e-6)[0, :, 0]
+    assert average_groups(chosen, values, 1.0)[0, :, 0].tolist() == [2.0, 4.5, 0.0]
+    exact = average_groups(chosen, values, 1e-6)[0, :, 0]
     torch.testing.assert_close(exact, torch.tensor([3.0, 9.0, 0.0]), rtol=1e-5, atol=0)
 
 
@@ -111,8 +111,10 @@ def test_slots_are_eq_3_to_6_by_hand():
 def test_maps_of_stages_are_composed_by_their_product():
     first = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]])
     second = torch.tensor([[[1.0, 0.25], [0.0, 0.75]]])
-    assert compose([first, second]).tolist() == [[[1.0, 0.25, 0.625], [0.0, 0.75, 0.375]]]
-    assert compose([first]) is first
+    assert compose_assignments([first, second]).tolist() == [
+        [[1.0, 0.25, 0.625], [0.0, 0.75, 0.375]]
+    ]
+    assert compose_assignments([first]) is first
 
 
 def test_the_mixer_works_on_the_axis_of_tokens():
@@ -135,4 +137,6 @@ def test_a_member_is_the_group_that_has_no_other_token(kind):
     if kind == "slots":  # its slots do not depend on the other tokens
         for n in range(5):
             alone = net(x[:, n : n + 1], tokens)
-            torch.testing.assert_close(members[:, n : n + 1], own_group(alone.soft, alone.groups))
+            torch.testing.assert_close(
+                members[:, n : n + 1], gather_own_group(alone.soft, alone.groups)
+            )

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from captionseg.modeling.objectives.completion import Decoder, WordLogits, missing_loss
+from captionseg.modeling.objectives.completion import Decoder, WordLogits, masked_word_loss
 from captionseg.modeling.segmenter import gather_single
 
 
@@ -17,18 +17,24 @@ def test_the_loss_of_masked_words_by_hand():
     logits[0, 1, 2] = math.log(5.0)
     target = torch.tensor([[-1, 2, -1], [0, -1, 3]])
     expected = (-math.log(5 / 8) + 2 * math.log(4)) / 3
-    assert missing_loss(WordLogits(logits, target), gather_single).item() == pytest.approx(expected)
+    assert masked_word_loss(WordLogits(logits, target), gather_single).item() == pytest.approx(
+        expected
+    )
 
 
 def test_one_vector_speaks_for_all_masked_words_of_its_caption():
     logits = torch.tensor([[[0.0, math.log(3.0), 0.0]]])
     target = torch.tensor([[1, 0, -1, -1]])
     expected = (-math.log(3 / 5) - math.log(1 / 5)) / 2
-    assert missing_loss(WordLogits(logits, target), gather_single).item() == pytest.approx(expected)
+    assert masked_word_loss(WordLogits(logits, target), gather_single).item() == pytest.approx(
+        expected
+    )
 
 
 def test_nothing_masked_is_no_loss():
-    found = missing_loss(WordLogits(torch.randn(2, 1, 4), torch.full((2, 3), -1)), gather_single)
+    found = masked_word_loss(
+        WordLogits(torch.randn(2, 1, 4), torch.full((2, 3), -1)), gather_single
+    )
     assert found == 0.0
 
 

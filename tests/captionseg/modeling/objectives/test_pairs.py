@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from captionseg.modeling.objectives.pairs import (
     Texts,
-    first_of_each,
+    find_unique,
     image_contrast,
     pair_contrast,
-    relations,
+    relate_texts,
     segment_contrast,
 )
 from captionseg.modeling.segmenter import gather_single
@@ -29,7 +29,7 @@ def texts() -> Texts:
 
 
 def test_own_texts_and_those_that_may_be_negatives():
-    found = relations(texts(), ARCHIVE, 0, mask_negatives=True)
+    found = relate_texts(texts(), ARCHIVE, 0, mask_negatives=True)
     assert found.own.int().tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]]
     # image 0 may show concept 1, so the text (2, 0) is none of its negatives; image 1 may show 3;
     # image 2 may show 0, 1
@@ -42,17 +42,17 @@ def test_own_texts_and_those_that_may_be_negatives():
 
 
 def test_without_masking_every_other_text_is_a_negative():
-    found = relations(texts(), ARCHIVE, 0, mask_negatives=False)
+    found = relate_texts(texts(), ARCHIVE, 0, mask_negatives=False)
     assert torch.equal(found.negative, ~found.own & found.valid)
 
 
 def test_a_rank_owns_its_part():
-    found = relations(texts(), ARCHIVE[1:2], 1, mask_negatives=True)
+    found = relate_texts(texts(), ARCHIVE[1:2], 1, mask_negatives=True)
     assert found.own.int().tolist() == [[0, 0, 1, 0, 0, 0]]
 
 
 def test_image_contrast_by_loops():
-    related, scale = relations(texts(), ARCHIVE, 0, mask_negatives=True), torch.tensor(3.0)
+    related, scale = relate_texts(texts(), ARCHIVE, 0, mask_negatives=True), torch.tensor(3.0)
     cosine = torch.rand(3, 6)
     logits, images, columns = (scale * cosine).exp(), [], []
     for i in range(3):
@@ -77,7 +77,7 @@ def test_pair_contrast_by_loops():
     is none.
     """
     given, scale = texts(), torch.tensor(2.0)
-    related = relations(given, ARCHIVE, 0, mask_negatives=True)
+    related = relate_texts(given, ARCHIVE, 0, mask_negatives=True)
     regions = F.normalize(torch.randn(3, 2, 4), dim=-1)
     pairs = [(i, j) for i in range(3) for j in range(2) if THERE[i, j]]
     logits = {(p, q): (scale * regions[p] @ given.vectors[q]).exp() for p in pairs for q in pairs}
@@ -96,7 +96,7 @@ def test_the_literal_form_is_cross_entropy_with_the_diagonal():
     given = Texts(
         *(value if value.dtype.is_floating_point else torch.ones_like(value) for value in texts())
     )
-    related = relations(given, ARCHIVE, 0, mask_negatives=False)
+    related = relate_texts(given, ARCHIVE, 0, mask_negatives=False)
     regions = F.normalize(torch.randn(3, 2, 4), dim=-1)
     logits = 5.0 * regions.flatten(0, 1) @ given.vectors.flatten(0, 1).T
     number = torch.arange(6)
@@ -106,7 +106,7 @@ def test_the_literal_form_is_cross_entropy_with_the_diagonal():
 
 
 def test_the_first_of_each_number():
-    first, which = first_of_each(torch.tensor([7, 3, 7, -1, 3]))
+    first, which = find_unique(torch.tensor([7, 3, 7, -1, 3]))
     assert first.tolist() == [3, 1, 0]
     assert which.tolist() == [2, 1, 2, 0, 1]
 

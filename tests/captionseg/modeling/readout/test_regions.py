@@ -2,8 +2,8 @@
 
 import torch
 
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
-from captionseg.records import Inputs
 
 INPUTS = Inputs(
     torch.zeros(1, 3, 1),

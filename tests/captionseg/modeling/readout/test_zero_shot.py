@@ -5,10 +5,10 @@ import math
 import torch
 
 from captionseg.modeling.readout.zero_shot import (
-    class_scores,
-    nearest_group,
-    own_scores,
-    with_background,
+    add_background,
+    assign_pixels,
+    paint_groups,
+    score_classes,
 )
 
 GROUPS = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
@@ -19,7 +19,7 @@ IMAGE = torch.tensor([[1.0, 0.0]])  # nearest to class 0, then 1
 def paint(
     scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int], **choices
 ) -> torch.Tensor:
-    return own_scores(scores, nearest_group(cells, size, **choices))
+    return paint_groups(scores, assign_pixels(cells, size, **choices))
 
 
 def softmax(*logits: float) -> list[float]:
@@ -29,7 +29,7 @@ def softmax(*logits: float) -> list[float]:
 
 def test_the_product_of_both_softmaxes():
     scale = torch.tensor(2.0)
-    found = class_scores(GROUPS, IMAGE, CLASSES, scale, top_k=2)
+    found = score_classes(GROUPS, IMAGE, CLASSES, scale, top_k=2)
     full, kept = softmax(2, 0, -2), softmax(2, 0)
     torch.testing.assert_close(
         found[0, 0], torch.tensor([full[0] * kept[0], full[1] * kept[1], 0.0])
@@ -41,17 +41,17 @@ def test_the_product_of_both_softmaxes():
 
 
 def test_all_classes_and_one_softmax():
-    found = class_scores(GROUPS, IMAGE, CLASSES, torch.tensor(2.0), top_k=0, score="softmax")
+    found = score_classes(GROUPS, IMAGE, CLASSES, torch.tensor(2.0), top_k=0, score="softmax")
     torch.testing.assert_close(found[0, 0], torch.tensor(softmax(2, 0, -2)))
 
 
 def test_cosines_of_groups_and_classes():
-    found = class_scores(GROUPS, IMAGE, CLASSES, torch.tensor(2.0), score="cosine")
+    found = score_classes(GROUPS, IMAGE, CLASSES, torch.tensor(2.0), score="cosine")
     assert found.tolist() == [[[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]]]
 
 
 def test_fewer_classes_than_are_kept():
-    found = class_scores(GROUPS, IMAGE, CLASSES[:2], torch.tensor(2.0), top_k=5, score="softmax")
+    found = score_classes(GROUPS, IMAGE, CLASSES[:2], torch.tensor(2.0), top_k=5, score="softmax")
     torch.testing.assert_close(found[0, 0], torch.tensor(softmax(2, 0)))
 
 
@@ -76,7 +76,7 @@ def test_what_no_class_reaches_is_background():
     scores = torch.tensor([[[0.6, 0.1], [0.2, 0.3]]])
     cells = torch.eye(2)[None, :, None]  # pixel 0 is of group 0, pixel 1 of group 1
     low, high = (
-        paint(with_background(scores, torch.tensor([limit])), cells, (1, 2))[0, :, 0]
+        paint(add_background(scores, torch.tensor([limit])), cells, (1, 2))[0, :, 0]
         for limit in (0.25, 0.6)
     )
     assert low[0].tolist() == [0.0, 0.0]

@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 import torch
 
+from captionseg.model_inputs import Tokens
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.prepared import pixel_inputs
-from captionseg.records import Tokens, UserError
+from captionseg.records import UserError
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, TEXT
 

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
 from captionseg.grids import MEAN, STD
-from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe
+from captionseg.modeling.layers.backbone import BackboneBlocks, Network, probe_network
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.towers.frozen_towers import resize_and_pad
-from captionseg.modeling.use import Use, UseConfig, region_masks
-from captionseg.modeling.weights.pretrained import frozen_blocks
+from captionseg.modeling.use import Use, make_region_masks
+from captionseg.modeling.use_config import UseConfig
+from captionseg.modeling.weights.pretrained import load_frozen_blocks
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
 from tests.captionseg.modeling.conftest import DENSE, TEXT
@@ -68,7 +69,7 @@ def test_pooled_then_concatenated_is_the_naive_form(fresh, networks):
     net, image, masks = fresh(), torch.randn(2, 3, 64, 64), torch.rand(2, 5, 4, 4)
     for parameter in net.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    seen = [frozen_blocks(network)(image) for network in networks]
+    seen = [load_frozen_blocks(network)(image) for network in networks]
     assert [[tuple(x.shape[1:]) for x in s.maps] for s in seen] == [
         [(4, 4, 64)] * 3,
         [(4, 4, 192), (2, 2, 96)],
@@ -102,7 +103,7 @@ def test_weights_leave_random_numbers_alone(networks):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    frozen_blocks(networks[0])
+    load_frozen_blocks(networks[0])
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -143,7 +144,7 @@ def test_many_pictures_are_seen_a_few_at_a_time(fresh, monkeypatch):
 
 def test_regions_of_a_whole_picture_are_labelled(fresh, make_inputs):
     net, inputs, classes = fresh(short_side=96), make_inputs(), torch.randn(5, TEXT)
-    regions = net.embed_inputs(inputs, region_masks(inputs.labels, 4))
+    regions = net.embed_inputs(inputs, make_region_masks(inputs.labels, 4))
     expected = regions @ F.normalize(classes, dim=1).T
     torch.testing.assert_close(net.region_scores(inputs, classes), expected)
     assert not net.config.reads.windows
@@ -200,7 +201,7 @@ def test_a_vector_of_the_picture_is_timms_cls(networks):
     same weights.
     """
     pixels = torch.rand(2, 3, 48, 80)
-    blocks = frozen_blocks(networks[0])
+    blocks = load_frozen_blocks(networks[0])
     seen = blocks((pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])
     net = timm.create_model("test_vit", pretrained=False, dynamic_img_size=True).eval()
     net.load_state_dict(frozen_state(networks[0]))
@@ -221,15 +222,15 @@ def frozen_state(network: Network) -> dict[str, torch.Tensor]:
 
 
 def test_without_cls_it_is_the_mean_of_the_last_map(networks):
-    seen = frozen_blocks(networks[1])(torch.randn(2, 3, 64, 96))
+    seen = load_frozen_blocks(networks[1])(torch.randn(2, 3, 64, 96))
     expected = F.layer_norm(seen.maps[-1].mean((1, 2)), (96,))
     torch.testing.assert_close(seen.cls, expected)
 
 
 def test_a_probe_knows_blocks_and_cells_and_computes_nothing():
-    assert probe(Network("test_vit", blocks=2), 64) == ([64, 64], 16)
-    assert probe(Network("tf_efficientnet_lite0"), 224) == ([16, 24, 40, 112, 320], 32)
-    assert probe(Network("vit_large_patch14_reg4_dinov2", blocks=1), 560) == ([1024], 14)
+    assert probe_network(Network("test_vit", blocks=2), 64) == ([64, 64], 16)
+    assert probe_network(Network("tf_efficientnet_lite0"), 224) == ([16, 24, 40, 112, 320], 32)
+    assert probe_network(Network("vit_large_patch14_reg4_dinov2", blocks=1), 560) == ([1024], 14)
     with torch.device("meta"):
         assert BackboneBlocks(Network("vit_large_patch14_reg4_dinov2")).token
 
@@ -245,7 +246,7 @@ def test_the_packaged_network_needs_no_file():
     found = net.embed(torch.randn(1, 3, 64, 64), torch.rand(1, 2, 4, 4))
     torch.testing.assert_close(found.norm(dim=2), torch.ones(1, 2))
     with pytest.raises(UserError, match="packaged are those of networks: tf_efficientnet_lite0"):
-        frozen_blocks(Network("test_vit", "packaged"))
+        load_frozen_blocks(Network("test_vit", "packaged"))
 
 
 def test_a_config_with_networks_keeps_the_texts_of_the_data(networks):

@@ -12,8 +12,8 @@ from transformers import BertConfig, BertModel
 from captionseg.modeling.towers.texts import (
     BertText,
     TextConfig,
+    build_text_encoder,
     pad_and_join,
-    text_encoder,
     with_sizes,
 )
 from captionseg.records import UserError
@@ -43,7 +43,7 @@ def test_sizes_and_weights_are_those_of_the_checkpoint(folder):
         12,
         40,
     )
-    ours = text_encoder(config)
+    ours = build_text_encoder(config)
     assert isinstance(ours, BertText)
     ours.start_from(folder)
     theirs = BertModel.from_pretrained(folder).eval()
@@ -86,7 +86,7 @@ def test_weights_that_are_missing_or_no_numbers(folder, lost, message):
 
 def test_padding_is_not_seen():
     torch.manual_seed(0)
-    net = text_encoder(TextConfig("bert", width=8, depth=2, heads=2, vocabulary=40)).eval()
+    net = build_text_encoder(TextConfig("bert", width=8, depth=2, heads=2, vocabulary=40)).eval()
     short = torch.tensor([[1, 5, 6, 2]])
     torch.testing.assert_close(
         net(pad_and_join([short, torch.ones(1, 9, dtype=torch.long)]))[0], net(short)[0]

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from captionseg.modeling.towers.word_segments import (
     WordConfig,
     WordSegments,
-    own_masks,
+    match_word_targets,
+    select_own_masks,
     word_loss,
-    word_targets,
 )
 from tests.captionseg.modeling.conftest import TEXT, named
 
@@ -31,7 +31,7 @@ def test_word_masks_by_hand():
     total = 1.0 + first + second
     expected = torch.stack([1.0 / total, first / total, second / total])
     torch.testing.assert_close(found[0, 0, :, 0], expected)
-    torch.testing.assert_close(own_masks(found)[0, :, 0], expected[1:])
+    torch.testing.assert_close(select_own_masks(found)[0, :, 0], expected[1:])
     alone = net.probabilities(features, nouns, torch.tensor([[True, False]]))
     torch.testing.assert_close(
         alone[0, 0, :, 0], torch.stack([1.0 / (1.0 + first), first / (1.0 + first), 0 * first])
@@ -64,8 +64,8 @@ def test_a_word_of_the_sentence_does_not_know_the_batch_nor_its_padding(tower):
 
 def test_targets_by_string_matching():
     belongs = torch.tensor([[[-1, 7, -1, 4, 9], [-1, 7, -1, 4, 9]]])
-    assert word_targets(belongs, torch.tensor([[4, 7]])).tolist() == [[[-1, 2, -1, 1, 0]] * 2]
-    assert word_targets(belongs, torch.tensor([[4, -1]]))[0, 0].tolist() == [-1, 0, -1, 1, 0]
+    assert match_word_targets(belongs, torch.tensor([[4, 7]])).tolist() == [[[-1, 2, -1, 1, 0]] * 2]
+    assert match_word_targets(belongs, torch.tensor([[4, -1]]))[0, 0].tolist() == [-1, 0, -1, 1, 0]
 
 
 def test_cross_entropy_of_the_words_that_count():

@@ -10,18 +10,18 @@ from transformers import GroupViTConfig as TheirConfig
 from transformers import GroupViTModel
 
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small
-from captionseg.modeling.layers.grouping import compose
+from captionseg.modeling.layers.grouping import compose_assignments
 from captionseg.modeling.towers.dual_encoder import TowersConfig
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
 from captionseg.modeling.weights import saved
 from captionseg.modeling.weights.groupvit_checkpoint import (
-    config_of,
-    config_to,
     convert,
-    read_theirs,
-    to_ours,
-    to_theirs,
+    from_transformers,
+    from_transformers_config,
+    load_transformers,
+    to_transformers,
+    to_transformers_config,
 )
 from captionseg.records import UserError
 
@@ -69,8 +69,8 @@ def pair(request) -> tuple[GroupViTModel, GroupViT, int]:
     """Theirs, ours with its weights, and the side of pictures."""
     config = SMALL if request.param == "small" else {}
     theirs = random_theirs(config)
-    ours = GroupViT(config_of(theirs.config.to_dict()))
-    ours.load_state_dict(to_ours(theirs.state_dict(), ours))
+    ours = GroupViT(from_transformers_config(theirs.config.to_dict()))
+    ours.load_state_dict(from_transformers(theirs.state_dict(), ours))
     return theirs, ours.eval(), 64 if config else 224
 
 
@@ -104,21 +104,21 @@ def test_embeddings_and_both_assignments_are_theirs(pair):
         torch.testing.assert_close(pooled, expected.image_embeds, atol=1e-5, rtol=1e-5)
         text = torch.nn.functional.normalize(ours.encode_text(tokens), dim=-1)
         torch.testing.assert_close(text, expected.text_embeds, atol=1e-5, rtol=1e-5)
-        composed = compose(encoded.maps)
+        composed = compose_assignments(encoded.maps)
         torch.testing.assert_close(composed.sum(1), torch.ones(2, (side // 16) ** 2))
         assert composed.shape == (2, len(encoded.groups[0]), (side // 16) ** 2)
 
 
 def test_ours_in_theirs_and_back(pair):
     theirs, ours, _ = pair
-    state = to_theirs(ours.state_dict())
+    state = to_transformers(ours.state_dict())
     missing, unexpected = theirs.load_state_dict(state, strict=False)
     assert not unexpected
     assert all(name.endswith("position_ids") for name in missing)
-    again = to_ours(theirs.state_dict(), ours)
+    again = from_transformers(theirs.state_dict(), ours)
     for name, tensor in ours.state_dict().items():
         assert torch.equal(again[name], tensor), name
-    assert config_of(config_to(ours.config)) == ours.config
+    assert from_transformers_config(to_transformers_config(ours.config)) == ours.config
 
 
 def test_other_sizes_than_that_of_training_work_in_ours(pair):
@@ -152,10 +152,10 @@ def test_a_binary_checkpoint_is_read_without_running_it(tmp_path):
     theirs = random_theirs(SMALL)
     theirs.config.save_pretrained(tmp_path)
     torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
-    assert isinstance(read_theirs(tmp_path), GroupViT)
+    assert isinstance(load_transformers(tmp_path), GroupViT)
     torch.save({"weights": print}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="could run code"):
-        read_theirs(tmp_path)
+        load_transformers(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_checkpoint_of_another_architecture_is_one_line(tmp_path, change, mess
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(UserError, match=message) as error:
-        read_theirs(tmp_path)
+        load_transformers(tmp_path)
     assert str(error.value).count(str(tmp_path)) == 1
     assert "\n" not in str(error.value)
 
@@ -197,7 +197,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
         convert(tmp_path, tmp_path / "out")
     (tmp_path / "config.json").write_text('{"model_type": "groupvit"}')
     with pytest.raises(UserError, match="no such file"):
-        read_theirs(tmp_path)
+        load_transformers(tmp_path)
 
 
 def test_what_transformers_cannot_express_is_one_line(tmp_path):

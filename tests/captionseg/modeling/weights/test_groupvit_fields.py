@@ -23,7 +23,7 @@ from captionseg.modeling.towers.dual_encoder import TowersConfig
 from captionseg.modeling.towers.group_encoder import EncoderConfig
 from captionseg.modeling.towers.texts import TextConfig
 from captionseg.modeling.weights import saved
-from captionseg.modeling.weights.groupvit_checkpoint import convert, read_theirs
+from captionseg.modeling.weights.groupvit_checkpoint import convert, load_transformers
 from captionseg.records import UserError
 from captionseg.typed import replace_fields
 
@@ -169,10 +169,10 @@ def test_a_field_of_theirs_is_expressed_or_refused(tmp_path, part, name, value, 
     theirs = random_theirs(their_config(part, **{name: value}))
     theirs.save_pretrained(tmp_path)
     if fate == SAME:
-        check_equal(theirs, read_theirs(tmp_path))
+        check_equal(theirs, load_transformers(tmp_path))
         return
     with pytest.raises(UserError) as caught:
-        read_theirs(tmp_path)
+        load_transformers(tmp_path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).count(str(tmp_path)) == 1
     assert name in str(caught.value) or name in ("hidden_size", "logit_scale_init_value")
@@ -187,7 +187,7 @@ def test_old_files_have_their_parts_under_another_name(tmp_path):
     with pytest.raises(
         UserError, match=r"vision_config.layer_norm_eps: 0.1 cannot be expressed, only 1e-05"
     ):
-        read_theirs(tmp_path)
+        load_transformers(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_pictures_are_normalised_as_ours_are(tmp_path, mean, fits):
     said = {"image_mean": mean, "image_std": [0.229, 0.224, 0.225]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     if fits:
-        assert read_theirs(tmp_path)
+        assert load_transformers(tmp_path)
     else:
         with pytest.raises(UserError, match="image_mean and image_std cannot be expressed"):
-            read_theirs(tmp_path)
+            load_transformers(tmp_path)
 
 
 def our_config(changes: dict) -> GroupViTConfig:

@@ -14,13 +14,13 @@ from captionseg.encoders.lite0_minilm import load_image_tower
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.towers.group_encoder import EncoderConfig, GroupEncoder
 from captionseg.modeling.weights.pretrained import (
-    fill,
-    frozen_blocks,
-    positions,
+    copy_weights,
+    find_timm_twin,
+    load_frozen_blocks,
     read_weights,
+    rename_for_timm,
+    resize_grid,
     start_from,
-    timm_names,
-    timm_twin,
 )
 from captionseg.records import UserError
 
@@ -101,8 +101,8 @@ def test_blocks_are_shared_out_to_the_stages(tmp_path):
 
 def test_positions_are_resized_and_prefix_tokens_dropped():
     given = torch.arange(5.0)[None, :, None]
-    assert positions(given, 2)[0, :, 0].tolist() == [1, 2, 3, 4]
-    grown = positions(torch.full((1, 5, 3), 2.0), 4)
+    assert resize_grid(given, 2)[0, :, 0].tolist() == [1, 2, 3, 4]
+    grown = resize_grid(torch.full((1, 5, 3), 2.0), 4)
     torch.testing.assert_close(grown, torch.full((1, 16, 3), 2.0))
 
 
@@ -193,7 +193,7 @@ def test_a_tower_of_clip_reads_the_files_of_clip(tmp_path):
     given, net, image = clip(), clip_vit(), torch.randn(2, 3, 64, 64)
     path = tmp_path / "open_clip.safetensors"
     save_file(given.state_dict(), path)
-    fill(net, timm_names(read_weights(path), net, str(path)), path)
+    copy_weights(net, rename_for_timm(read_weights(path), net, str(path)), path)
     with torch.no_grad():
         expected, found = given.visual(image), net.forward_features(image)[:, 0] @ given.visual.proj
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -208,22 +208,24 @@ def test_a_tower_of_clip_reads_the_files_of_clip(tmp_path):
 )
 def test_what_timm_would_resample_without_a_word_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        timm_names(clip(**changes).state_dict(), clip_vit(), "a.safetensors")
+        rename_for_timm(clip(**changes).state_dict(), clip_vit(), "a.safetensors")
 
 
 def test_a_tower_refuses_the_weights_of_another(tmp_path):
     path = str(tmp_path / "net.safetensors")
     save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)
     with pytest.raises(UserError, match="does not fit this network: no tensor cls_token"):
-        frozen_blocks(Network("test_vit", path))
+        load_frozen_blocks(Network("test_vit", path))
     with pytest.raises(UserError, match="no such file of weights"):
-        frozen_blocks(Network("test_vit", str(tmp_path / "none.safetensors")))
+        load_frozen_blocks(Network("test_vit", str(tmp_path / "none.safetensors")))
 
 
 def test_files_of_dinov2_have_a_mask_token_more(tmp_path):
     given = timm.create_model("test_vit", pretrained=False).state_dict()
     save_file(given | {"mask_token": torch.zeros(1, 64)}, tmp_path / "dino.safetensors")
-    found = frozen_blocks(Network("test_vit", str(tmp_path / "dino.safetensors"))).net.state_dict()
+    found = load_frozen_blocks(
+        Network("test_vit", str(tmp_path / "dino.safetensors"))
+    ).net.state_dict()
     assert all(torch.equal(v, given[k]) for k, v in found.items())
 
 
@@ -244,7 +246,7 @@ def test_files_of_dinov2_with_registers_have_the_position_of_cls():
         "register_tokens": given["reg_token"],
         "pos_embed": torch.cat([torch.ones(1, 1, 64), given["pos_embed"]], 1),
     }
-    fill(net, timm_names(meta, net, "a.pth"), "a.pth")
+    copy_weights(net, rename_for_timm(meta, net, "a.pth"), "a.pth")
     expected = given | {"cls_token": given["cls_token"] + 1.0}
     assert all(torch.equal(v, expected[k]) for k, v in net.state_dict().items())
 
@@ -280,8 +282,8 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
             UserError,
             match=r"OpenAI's files says QuickGELU, but open_clip:(two|one) has GELU; name",
         ):
-            frozen_blocks(Network(f"open_clip:{name}", path))
-    net = frozen_blocks(Network("open_clip:two-quickgelu", path)).net.visual
+            load_frozen_blocks(Network(f"open_clip:{name}", path))
+    net = load_frozen_blocks(Network("open_clip:two-quickgelu", path)).net.visual
     assert {type(b.mlp.gelu).__name__ for b in net.transformer.resblocks} == {"QuickGELU"}
     save_file(clip().state_dict(), tmp_path / "clip.safetensors")
     silent = str(tmp_path / "clip.safetensors")
@@ -289,21 +291,21 @@ def test_a_tower_of_clip_has_the_activation_of_its_file(tmp_path, monkeypatch):
         UserError,
         match=r"unknown whether .*open_clip:two-quickgelu, or open_clip:two with networks",
     ):
-        frozen_blocks(Network("open_clip:two", silent))
-    assert frozen_blocks(Network("open_clip:two", silent, activation="gelu"))
+        load_frozen_blocks(Network("open_clip:two", silent))
+    assert load_frozen_blocks(Network("open_clip:two", silent, activation="gelu"))
     with pytest.raises(
         UserError,
         match="activation: gelu says GELU, but open_clip:two-quickgelu has QuickGELU; name",
     ):
-        frozen_blocks(Network("open_clip:two-quickgelu", silent, activation="gelu"))
+        load_frozen_blocks(Network("open_clip:two-quickgelu", silent, activation="gelu"))
 
 
 def test_networks_of_timm_know_their_twin():
-    assert timm_twin("vit_large_patch14_clip_336") == "vit_large_patch14_clip_quickgelu_336"
-    assert timm_twin("vit_large_patch14_clip_336.laion2b_ft_in12k") == ""
+    assert find_timm_twin("vit_large_patch14_clip_336") == "vit_large_patch14_clip_quickgelu_336"
+    assert find_timm_twin("vit_large_patch14_clip_336.laion2b_ft_in12k") == ""
     assert (
-        timm_twin("vit_base_patch16_clip_quickgelu_224")
-        == timm_twin("vit_base_patch16_plus_clip_240")
+        find_timm_twin("vit_base_patch16_clip_quickgelu_224")
+        == find_timm_twin("vit_base_patch16_plus_clip_240")
         == ""
     )
 
@@ -313,10 +315,10 @@ def test_a_network_sees_pixels_as_the_file_says(tmp_path):
         timm.create_model("test_vit", pretrained=False).state_dict(), tmp_path / "net.safetensors"
     )
     network = Network("test_vit", str(tmp_path / "net.safetensors"))
-    before = frozen_blocks(network)
+    before = load_frozen_blocks(network)
     config = {"architecture": "vit_clip", "pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    after = frozen_blocks(network)
+    after = load_frozen_blocks(network)
     torch.testing.assert_close(after.factor.flatten(), torch.tensor([0.229, 0.224, 0.225]))
     torch.testing.assert_close(after.shift.flatten(), torch.tensor([0.485, 0.456, 0.406]))
     assert not torch.equal(before.factor, after.factor)

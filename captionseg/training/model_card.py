@@ -1,0 +1,54 @@
+"""The model card: README.md beside the weights of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from captionseg.markdown import escape
+from captionseg.recipes import Recipe
+from captionseg.training.params import PretrainParams
+
+
+def write_card(
+    path: Path,
+    recipe: Recipe,
+    params: PretrainParams,
+    fits: dict[int, dict],
+    *,
+    best: int,
+    context: dict[str, Any],
+) -> None:
+    """Write the model card; `context` is saved with the model."""
+    name, data = context["recipe"], context.get("data", {})
+    known = any("tune_miou" in f for f in fits.values())
+    columns = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
+    columns = columns if known else {"last loss": ("loss", 3)}
+    head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    rows = "".join(
+        f"| {seed} | {' | '.join(format_score(f, *column) for column in columns.values())} |\n"
+        for seed, f in fits.items()
+    )
+    learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
+    chosen = (
+        f"seed {best}, the best on the tune split"
+        if known
+        else f"seed {best}, the first: no picture of the tune split has a mask, so nothing was "
+        "chosen by its score"
+    )
+    path.write_text(
+        f"# {escape(name)}\n\n"
+        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
+        f"negatives masked by the "
+        f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
+        f"L = {params.texts}.{learnt}\n\n{head}{rows}\n"
+        f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, "
+        f"are in "
+        "`reports/metrics.json`. Use it:\n\n"
+        f'```\ncaptionseg segment picture.jpg --labels "zebra, grass" --model models/{name}\n```\n'
+    )
+
+
+def format_score(fit: dict[str, float], name: str, decimals: int) -> str:
+    """Format a number of fit.json; a dash if it is missing."""
+    return f"{fit[name]:.{decimals}f}" if name in fit else "-"

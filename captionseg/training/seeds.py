@@ -1,0 +1,237 @@
+"""Trains the seeds of a recipe, and saves each model."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.words import TOKENIZER, build_tokenizer, embed_class_names
+from captionseg.modeling.models import MODELS
+from captionseg.modeling.segmenter import InputSpec, Sizes, Start
+from captionseg.modeling.weights import saved
+from captionseg.modeling.weights.saved import CONCEPTS
+from captionseg.recipes import Recipe
+from captionseg.records import UserError, one_line
+from captionseg.runtime import ranks
+from captionseg.runtime.device import detect
+from captionseg.runtime.launch import read_place
+from captionseg.runtime.params import RuntimeParams
+from captionseg.storage.writing import atomic_path, write_json
+from captionseg.text.prompts import read_templates
+from captionseg.text.vocabulary import Vocabulary, find_plurals
+from captionseg.training import loader, tuning
+from captionseg.training.checkpoint import Score
+from captionseg.training.curve import Curve, Tell
+from captionseg.training.fit import FitResult, fit
+from captionseg.training.loader import Folders
+from captionseg.training.params import PretrainParams
+from captionseg.training.training_set import TrainingSet
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    recipe: Recipe,
+    config: Any,
+    params: PretrainParams,
+    folders: Folders,
+    *,
+    out: Path,
+    context: dict[str, Any],
+    tell: Tell,
+    runtime: RuntimeParams,
+) -> list[tuple[float, float]]:
+    """Train the seeds that are not finished on the first rank; arguments as in `pretrain`.
+
+    Returns:
+        (images per second, seconds) of each trained seed; empty on ranks other than the first.
+    """
+    reads, main = config.reads, read_place(runtime).main
+    frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
+    data = loader.load(
+        folders,
+        curation=recipe.curation,
+        archive=recipe.archive,
+        reads=reads,
+        encode=frozen().text if reads.masking and not reads.tokens else None,
+        device=params.device,
+    )
+    score = None
+    if main:
+        score = make_tune_score(
+            params, folders, reads, lambda: data.space.encoder if data.space else frozen()
+        )
+        write_concepts(data, out)
+    speeds, folders_of = [], {seed: out / "seeds" / str(seed) for seed in params.seeds}
+    todo = [s for s, folder in folders_of.items() if not (main and is_finished(folder))]
+    for seed in ranks.share(todo):
+        folder = folders_of[seed]
+        torch.manual_seed(seed)
+        model = build_model(recipe.model, config, data)
+        result = train_seed(
+            model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
+        )
+        if main:
+            save_seed(folder, recipe.model, model, {**context, "seed": seed}, result)
+            speeds.append((result.images_per_second, result.seconds))
+    return speeds
+
+
+def save_seed(
+    folder: Path, name: str, model: Any, context: dict[str, Any], result: FitResult
+) -> None:
+    """Save a trained model with its tokenizer, its loss and its tune mIoU.
+
+    The scores, fit.json without those that are NaN, are written last: a seed with them is finished.
+
+    Args:
+        folder: folder of the seed.
+        name: key of MODELS.
+        model: the model.
+        context: saved with the model.
+        result: result of its fit.
+    """
+    saved.save(folder, name, model, context)
+    save_tokenizer(model.config.reads, folder)
+    scores = {"loss": result.loss, "tune_miou": result.tune_miou}
+    write_json({key: value for key, value in scores.items() if value == value}, folder / "fit.json")
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a seed was trained before and its files are readable."""
+    if not (folder / "fit.json").exists():
+        return False
+    try:
+        for name in ("fit.json", "config.json"):
+            json.loads((folder / name).read_text())
+        with safe_open(folder / "model.safetensors", framework="numpy") as file:
+            return len(file.keys()) > 0
+    except (FileNotFoundError, ValueError, SafetensorError) as error:
+        log.warning(
+            "%s: cannot be read (%s), so this seed is trained again", folder, one_line(error)
+        )
+        return False
+
+
+def train_seed(
+    model: torch.nn.Module,
+    data: TrainingSet,
+    params: PretrainParams,
+    *,
+    seed: int,
+    score: Score | None,
+    folder: Path,
+    tell: Tell,
+    runtime: RuntimeParams,
+) -> FitResult:
+    """Train a new model, if it has anything to train, and give it its best weights.
+
+    Checkpoints in `folder` are removed at the end. Only on the first rank the model has the best
+    weights afterwards.
+    """
+    main = read_place(runtime).main
+    if not any(p.requires_grad for p in model.parameters()):
+        score_untrained = (
+            score(model.eval().to(detect(params.device).device)) if score else float("nan")
+        )
+        return FitResult(model.state_dict(), score_untrained, float("nan"), 0.0, 0.0)
+    curve = Curve(folder / "curve.csv", seed, tell) if main else Curve(None, seed, lambda *_: None)
+    result = fit(
+        model,
+        data,
+        params,
+        seed=seed,
+        score=score,
+        curve=curve,
+        work=folder / "checkpoints",
+        runtime=runtime,
+    )
+    if main:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        model.load_state_dict(result.state)
+    return result
+
+
+def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
+    """Build a new model, with widths and statistics of region features from the data.
+
+    Args:
+        name: key of MODELS.
+        config: config of the model; widths that are 0 are taken from the data.
+        data: the training set.
+
+    Raises:
+        UserError: for an invalid config, or initial weights that do not fit.
+    """
+    space = data.space
+    sizes = Sizes(
+        data.regions.shape[2], data.caption_embedding.shape[1], len(data.concept_embedding)
+    )
+    if space is not None:
+        words = space.encoder.text_tower.width if config.reads.tokens == "frozen" else 0
+        sizes = replace(sizes, words=words, head=space.head().config)
+    config_with_sizes = config.with_sizes(sizes)
+    try:
+        model: Any = MODELS[name][1](config_with_sizes)
+    except ValueError as error:  # of a layer, such as an unknown backbone
+        raise UserError(f"pretrain.{name}: {error}") from None
+    sample = data.rows[:: max(1, len(data) // 1000)]
+    mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
+    regions = torch.from_numpy(data.regions[sample].astype(np.float32)[mask])
+    model.start(Start(regions, space))
+    return model
+
+
+def make_tune_score(
+    params: PretrainParams, folders: Folders, reads: InputSpec, frozen: Callable[[], Encoder]
+) -> Score | None:
+    """Return the function from a model to its tune mIoU; None if the tune split has no truth."""
+    tune = tuning.load(folders, side=params.tune_side, reads=reads)
+    if tune is None:
+        return None
+    device, classes = detect(params.device).device, None
+    read_templates(params.prompts)  # so that an unknown set is an error now, not after an epoch
+
+    def score(model: Any) -> float:
+        nonlocal classes
+        if classes is None or reads.tokens:
+            classes = embed_class_names(model, None, frozen, tune.names, params.prompts)
+        return tune.mean_iou(model, classes, device=device)
+
+    return score
+
+
+def write_concepts(data: TrainingSet, folder: Path) -> None:
+    """Write concepts.txt: the concepts that texts of the recipe name, one per line.
+
+    Classes of a benchmark that are not among them count as unseen.
+    """
+    if data.segments is None:
+        named = data.texts[data.texts >= 0]
+    else:
+        phrases = data.segments.phrases
+        named = (
+            Vocabulary(tuple(data.concepts), find_plurals(data.concepts, phrases))
+            .match_captions(phrases)
+            .indices
+        )
+    with atomic_path(folder / CONCEPTS) as part:
+        part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
+
+
+def save_tokenizer(reads: InputSpec, folder: Path) -> None:
+    """Save the tokenizer of a model with its own text encoder, unless it is the packaged one."""
+    if reads.tokens and reads.tokens != "frozen" and reads.tokenizer:
+        build_tokenizer(reads).save(folder / TOKENIZER)

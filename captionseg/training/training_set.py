@@ -1,0 +1,81 @@
+"""The data that a recipe trains on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captionseg.arrays import ShardedArray
+from captionseg.datasets.pictures import Pictures
+from captionseg.encoders.text_space import TextSpace
+from captionseg.modeling.segmenter import InputSpec
+from captionseg.text.vocabulary import Vocabulary
+from captionseg.training.segments import SegmentSet
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Texts of a training set of N pairs, for models that read tokens.
+
+    Attributes:
+        captions: [N].
+        masked: [N] captions with their entities masked; None if the model does not read them.
+        vocabulary: the concepts, for models that read which words of captions name them; else None.
+    """
+
+    captions: list[str]
+    masked: list[str] | None = None
+    vocabulary: Vocabulary | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The N training pairs of a recipe that its rule kept, with C concepts in all.
+
+    Fields of the second half are None if the model does not read them.
+
+    Attributes:
+        rows: [N] rows of the index.
+        regions: [index rows, S, F] pooled features of regions.
+        count: [index rows] number of regions.
+        caption_embedding: [index rows, D] fp16 frozen embeddings of the captions.
+        concepts: [C] names.
+        concept_embedding: [C, D] frozen embeddings of the prompted concepts.
+        texts: [N, M] concepts that may be drawn, -1 pads.
+        weight: [N, M] their unnormalised probabilities.
+        cluster: [N, M] their clusters.
+        archive: [N, M'] concepts that are no negatives of the image, -1 pads.
+        named: [N, K] concepts that the caption names, -1 pads.
+        masked: [N, D] frozen embeddings of the masked captions.
+        masked_target: [N, K'] concepts behind the masks, in order, -1 pads.
+        dense: [index rows, gh, gw, F] frozen dense features.
+        pictures: pictures of the index's rows.
+        segments: segments with texts.
+        space: the frozen encoder; None if only its stored outputs are read.
+        sentences: captions as text; None for models that read embeddings.
+        reads: what the model reads.
+    """
+
+    rows: np.ndarray
+    regions: ShardedArray
+    count: np.ndarray
+    caption_embedding: np.ndarray
+    concepts: list[str]
+    concept_embedding: np.ndarray
+    texts: np.ndarray
+    weight: np.ndarray
+    cluster: np.ndarray
+    archive: np.ndarray
+    named: np.ndarray
+    masked: np.ndarray | None = None
+    masked_target: np.ndarray | None = None
+    dense: ShardedArray | None = None
+    pictures: Pictures | None = None
+    segments: SegmentSet | None = None
+    space: TextSpace | None = None
+    sentences: Sentences | None = None
+    reads: InputSpec = field(default_factory=InputSpec)
+
+    def __len__(self) -> int:
+        return len(self.rows)
