@@ -76,9 +76,13 @@ def load(
             f"{supervision / curation}: every row was dropped; loosen curate.{curation}"
         )
     row_of = {uid: row for row, uid in enumerate(ids["uid"].to_pylist())}
-    rows = {uid: row_of[uid] for uid in drawn.uid[drawn.kept]}
-    data = read_columns(folders.prepared, rows, rules, concepts, embedding, reads, device=device)
+    kept = drawn.uid[drawn.kept]
+    index_rows = np.array([row_of[uid] for uid in kept])
+    data = read_columns(
+        folders.prepared, index_rows, rules, concepts, embedding, reads, device=device
+    )
     if reads.segments:
+        rows = dict(zip(kept, index_rows.tolist(), strict=True))
         segments = read_named_segments(data, folders.segments, rows, len(row_of), reads)
         data = dataclasses.replace(data, segments=segments)
     if not reads.tokens and not reads.masking:
@@ -89,7 +93,7 @@ def load(
 
 def read_columns(
     prepared: PreparedFolders,
-    rows: Mapping[str, int],
+    rows: np.ndarray,
     rules: Sequence[Supervision],
     concepts: list[str],
     embedding: np.ndarray,
@@ -101,7 +105,7 @@ def read_columns(
 
     Args:
         prepared: features and pictures.
-        rows: uid -> row of the index, of the kept pairs in order.
+        rows: [N] rows of the index of the kept pairs.
         rules: the rule whose concepts are drawn, the one whose archive masks negatives, and nouns.
         concepts: [C], the vocabulary.
         embedding: [C, D] embeddings of the concepts.
@@ -112,7 +116,7 @@ def read_columns(
     kept, index = np.flatnonzero(drawn.kept), prepared.index
     shards = count_shard_rows(read_ids(index))
     return TrainingSet(
-        np.array(list(rows.values())),
+        rows,
         ShardedArray.of_folder(prepared.regions / "pooled", shards),
         read_arrays(prepared.regions / "count", shards),
         read_arrays(index / "text_emb", number_shards(shards)),
