@@ -149,7 +149,7 @@ def paired_difference(
     if resample_seeds:
         rng = np.random.default_rng([seed, 1])
         drawn = [
-            np.take_along_axis(miou, rng.integers(miou.shape[1], size=miou.shape), 1)
+            np.take_along_axis(miou, rng.integers(np.shape(miou)[1], size=np.shape(miou)), 1)
             for miou in drawn
         ]
     difference = drawn[0].mean(-1) - drawn[1].mean(-1)

@@ -165,7 +165,7 @@ def run(arguments: argparse.Namespace) -> None:
     if out:
         write_json(result, out)
         print(out)
-    if arguments.areas:
+    if arguments.areas and isinstance(benchmark, FolderBenchmark):
         path = arguments.areas / f"{arguments.recipe}.parquet"
         score_saved_models.write_areas(benchmark, measured, path)
         print(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from captionseg.curation.held_out import DRAWN, RANKED, match_held_out, measure_held_out
-from captionseg.datasets.tables import read_pairs
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json, read_table
 from captionseg.supervision import files

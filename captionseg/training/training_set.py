@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from captionseg.arrays import ShardedArray
-from captionseg.datasets.pictures import Pictures
+from captionseg.datasets.random_access import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.text.vocabulary import Vocabulary
