@@ -149,8 +149,8 @@ def paired_difference(
     if resample_seeds:
         rng = np.random.default_rng([seed, 1])
         drawn = [
-            np.take_along_axis(miou, rng.integers(np.shape(miou)[1], size=np.shape(miou)), 1)
-            for miou in drawn
+            np.take_along_axis(miou, rng.integers(x.shape[1], size=(samples, x.shape[1])), 1)
+            for x, miou in zip((a, b), drawn, strict=True)
         ]
     difference = drawn[0].mean(-1) - drawn[1].mean(-1)
     mean = (mean_iou(a.sum(0), classes).mean() - mean_iou(b.sum(0), classes).mean()).item()
