@@ -2,6 +2,7 @@
 
 SOURCE_TESTS = "tests/captionseg/sources"
 TESTED_ELSEWHERE = {
+    "captionseg/commands/held_out.py": "tests/stages/test_dag.py",
     "captionseg/benchmarks/mask_files.py": "tests/captionseg/benchmarks/test_layout.py",
     "captionseg/benchmarks/params.py": "tests/captionseg/benchmarks/test_recipe.py",
     "captionseg/captioners/captioners.py": "tests/captionseg/captioners/test_captioner.py",
