@@ -80,16 +80,7 @@ def run(
     process = start(command, cwd, env)
     assert process.stdout is not None
     late = threading.Event()
-
-    def watch() -> None:
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            late.set()
-        # also ends processes that the command left, which would keep the pipe open
-        end_group(process)
-
-    watcher = threading.Thread(target=watch, daemon=True)
+    watcher = threading.Thread(target=watch, args=(process, timeout, late), daemon=True)
     watcher.start()
     try:
         for line in process.stdout:
@@ -103,6 +94,16 @@ def run(
     if late.is_set():
         raise TooLate(f"timed out after {timeout:g} s")
     return process.wait()
+
+
+def watch(process: subprocess.Popen[str], timeout: float | None, late: threading.Event) -> None:
+    """Wait for a process, set `late` if that takes too long, and end its whole group."""
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        late.set()
+    # also ends processes that the command left, which would keep the pipe open
+    end_group(process)
 
 
 def start(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:

@@ -41,16 +41,9 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     tracker: Tracker,
 ) -> dict[str, float]:
     """Write the report, and record its numbers and files for the whole reproduction."""
+    prepared = PreparedFolders(pairs, index, regions, features)
     folders = Folders(
-        PreparedFolders(pairs, index, regions, features),
-        truth,
-        supervision,
-        segments,
-        models,
-        recipes,
-        areas,
-        curation,
-        validation,
+        prepared, truth, supervision, segments, models, recipes, areas, curation, validation
     )
     out = Outputs(metrics, plots, pictures, page, data)
     numbers = write(
@@ -64,10 +57,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         source=params.value("download.source"),
     )
     tracker.summary(numbers, [metrics, plots, pictures, page, data])
-    tracker.recipes(
-        numbers,
-        {name: list_labels(params, name) for name in params.recipes},
-        benchmark=params.evaluate.name,
-        folders={"models": models, "areas": areas, "pairs": pairs, "pictures": pictures},
-    )
+    labels = {name: list_labels(params, name) for name in params.recipes}
+    of_recipes = {"models": models, "areas": areas, "pairs": pairs, "pictures": pictures}
+    tracker.recipes(numbers, labels, benchmark=params.evaluate.name, folders=of_recipes)
     return {"gate.passed": float(numbers["gate"]["passed"])}

@@ -184,6 +184,28 @@ def list_dropped(run: Artifacts) -> list[View]:
     ]
 
 
+def describe_curation(run: Artifacts, measures: Mapping[str, Any]) -> View:
+    """Return the measures of each rule, as far as there are any.
+
+    Args:
+        run: the artifacts.
+        measures: section `curation` of metrics.json.
+    """
+    return {
+        "curation": [(rule, measures[rule]) for rule in run.rules if rule in run.curation],
+        "held_out": [
+            (rule, measures[rule]["held_out"])
+            for rule in run.rules
+            if "held_out" in measures.get(rule, {})
+        ],
+        "measures": [
+            (name, title)
+            for name, title in CURATION.items()
+            if any(name in found for found in run.curation.values())
+        ],
+    }
+
+
 def build_context(
     run: Artifacts,
     params: ReportParams,
@@ -214,20 +236,8 @@ def build_context(
         "results": list_results(run, looks, metrics),
         "best": best,
         "seed": seed,
-        "curation": [
-            (rule, metrics["curation"][rule]) for rule in run.rules if rule in run.curation
-        ],
-        "held_out": [
-            (rule, metrics["curation"][rule]["held_out"])
-            for rule in run.rules
-            if "held_out" in metrics["curation"].get(rule, {})
-        ],
+        **describe_curation(run, metrics["curation"]),
         "dropped": list_dropped(run),
-        "measures": [
-            (name, title)
-            for name, title in CURATION.items()
-            if any(name in found for found in run.curation.values())
-        ],
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),
         "scored": list(run.scores),

@@ -15,6 +15,7 @@ from captionseg.tracking import serving
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
 
 DIGEST = "model.md5"
@@ -50,15 +51,8 @@ def log_model(
     """
     import mlflow.pyfunc
     import numpy as np
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.models import Model
 
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype("uint8"), (-1, -1, 3))]),
-        Schema([TensorSpec(np.dtype("int16"), (-1, -1))]),
-        # MLflow fills in the default if a request has no labels, so it must be empty.
-        ParamSchema([ParamSpec("labels", "string", [], shape=(-1,))]),
-    )
     example = (np.zeros((32, 32, 3), np.uint8), {"labels": ["sky", "tree"]})
     logged = client.create_logged_model(
         experiment,
@@ -72,7 +66,7 @@ def log_model(
             target,
             loader_module=serving.__name__,
             data_path=str(folder),
-            signature=signature,
+            signature=build_signature(),
             input_example=example,
             code_paths=[str(LIBRARY)],
             pip_requirements=serving.list_requirements(),
@@ -87,6 +81,20 @@ def log_model(
     client.finalize_logged_model(logged.model_id, "READY")
     link(client, run, logged)
     return logged
+
+
+def build_signature() -> ModelSignature:
+    """Return the signature of all models: a picture and labels in, a label per pixel out."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+    return ModelSignature(
+        Schema([TensorSpec(np.dtype("uint8"), (-1, -1, 3))]),
+        Schema([TensorSpec(np.dtype("int16"), (-1, -1))]),
+        # MLflow fills in the default if a request has no labels, so it must be empty.
+        ParamSchema([ParamSpec("labels", "string", [], shape=(-1,))]),
+    )
 
 
 def link(client: MlflowClient, run: str, model: LoggedModel) -> None:

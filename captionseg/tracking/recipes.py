@@ -95,17 +95,14 @@ def record(
     store.client.set_tag(parent, "mlflow.note.content", f"Its recipes: `{where}`")
     entries, inputs = [], store.client.get_run(parent).inputs
     for name in names:
-        about = str(params.get(f"about.{name}", ""))
-        mine = {
-            **tags,
-            **report.labels[name],
-            "role": "recipe",
-            WITHIN: parent,
-            "mlflow.note.content": about,
-        }
         chosen = list_settings(params, name, report.labels[name]["model"])
         old = existing.get(name)
-        run = old.info.run_id if old and store.agrees(old, chosen) else store.create(mine, name)
+        if old and store.agrees(old, chosen):
+            run = old.info.run_id
+        else:
+            about = str(params.get(f"about.{name}", ""))
+            own = {"role": "recipe", WITHIN: parent, "mlflow.note.content": about}
+            run = store.create({**tags, **report.labels[name], **own}, name)
         entry = _entry(store, run, report, name)
         store.client.log_inputs(run, inputs.dataset_inputs if inputs else [])
         store.write_params(run, chosen)

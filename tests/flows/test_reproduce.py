@@ -15,7 +15,8 @@ import pytest
 
 from flows import reproduce as module
 from flows.process import TooLate
-from flows.reproduce import StageError, find_reason, main, reproduce
+from flows.reproduce import main, reproduce
+from flows.stage_task import StageError, find_reason
 
 # Stages that tell of their runs in files beside the repository, where DVC does not look.
 CHAIN = """

@@ -4,7 +4,7 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,15 +60,11 @@ def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, lis
         paper.words[0],
         {**paper.columns, **{f"own {i}": c for i, c in enumerate(paper.own)}},
     )
-    head = [
-        first,
-        "source",
-        *(
-            f"{title_own_column(c, data)} (ours)" if c in paper.own else c.title
-            for c in columns.values()
-        ),
+    titles = [
+        f"{title_own_column(c, data)} (ours)" if c in paper.own else c.title
+        for c in columns.values()
     ]
-    rows = [
+    theirs = [
         Row(
             [
                 Cell(row[first], describe_row(paper, row)),
@@ -80,23 +76,34 @@ def build_stacked_table(paper: PaperTable, data: Comparison) -> tuple[Table, lis
         for row in paper.rows
     ]
     missing: list[Missing] = []
+    ours = list_own_rows(paper, data, list(columns.values()), missing)
+    title = f"{paper.paper}, Table {paper.number}: {paper.about}. The paper's rows, then ours"
+    return Table(title, [first, "source", *titles], [*theirs, *ours]), missing
+
+
+def list_own_rows(
+    paper: PaperTable, data: Comparison, columns: Sequence[Column], missing: list[Missing]
+) -> Iterator[Row]:
+    """Yield a row for each recipe and protocol; other protocols only if they have a score.
+
+    Args:
+        paper: the table.
+        data: our results.
+        columns: benchmarks.
+        missing: results that we do not have are added here.
+    """
     for recipe in paper.recipes:
         for protocol in dict.fromkeys([OWN, *data.protocols(recipe)]):
-            mean = average_score(data, recipe, protocol, columns.values())
+            mean = average_score(data, recipe, protocol, columns)
             cells = [
                 mean
                 if c is AVERAGE
                 else make_cell(data, recipe, protocol, c, run=paper.run, missing=missing)
-                for c in columns.values()
+                for c in columns
             ]
             name = recipe if protocol == OWN else f"{recipe}, {protocol}"
             if protocol == OWN or any(cell.text != DASH for cell in cells):
-                rows.append(Row([Cell(name), Cell("ours", kind="text"), *cells]))
-    return Table(
-        f"{paper.paper}, Table {paper.number}: {paper.about}. The paper's rows, then ours",
-        head,
-        rows,
-    ), missing
+                yield Row([Cell(name), Cell("ours", kind="text"), *cells])
 
 
 def describe_row(paper: PaperTable, row: Mapping[str, str]) -> str:
