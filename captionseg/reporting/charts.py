@@ -64,9 +64,10 @@ def choose_styles(recipes: Mapping[str, Recipe]) -> dict[str, Style]:
         if find_baseline(recipes, name) and not is_control(recipe)
     ]
     for number, name in enumerate(own):
-        out[name] = Style(HUES[number % len(HUES)], "-", 1.0)
+        hue = HUES[number % len(HUES)]
+        out[name] = Style(hue, "-", 1.0)
         if control := find_control(recipes, name):
-            out[control] = Style(HUES[number % len(HUES)], (0, (4, 2)), 0.55)  # type: ignore[arg-type]
+            out[control] = Style(hue, (0, (4, 2)), 0.55)  # type: ignore[arg-type]
     for number, name in enumerate(name for name in recipes if name not in out):
         out[name] = Style(GREY, GREYS[number % len(GREYS)], 1.0)
     return {name: out[name] for name in recipes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -158,11 +159,11 @@ def crop_around(box: Sequence[float], width: int, height: int) -> tuple[int, int
     return int(left), int(top), *sides
 
 
-def shorten(text: str, face: object, width: float) -> str:
+def shorten(text: str, face: Any, width: float) -> str:
     """Shorten a text to at most `width` pixels in a font."""
-    if face.getlength(text) <= width:  # type: ignore[attr-defined]
+    if face.getlength(text) <= width:
         return text
     kept = len(text)
-    while kept and face.getlength(text[:kept].rstrip() + "...") > width:  # type: ignore[attr-defined]
+    while kept and face.getlength(text[:kept].rstrip() + "...") > width:
         kept -= 1
     return text[:kept].rstrip() + "..."
