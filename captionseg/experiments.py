@@ -110,6 +110,19 @@ def _describe(fault: Mapping[str, Any]) -> str:
     return f"{path or 'the file'}: {fault['msg'].lower()}{rejected}"
 
 
+def describe(name: str, experiment: Experiment) -> list[str]:
+    """Describe an experiment before it runs, as lines for a terminal."""
+    cost = experiment.minutes if isinstance(experiment.minutes, str) else f"{experiment.minutes:g}"
+    scores = ", ".join(f"{recipe} {miou:.1f}" for recipe, miou in experiment.expected.items())
+    needs = [f"  needs --root: {experiment.root}"] if experiment.root else []
+    return [
+        f"{name}: {experiment.about}",
+        *needs,
+        f"  minutes on two cores: {cost}",
+        f"  expected mIoU: {scores or 'not measured'}",
+    ]
+
+
 def list_overrides(params: Mapping[str, Any]) -> list[str]:
     """Return params as overrides for `dvc exp run -S`, one per leaf: `++seed=1`.
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from captionseg.experiments import Experiment, list_overrides, read_experiment
+from captionseg.experiments import Experiment, describe, list_overrides, read_experiment
 from captionseg.records import UserError
 from stages.keep import keep
 
@@ -59,19 +59,6 @@ def main(
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def describe(name: str, experiment: Experiment) -> list[str]:
-    """Describe an experiment before it runs, as lines for a terminal."""
-    cost = experiment.minutes if isinstance(experiment.minutes, str) else f"{experiment.minutes:g}"
-    scores = ", ".join(f"{recipe} {miou:.1f}" for recipe, miou in experiment.expected.items())
-    needs = [f"  needs --root: {experiment.root}"] if experiment.root else []
-    return [
-        f"{name}: {experiment.about}",
-        *needs,
-        f"  minutes on two cores: {cost}",
-        f"  expected mIoU: {scores or 'not measured'}",
-    ]
 
 
 def list_command(experiment: Experiment) -> list[str]:

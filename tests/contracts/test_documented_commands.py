@@ -43,7 +43,7 @@ def fault(command: Command) -> str:
 
 
 def check_make(command: Command) -> str:
-    targets = re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)
+    targets = re.findall(r"^([a-z][a-z0-9-]*):", MAKEFILE, re.MULTILINE)
     for word in command.words[1:]:
         name, equals, _ = word.partition("=")
         if equals and not re.search(rf"\$\({name}\)|\$\$\{{{name}\b", MAKEFILE):

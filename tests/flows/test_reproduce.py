@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from flows import reproduce as module
+from flows import stage_task
 from flows.process import TooLate
 from flows.reproduce import main, reproduce
 from flows.stage_task import StageError, find_reason
@@ -131,7 +132,7 @@ def test_a_stage_that_takes_too_long_fails_by_name(repository, monkeypatch):
             raise TooLate("timed out after 0.5 s")
         return 0
 
-    monkeypatch.setattr(module, "run", late)
+    monkeypatch.setattr(stage_task, "run", late)
     with pytest.raises(StageError, match=r"^stage 'b': timed out after 0.5 s$"):
         reproduce(root=str(root))
     assert allowed == [("a", None), ("b", 0.5), ("b", 0.5)], "its own time-out, and its retry"

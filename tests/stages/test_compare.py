@@ -4,7 +4,8 @@ from pathlib import Path
 
 from captionseg.params import Params
 from captionseg.tracking.tracker import NullTracker
-from stages import compare, run
+from stages import arguments, compare
+from stages.kinds import In, Out
 
 INPUTS = ("metrics", "recipes", "plots", "pictures", "experiments", "benchmarks")
 OUTPUTS = ("markdown", "page", "charts")
@@ -41,7 +42,7 @@ def test_paths_and_recipes_are_handed_on(tmp_path, monkeypatch):
 
 def test_inputs_and_outputs_are_declared(tmp_path):
     argv = [word for name in (*INPUTS, *OUTPUTS) for word in (f"--{name}", str(tmp_path))]
-    _, kinds = run.parse(compare.main, "compare", argv)
-    assert [name for name, kind in kinds.items() if kind is run.In] == list(INPUTS)
-    assert [name for name, kind in kinds.items() if kind is run.Out] == list(OUTPUTS)
+    _, kinds = arguments.parse(compare.main, "compare", argv)
+    assert [name for name, kind in kinds.items() if kind is In] == list(INPUTS)
+    assert [name for name, kind in kinds.items() if kind is Out] == list(OUTPUTS)
     assert compare.PARAMS == ("recipes", "about")

@@ -6,7 +6,8 @@ import pytest
 
 from captionseg.params import Params
 from captionseg.tracking.tracker import NullTracker
-from stages import report, run
+from stages import arguments, report
+from stages.kinds import In, Out
 
 DATA = ("pairs", "truth", "index", "regions", "features", "supervision", "segments")
 INPUTS = (*DATA, "models", "recipes", "areas", "curation", "validation")
@@ -84,9 +85,9 @@ def test_paths_and_params_are_handed_on(params, monkeypatch):
 
 def test_inputs_and_outputs_are_declared(tmp_path):
     argv = [word for name in (*INPUTS, *OUTPUTS) for word in (f"--{name}", str(tmp_path))]
-    _, kinds = run.parse(report.main, "report", argv)
-    assert [name for name, kind in kinds.items() if kind is run.In] == list(INPUTS)
-    assert [name for name, kind in kinds.items() if kind is run.Out] == list(OUTPUTS)
+    _, kinds = arguments.parse(report.main, "report", argv)
+    assert [name for name, kind in kinds.items() if kind is In] == list(INPUTS)
+    assert [name for name, kind in kinds.items() if kind is Out] == list(OUTPUTS)
 
 
 def test_every_section_that_is_read_is_declared():

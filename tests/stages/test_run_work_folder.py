@@ -146,10 +146,10 @@ def test_a_checkout_that_is_moved_goes_on(root, tmp_path, monkeypatch):
     library.mkdir(parents=True)
     (library.parent / "captionseg").mkdir()
     (library / "x.py").touch()
-    monkeypatch.setattr(module, "__file__", str(library / "run.py"))
+    monkeypatch.setattr(work_folder, "__file__", str(library / "run.py"))
     first = key(root)
     library.parent.rename(tmp_path / "moved")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "moved" / "stages" / "run.py"))
+    monkeypatch.setattr(work_folder, "__file__", str(tmp_path / "moved" / "stages" / "run.py"))
     assert key(root) == first
 
 

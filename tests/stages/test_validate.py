@@ -9,7 +9,7 @@ import pytest
 from captionseg.expectations.coverage_tables import CoverageParams
 from captionseg.params import Params
 from captionseg.records import UserError
-from stages import run, validate
+from stages import arguments, validate
 from stages.kinds import Out
 
 NAMES = (
@@ -64,5 +64,5 @@ def test_all_outputs_are_outputs(tmp_path: Path) -> None:
     for name in NAMES[:8]:
         (tmp_path / name).mkdir()
     argv = [f"--{name}={tmp_path}/{name}" for name in NAMES]
-    _, kinds = run.parse(validate.main, "validate", argv)
+    _, kinds = arguments.parse(validate.main, "validate", argv)
     assert [name for name, kind in kinds.items() if kind is Out] == ["docs", "summary", "verdict"]
