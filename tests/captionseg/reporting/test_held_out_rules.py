@@ -54,7 +54,7 @@ def test_a_folder_without_rules_is_refused(tmp_path):
         list_rules(tmp_path)
     (tmp_path / "cocu").mkdir()
     assert list_rules(tmp_path) == ["cocu"]
-    with pytest.raises(UserError, match="concepts.parquet"):
+    with pytest.raises(UserError, match=r"concepts\.parquet"):
         read_vocabulary(tmp_path / "vocabulary")
 
 
