@@ -96,10 +96,7 @@ def write_shards(
     truth.mkdir(parents=True, exist_ok=True)
     stamp = hashlib.sha256(f"{source!r} {seed} {shard_size}".encode()).hexdigest()[:16]
     finished = keep_finished(pairs, truth, jobs, stamp)
-    if earlier and len(finished) == len(jobs):
-        finished, earlier = set(), set_aside(pairs, truth)
-    elif earlier and find_aside(pairs)[0].is_dir():
-        earlier = find_aside(pairs)
+    finished, earlier = resume_retry(pairs, truth, finished, len(jobs), earlier)
     missing = [job for job in jobs if f"{job[0]:05d}" not in finished]
     source, runtime = share_source(source, runtime, len(missing))
     write = functools.partial(
@@ -117,6 +114,25 @@ def write_shards(
     summary = summarize(pairs, min_success)
     shutil.rmtree(find_aside(pairs)[0].parent, ignore_errors=True)
     return summary
+
+
+def resume_retry(
+    pairs: Path, truth: Path, finished: set[str], shards: int, earlier: tuple[Path, Path] | None
+) -> tuple[set[str], tuple[Path, Path] | None]:
+    """The finished shards and the earlier download, where an earlier try had too few successes.
+
+    Args:
+        pairs: folder of shards.
+        truth: folder of their truth.
+        finished: names of the finished shards in it.
+        shards: number of all shards.
+        earlier: folders of the earlier download; None where nothing is tried again.
+    """
+    if earlier and len(finished) == shards:
+        return set(), set_aside(pairs, truth)
+    if earlier and find_aside(pairs)[0].is_dir():
+        return finished, find_aside(pairs)
+    return finished, earlier
 
 
 def write_missing(
