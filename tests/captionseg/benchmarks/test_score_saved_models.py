@@ -13,6 +13,7 @@ import torch
 
 from captionseg import metrics
 from captionseg.benchmarks import recipe as stage
+from captionseg.benchmarks.areas import read as read_areas
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.held_out import HeldOut
@@ -21,7 +22,7 @@ from captionseg.benchmarks.mask_files import read_mask
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.published.catalogue import PUBLISHED, open_benchmark
 from captionseg.benchmarks.recipe import seeds_of
-from captionseg.benchmarks.score_saved_models import evaluate, format_result
+from captionseg.benchmarks.score_saved_models import evaluate, format_result, write_areas
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.predictor import Predictor, read_image
@@ -31,6 +32,7 @@ from captionseg.inference.windows import Background, Protocol, ResolvedProtocol,
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
 from captionseg.records import UserError
+from captionseg.reporting.differences import compute_difference
 from tests.captionseg.benchmarks.trees import write_imagenet, write_own, write_parts, write_tree
 
 RAW = np.repeat(np.arange(3), 8)[None].repeat(20, 0)
@@ -151,7 +153,7 @@ def test_all_seeds_of_a_recipe(recipe, world, tmp_path):
     asked = ScoringOptions(device="cpu", bootstrap=20)
     folders = seeds_of(recipe)
     assert list(folders) == [0, 2, 10]
-    result, speed = evaluate(folders, recipe / "encoder", pictures, asked)
+    result, speed, _ = evaluate(folders, recipe / "encoder", pictures, asked)
     alone = {
         str(seed): evaluate({seed: folder}, recipe / "encoder", pictures, asked).result["scores"][
             "miou"
@@ -168,11 +170,25 @@ def test_all_seeds_of_a_recipe(recipe, world, tmp_path):
     assert speed > 0
 
 
+def test_areas_of_all_seeds_are_written_for_a_difference(recipe, tmp_path):
+    """Their mIoU is that of the result; a recipe does not differ from itself."""
+    pictures, asked = benchmark(tmp_path), ScoringOptions(device="cpu", bootstrap=5)
+    result, _, measured = evaluate(seeds_of(recipe), recipe / "encoder", pictures, asked)
+    for name in ("one", "other"):
+        write_areas(pictures, measured, tmp_path / "areas" / f"{name}.parquet")
+    (areas,) = read_areas([tmp_path / "areas" / "one.parquet"], len(pictures.names))
+    assert areas.shape == (2, 3, 3, len(pictures.names))
+    miou = 100 * metrics.mean_iou(areas.sum(0))
+    assert miou.tolist() == pytest.approx(list(result["seeds"].values()), abs=1e-3)
+    same = compute_difference(tmp_path / "areas", "one", "other", samples=5, seed=0)
+    assert same == pytest.approx((0.0, 0.0, 0.0, 0.5))
+
+
 def test_the_runs_own_data_score_as_in_the_stage(recipe, world, tmp_path):
     """Also the means of things and of stuff."""
     own, _ = open_benchmark(PUBLISHED["held_out"], write_own(tmp_path / "root", world))
     assert isinstance(own, HeldOut)
-    result, _ = evaluate(
+    result, *_ = evaluate(
         seeds_of(recipe), recipe / "encoder", own, ScoringOptions(device="cpu", bootstrap=9, seed=3)
     )
     params = EvaluateParams(bootstrap=9, device="cpu")
@@ -202,7 +218,7 @@ def test_other_measures_of_a_recipe(recipe, tmp_path, name, main, keys):
         else write_parts(tmp_path / "r")
     )
     pictures, _ = open_benchmark(PUBLISHED[name], root, limit=2)
-    result, _ = evaluate(
+    result, *_ = evaluate(
         seeds_of(recipe), recipe / "encoder", pictures, ScoringOptions(device="cpu", bootstrap=3)
     )
     assert result["scores"].keys() == {main} | keys
@@ -227,7 +243,7 @@ def test_a_model_on_segments(searchable, tmp_path, name, protocol):
     asked = ScoringOptions(
         merge_with_preset("use", Protocol()) if protocol else Protocol(), device="cpu", bootstrap=2
     )
-    result, _ = evaluate({"": searchable.model}, searchable.model / "encoder", pictures, asked)
+    result, *_ = evaluate({"": searchable.model}, searchable.model / "encoder", pictures, asked)
     said = result["protocol"]
     assert said["masks"] == ("hierarchy" if protocol else "regions")
     assert said["prompts"] == (
