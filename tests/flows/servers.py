@@ -131,6 +131,7 @@ def checkout(folder: Path) -> Path:
     params["runtime"]["workers"] = 1
     params["index"] |= {"neighbours": 16, "dense_width": 32, "dense_sample": 20}
     params["index"]["alignment"] |= {"folds": 2, "epochs": 2}
+    params["index"]["lite0_minilm"] = {"size": 96}
     params["curate"] |= {"rules": ["nouns"], "vocabulary": {"minimum": 3}}
     params["pretrain"] |= {"seeds": [0], "epochs": 1, "batch": 32}
     params["evaluate"]["bootstrap"] = 10

@@ -79,6 +79,7 @@ def set_params(download: dict[str, Any], **sections: Any) -> None:
     params |= {"download": download, "runtime": {"workers": 1}, "gate": {}}
     params["index"] |= {"neighbours": 4, "dense_width": 16, "dense_sample": 10}
     params["index"]["alignment"] = {"folds": 2, "epochs": 1}
+    params["index"]["lite0_minilm"] = {"size": 64}
     params["curate"] |= {
         "rules": ["nouns", "cocu"],
         "vocabulary": {"minimum": 3},

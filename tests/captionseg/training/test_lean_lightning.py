@@ -14,7 +14,6 @@ import captionseg.training.fit
 loaded = {"matplotlib", "scipy.signal", "torchvision", "transformers"} & set(sys.modules)
 assert not loaded, loaded
 import torchvision, transformers
-from transformers import AutoModel
 """
 
 
