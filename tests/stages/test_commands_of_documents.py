@@ -60,6 +60,8 @@ ELSEWHERE = {
         "needs Pascal VOC",
         "tests/captionseg/test_cli_evaluate.py",
     ),
+    "make flickr8k ROOT=...": ("needs Flickr8k", "tests/stages/test_experiment.py"),
+    "captionseg held-out --rows 2000:": ("needs 2,000 pictures", "tests/stages/test_dag.py"),
     "make services": (SERVERS, "tests/flows/test_servers.py"),
 }
 """Command -> why it cannot run here, and the test that runs what it runs."""
