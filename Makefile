@@ -78,7 +78,7 @@ flickr8k: venv ## run the experiment on real captions, Flickr8k as Kaggle has it
 	@python -m stages.experiment flickr8k $${ROOT:+--root "$$ROOT"}
 
 services: venv ## start Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
-	@python -m captionseg.tracking.places
+	@python -m captionseg.tracking.moved_store
 	@python -m flows.services start $(OPTIONS)
 
 mlflow: services

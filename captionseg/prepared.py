@@ -17,7 +17,7 @@ from captionseg.datasets.pair_tables import read_shard, read_truth
 from captionseg.datasets.random_access import Pictures
 from captionseg.grids import MEAN, STD, squash
 from captionseg.model_inputs import Inputs
-from captionseg.segmenters.segmenter import MaskMaker
+from captionseg.segmenters.interfaces import MaskMaker
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
 from captionseg.runtime.fan_out import spread
 from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.segmenters.interfaces import RegionMaker
 from captionseg.segmenters.pooling import GEOMETRY, pool_regions
-from captionseg.segmenters.segmenter import RegionMaker
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import remove_parts, write_array

@@ -20,7 +20,7 @@ import httpx
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
-from flows.markdown import defuse, escape, format_block, format_code
+from flows.artifact_text import defuse, escape, format_block, format_code
 from flows.plan import Stage
 from flows.ports import LOOPBACK
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from captionseg.runtime.device import detect
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from captionseg.supervision.columns import COLUMNS, Supervision
 from perf.clock import compare
 
@@ -36,7 +36,7 @@ def build(uid: np.ndarray, concept: np.ndarray, values: np.ndarray) -> Supervisi
 
 def read_columns(path: Path) -> Tensor:
     """[columns, N, M] with captionseg."""
-    found = files.read(path, VOCABULARY)
+    found = parquet_files.read(path, VOCABULARY)
     return torch.stack([torch.from_numpy(getattr(found, n)) for n in ("concept", *COLUMNS)])
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         start = time.perf_counter()
         made = build(uid, concept, values)
         built = time.perf_counter()
-        files.write(made, path)
+        parquet_files.write(made, path)
         written = time.perf_counter()
         forms = {"captionseg": lambda: read_columns(path), "pandas": lambda: read_frame(path)}
         median, results = compare(forms, arguments.rounds, detect("cpu"))

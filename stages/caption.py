@@ -6,7 +6,7 @@ same model, even after a kill or with other params or pictures.
 
 from __future__ import annotations
 
-from captionseg.captioners.corpus import write_captions
+from captionseg.captioners.corpus_captions import write_captions
 from captionseg.params import Params
 from stages.kinds import In, Persistent
 

@@ -5,9 +5,9 @@ and of kept experiments.
 from __future__ import annotations
 
 from captionseg.params import Params
-from captionseg.reporting.comparison.compare import Outputs
-from captionseg.reporting.comparison.compare import compare as write
-from captionseg.reporting.comparison.inputs import Folders
+from captionseg.reporting.comparison.comparison_page import Outputs
+from captionseg.reporting.comparison.comparison_page import compare as write
+from captionseg.reporting.comparison.score_files import Folders
 from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 

@@ -10,8 +10,8 @@ from captionseg.curation.marked import Inputs
 from captionseg.curation.pipeline import Known, curate
 from captionseg.datasets.pair_tables import list_held_out, read_truth
 from captionseg.encoders.text_space import TextSpace
-from captionseg.nested import flatten
 from captionseg.params import Params
+from captionseg.storage.nested import flatten
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from captionseg.benchmarks import areas as table
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.recipe import evaluate
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.params import Params
 from captionseg.storage.writing import write_json
-from captionseg.tracking.labels import list_labels
+from captionseg.tracking.recipe_labels import list_labels
 from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 

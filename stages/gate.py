@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.gate import repository
-from captionseg.gate.lock import check_lock
-from captionseg.gate.regression import HEAD, Run, check_regression
-from captionseg.gate.table import (
+from captionseg.gate.findings_table import (
     Section,
     render_comment,
     render_failure,
     render_terminal,
     summarize,
 )
+from captionseg.gate.lock import check_lock
+from captionseg.gate.regression import HEAD, Run, check_regression
 from captionseg.gate.thresholds import check_thresholds
 from captionseg.params import Params
 from captionseg.records import UserError

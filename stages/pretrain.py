@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from captionseg.datasets.ids import hash_ids, read_ids
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json

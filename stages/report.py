@@ -6,12 +6,12 @@ Equal seeds give equal reports.
 
 from __future__ import annotations
 
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.params import Params
 from captionseg.reporting.artifacts import Folders
 from captionseg.reporting.report import Outputs
 from captionseg.reporting.report import write_report as write
-from captionseg.tracking.labels import list_labels
+from captionseg.tracking.recipe_labels import list_labels
 from captionseg.tracking.tracker import Tracker
 from stages.kinds import In, Out
 

@@ -45,8 +45,8 @@ from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import lock_outputs, move_all
 from captionseg.storage.writing import describe_trouble, remove_parts
 from captionseg.tracking.deferred_tracker import DeferredTracker
-from captionseg.tracking.labels import list_labels
-from captionseg.tracking.lines import Handler
+from captionseg.tracking.log_handler import Handler
+from captionseg.tracking.recipe_labels import list_labels
 from captionseg.tracking.tracker import NullTracker, Tracker
 from captionseg.tracking.tracker import start as start_tracker
 from stages.arguments import check_inputs, insert_recipe, parse

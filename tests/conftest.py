@@ -24,7 +24,7 @@ CHECKED = (
     "captionseg.grids",
     "captionseg.inference.detections",
     "captionseg.inference.labelling",
-    "captionseg.inference.masks",
+    "captionseg.inference.mask_scores",
     "captionseg.inference.pamr",
     "captionseg.inference.windows",
     "captionseg.losses",
@@ -69,7 +69,7 @@ COSTLY = (
     ("tests/captionseg/tracking/test_tracking.py",),
     ("tests/captionseg/expectations/test_validate.py",),
     ("tests/captionseg/runtime/test_ray_tasks.py",),
-    ("tests/captionseg/training/test_segments.py",),
+    ("tests/captionseg/training/test_segment_set.py",),
     ("tests/captionseg/modeling/test_models.py",),
 )
 GROUP = {file: number for number, files in enumerate(COSTLY) for file in files}

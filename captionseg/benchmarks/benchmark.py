@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.segmenters.segmenter import MaskMaker
+from captionseg.segmenters.interfaces import MaskMaker
 
 
 @dataclass(frozen=True)

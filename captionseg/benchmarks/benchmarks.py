@@ -1,5 +1,5 @@
 """Benchmarks of stage `evaluate` by name."""
 
-from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.own_split import HeldOut
 
 BENCHMARKS = {"held_out": HeldOut}

@@ -14,12 +14,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from captionseg import metrics
+from captionseg.inference.class_embeddings import SUBSET
 from captionseg.inference.classify import classify, embed_picture
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import build_preparation
 from captionseg.inference.protocols import ScoringOptions
-from captionseg.inference.words import SUBSET
 from captionseg.modeling.capabilities import EmbedsImages
 from captionseg.prepared import without_regions
 

@@ -19,7 +19,7 @@ from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import without_regions
 from captionseg.records import UserError
-from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
+from captionseg.segmenters.interfaces import MaskMaker, RegionMaker
 
 
 def sizes_only(image: np.ndarray) -> Inputs:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captionseg.benchmarks.benchmark import Folders, spread
-from captionseg.benchmarks.held_out import HeldOut
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.benchmarks.own_split import HeldOut
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.prepared import LabelledPictures
 from captionseg.records import UserError
 

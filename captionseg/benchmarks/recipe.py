@@ -15,8 +15,8 @@ import torch
 
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import AREAS, count, per_class, scores
-from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.mask_precision import MaskScores
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.segment_retrieval import Retrieval
 from captionseg.encoders.encoder import Encoder

@@ -18,8 +18,8 @@ from captionseg.benchmarks import areas, classification, parts
 from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.evaluate import count, per_class, scores
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import BACKGROUND
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.recipe import use_threads
 from captionseg.encoders.text_space import load_encoder

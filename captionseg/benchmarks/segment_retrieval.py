@@ -25,7 +25,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.datasets.ids import number_pictures
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.datasets.truth_masks import decode_mask

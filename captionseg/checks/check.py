@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from captionseg.checks.files import check_files
+from captionseg.checks.limits import check_counts, check_recipes, check_rules
+from captionseg.checks.named_files import check_files
 from captionseg.checks.numbers import check_gate, check_regression
-from captionseg.checks.sections import check_counts, check_recipes, check_rules
 from captionseg.params import Params
 from captionseg.records import UserError
 

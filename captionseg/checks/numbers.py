@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 
 from captionseg.curation import held_out
 from captionseg.gate.thresholds import parse
-from captionseg.nested import Keys
 from captionseg.params import Params
 from captionseg.records import DROPPED, UserError
 from captionseg.reporting.tables import SCORES, SEGMENT_MEASURES
+from captionseg.storage.nested import Keys
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     differences.
     """
     from captionseg.records import UserError
-    from captionseg.tracking.compare import FORMATS, connect, resolve, tabulate
+    from captionseg.tracking.run_comparison import FORMATS, connect, resolve, tabulate
 
     if len(arguments.runs) < 2:
         raise UserError(

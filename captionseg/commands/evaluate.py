@@ -179,7 +179,7 @@ def find_models(
     Raises:
         UserError: a recipe is not trained, or its encoder is not that of the run's own pictures.
     """
-    from captionseg.benchmarks.held_out import HeldOut
+    from captionseg.benchmarks.own_split import HeldOut
     from captionseg.benchmarks.recipe import seeds_of
     from captionseg.inference.model_encoder import check_encoder
 

@@ -61,7 +61,7 @@ def add_folders(one: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Find the segments that match a text best, print them as a table and write a contact sheet."""
-    from captionseg.inference.inputs import PreparedFolders
+    from captionseg.inference.prepared_folders import PreparedFolders
     from captionseg.inference.segment_index import open_index
     from captionseg.inference.segment_model import SegmentModel
     from captionseg.records import UserError

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.records import UserError
     from captionseg.remarks import warn_once
     from captionseg.segmenters.mask_makers import MasksParams
-    from captionseg.text.labels import read_labels
+    from captionseg.text.typed_labels import read_labels
 
     labels = read_labels(arguments.labels)
     if arguments.picture.is_dir():

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     import json
 
     from captionseg.lineage.history import Places, read_history
-    from captionseg.lineage.lines import format_history, format_matches
+    from captionseg.lineage.history_lines import format_history, format_matches
     from captionseg.lineage.lookup import find_pairs, read_row
     from captionseg.records import UserError, one_line
 

@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from captionseg.curation.clustering import cluster
-from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.leave_one_out import LeaveOneOut
 from captionseg.curation.relevance import compute_relevance, expand
 from captionseg.curation.selection import curate_chunks, select, take
 from captionseg.records import Corpus

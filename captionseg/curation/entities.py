@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 
-from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.leave_one_out import LeaveOneOut
 from captionseg.curation.selection import curate_chunks, select_named
 from captionseg.records import Corpus, UserError
 from captionseg.supervision.columns import Supervision
-from captionseg.text.entities import PUBLISHED, merge_synonym
+from captionseg.text.entity_list import PUBLISHED, merge_synonym
 from captionseg.typed import AboveZero, Count, Share
 
 

@@ -29,7 +29,7 @@ from captionseg.runtime.fan_out import PerProcess, count_threads, spread, stays_
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from captionseg.supervision.columns import Supervision
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
         f", {n} {why}" for why, n in sorted(dropped.items())
     )
     for shard, rows in corpora.list_shards(task.index):
-        files.write(result.take(rows), task.supervision / name / f"{shard}.parquet")
+        parquet_files.write(result.take(rows), task.supervision / name / f"{shard}.parquet")
     named = [
         {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
         for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)

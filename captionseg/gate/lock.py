@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from captionseg.gate.findings_table import Finding, Section
 from captionseg.gate.regression import list_differences
-from captionseg.gate.table import Finding, Section
 
 NAMED = 4
 """Number of changes of each kind that are listed by name."""

@@ -15,10 +15,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from captionseg.gate.data import RunData
-from captionseg.gate.table import Finding, Outcome, Section, format_number
+from captionseg.gate.findings_table import Finding, Outcome, Section, format_number
 from captionseg.gate.thresholds import PRECISION
-from captionseg.nested import Keys, list_leaves
 from captionseg.records import DROPPED, UserError
+from captionseg.storage.nested import Keys, list_leaves
 
 SHOWN = 5  # largest gains and losses
 CHANGED = 30  # parameters

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captionseg.gate.data import RunData
-from captionseg.gate.table import Finding, Section, format_number
+from captionseg.gate.findings_table import Finding, Section, format_number
 from captionseg.records import UserError
 
 OPERATORS = ("+", "-", "*")

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from captionseg.inference.masks import upsample_nearest
+from captionseg.inference.mask_scores import upsample_nearest
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.readout.regions import get_masks
 

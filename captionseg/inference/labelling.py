@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
+from captionseg.inference.class_embeddings import embed_class_names
 from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.masks import label_from_masks, score_from_masks
+from captionseg.inference.mask_scores import label_from_masks, score_from_masks
 from captionseg.inference.pamr import refine_on_grid
 from captionseg.inference.preparation import Preparation, build_preparation, needs_regions
 from captionseg.inference.protocols import (
@@ -28,16 +29,15 @@ from captionseg.inference.protocols import (
 )
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide_windows
-from captionseg.inference.words import embed_class_names
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
 from captionseg.modeling.readout.regions import average_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError, one_line
+from captionseg.segmenters.interfaces import MaskMaker, RegionMaker
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.segmenters.region_makers import REGION_MAKERS
-from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
 @dataclass(frozen=True)

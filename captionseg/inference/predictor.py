@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from captionseg import images
+from captionseg.inference.class_embeddings import build_text_encoder
 from captionseg.inference.detections import Detections
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import LoadedModel, check_segments
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol, ResolvedProtocol
-from captionseg.inference.words import build_text_encoder
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import HasZeroShotChoices
 from captionseg.records import UserError

@@ -12,8 +12,8 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalise_image, pixel_inputs, stack_masks, without_regions
+from captionseg.segmenters.interfaces import MaskMaker, RegionMaker
 from captionseg.segmenters.pooling import pool_regions
-from captionseg.segmenters.segmenter import MaskMaker, RegionMaker
 
 
 def needs_regions(reads: InputSpec, refine: str, masks: bool) -> bool:

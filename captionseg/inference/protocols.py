@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from captionseg.inference.class_embeddings import LEARNT, choose_templates, name_prompts
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
-from captionseg.inference.words import LEARNT, choose_templates, name_prompts
 from captionseg.modeling.capabilities import HasZeroShotChoices, ScoresMasks
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.records import UserError

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.prepared import PreparedInputs
 from captionseg.records import SEGMENTS, UserError

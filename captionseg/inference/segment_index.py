@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from captionseg.encoders.encoder import normalise
-from captionseg.inference.inputs import PreparedFolders
 from captionseg.inference.model_encoder import check_encoder
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_embedding import (
     SegmentShard,
     embed_shards,

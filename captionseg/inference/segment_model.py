@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from captionseg.encoders.encoder import Encoder
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.class_embeddings import embed_class_names
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.words import embed_class_names
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.capabilities import EmbedsSegments
 from captionseg.prepared import PreparedInputs
 from captionseg.records import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from captionseg.modeling.layers.grounder import GrounderConfig
+from captionseg.modeling.layers.tcl_grounder import GrounderConfig
 from captionseg.modeling.segmenter import InputSpec, Sizes
 from captionseg.modeling.tcl_config import GroundingChoices, TclConfig
 from captionseg.modeling.towers.word_segments import WordConfig

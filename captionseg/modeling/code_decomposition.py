@@ -17,7 +17,11 @@ from torch.nn import functional as F
 from captionseg.encoders.encoder import Encoder
 from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.code_config import CodeConfig
-from captionseg.modeling.objectives.pairs import find_unique, inverse_temperature, pair_contrast
+from captionseg.modeling.objectives.pair_losses import (
+    find_unique,
+    inverse_temperature,
+    pair_contrast,
+)
 from captionseg.modeling.segmenter import Gather, Start, gather_single
 from captionseg.modeling.tcl import Tcl, TclOutputs
 from captionseg.modeling.tcl_config import GroundingChoices

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from captionseg.encoders.dense_head import DenseHead
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import PictureEncoder
-from captionseg.losses.masks import area_prior_loss, harden_masks, total_variation
+from captionseg.losses.mask_losses import area_prior_loss, harden_masks, total_variation
 from captionseg.model_inputs import Batch, Inputs
-from captionseg.modeling.layers.grounder import GatedResidual, Grounder
 from captionseg.modeling.layers.highlight import Highlight
-from captionseg.modeling.objectives.pairs import (
+from captionseg.modeling.layers.tcl_grounder import GatedResidual, Grounder
+from captionseg.modeling.objectives.pair_losses import (
     Relations,
     Texts,
     find_unique,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from captionseg.losses.contrastive import MultiLabel
-from captionseg.modeling.layers.grounder import GrounderConfig
+from captionseg.modeling.layers.tcl_grounder import GrounderConfig
 from captionseg.modeling.segmenter import InputSpec, Sizes
 from captionseg.typed import AboveZero, Finite, Natural, Share, ZeroOrMore
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from captionseg.grids import overlap_within
 from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.merging import SegmentEncoder
-from captionseg.modeling.objectives.pairs import segment_contrast
+from captionseg.modeling.objectives.pair_losses import segment_contrast
 from captionseg.modeling.readout.regions import (
     get_masks,
     make_region_masks,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from captionseg.modeling.layers.backbone import Network
-from captionseg.modeling.objectives.pairs import Duplicates
+from captionseg.modeling.objectives.pair_losses import Duplicates
 from captionseg.modeling.segmenter import InputSpec, Sizes, TextKind
 from captionseg.text.prompts import PromptSet
 from captionseg.typed import AboveZero, Count, Natural, ShareBelowOne, ZeroOrMore

@@ -22,12 +22,12 @@ from captionseg.datasets.pair_tables import (
 )
 from captionseg.datasets.shard_images import read_images
 from captionseg.datasets.truth_masks import decode_mask
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.recipes import Recipe
 from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable
 from captionseg.storage.folders import read_tables
 from captionseg.storage.reading import read_json, read_table
-from captionseg.supervision.files import from_table
+from captionseg.supervision.parquet_files import from_table
 from captionseg.training.curve import read as read_curve
 
 

@@ -15,7 +15,7 @@ from captionseg.curation.held_out import DRAWN, RANKED, match_held_out, measure_
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json, read_table
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from captionseg.text.vocabulary import Vocabulary
 
 SLICE = re.compile(r"(\d*):(\d*)")
@@ -60,7 +60,7 @@ def measure_rules(
     vocabulary = read_vocabulary(supervision / "vocabulary")
     result = {}
     for rule in list_rules(supervision):
-        columns = files.read(supervision / rule, vocabulary.concepts)
+        columns = parquet_files.read(supervision / rule, vocabulary.concepts)
         if unknown := next((uid for uid in columns.uid if uid not in caption), None):
             raise UserError(
                 f"{supervision / rule}: {unknown} is not in {pairs}; run `dvc repro curate`"

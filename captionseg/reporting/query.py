@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_index import Hit
 from captionseg.reporting.overlay import FAINT, INK, PAPER, load_font
 from captionseg.segment_text.rle import decode

@@ -20,7 +20,7 @@ from captionseg.reporting.charts import (
     draw_recipes,
 )
 from captionseg.reporting.curation_pictures import show_curation
-from captionseg.reporting.data_page import page as data_page
+from captionseg.reporting.data_page import data_page as data_page
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.rendering import render
 from captionseg.reporting.tables import write_metrics, write_plots

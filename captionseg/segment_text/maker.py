@@ -16,8 +16,8 @@ from captionseg.grounding.grounder import Boxes, Grounder, Query, join_boxes
 from captionseg.segment_text.merge import merge_texts
 from captionseg.segment_text.phrases import CaptionPhrases
 from captionseg.segment_text.rle import encode
+from captionseg.segmenters.interfaces import BoxSegmenter
 from captionseg.segmenters.overlap import suppress
-from captionseg.segmenters.segmenter import BoxSegmenter
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from captionseg.captioners.corpus import Captions
+from captionseg.captioners.corpus_captions import Captions
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.grounding.relevance import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line

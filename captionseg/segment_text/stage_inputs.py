@@ -15,7 +15,7 @@ import pyarrow as pa
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
-from captionseg.segment_text.concepts import read_concepts
+from captionseg.segment_text.curated_concepts import read_concepts
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer, UInt8
 
 from captionseg.segmenters.felzenszwalb import Felzenszwalb, merge_regions
+from captionseg.segmenters.interfaces import MaskMaker
 from captionseg.segmenters.overlap import find_survivors
-from captionseg.segmenters.segmenter import MaskMaker
 from captionseg.typed import AboveZero, Count, Natural, Share
 
 

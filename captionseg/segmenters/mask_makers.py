@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from captionseg.constraints import Member
 from captionseg.segmenters.hierarchy import Hierarchy
+from captionseg.segmenters.interfaces import MaskMaker
 from captionseg.segmenters.sam_auto import SamAuto
-from captionseg.segmenters.segmenter import MaskMaker
 
 MASK_MAKERS = {"hierarchy": Hierarchy, "sam_auto": SamAuto}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from captionseg.constraints import Member
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
-from captionseg.segmenters.segmenter import RegionMaker
+from captionseg.segmenters.interfaces import RegionMaker
 
 REGION_MAKERS = {"felzenszwalb": Felzenszwalb}
 

@@ -15,7 +15,7 @@ from captionseg.typed import Count, Device, Natural, Share, ZeroOrMore
 if TYPE_CHECKING:
     import torch
 
-    from captionseg.segmenters.segmenter import BoxSegmenter
+    from captionseg.segmenters.interfaces import BoxSegmenter
 
 
 @dataclass(frozen=True)

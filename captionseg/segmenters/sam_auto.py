@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from captionseg.segmenters.interfaces import MaskMaker
 from captionseg.segmenters.islands import remove_small_parts
 from captionseg.segmenters.sam import load
-from captionseg.segmenters.segmenter import MaskMaker
 from captionseg.typed import Count, Device, Natural, Share
 
 

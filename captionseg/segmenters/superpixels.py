@@ -8,7 +8,7 @@ import numpy as np
 
 from captionseg.grids import common_lengths, indicators
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
-from captionseg.segmenters.segmenter import BoxSegmenter
+from captionseg.segmenters.interfaces import BoxSegmenter
 from captionseg.typed import Share
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captionseg.records import UserError
-from captionseg.text.nouns import cut_captions, load
+from captionseg.text.noun_extraction import cut_captions, load
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
@@ -140,6 +140,6 @@ def list_chunks(doc: Doc) -> list[Span]:
 def parse_references(
     captions: Sequence[str], model: str | None = None, *, skip: Collection[str] = ()
 ) -> Iterator[list[Reference]]:
-    """Yield the references of each caption, parsed by `captionseg.text.nouns.load`."""
+    """Yield the references of each caption, parsed by `captionseg.text.noun_extraction.load`."""
     for doc in load(model).pipe(cut_captions(captions), batch_size=512):
         yield find_references(doc, skip=skip)

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from captionseg.records import UserError
 from captionseg.remarks import quote_first
 from captionseg.text.lemmas import find_singulars, read_packaged
-from captionseg.text.nouns import extract_nouns
+from captionseg.text.noun_extraction import extract_nouns
 from captionseg.text.words import Word, adjoin, split, tokens
 from captionseg.typed import Count
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from captionseg.tracking.models import DIGEST
+from captionseg.tracking.logged_models import DIGEST
 from captionseg.tracking.reproduction import PARENT
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from typing import Any
 
 import yaml
 
-from captionseg.nested import flatten
-from captionseg.tracking.inputs import LOADER
-from captionseg.tracking.labels import read_labels
-from captionseg.tracking.recipes import RecipeReport, hash_state
+from captionseg.storage.nested import flatten
+from captionseg.tracking.logged_datasets import LOADER
+from captionseg.tracking.recipe_labels import read_labels
+from captionseg.tracking.recipe_runs import RecipeReport, hash_state
 
 REPORT, COMPARE = "report", "compare"  # the stages that speak for the whole reproduction
 FILES = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from captionseg.tracking import inputs, models, recipes, reproduction
+from captionseg.tracking import logged_datasets, logged_models, recipe_runs, reproduction
 from captionseg.tracking.reproduction import KEY, PARENT
 from captionseg.tracking.store import BATCH, OWNER, Store
 from captionseg.tracking.synchronise import catch_up, show
@@ -53,7 +53,7 @@ class StageRun:
         self.store, self.run, self.parent, self.about = store, run, parent, about
         self._points: list[tuple[str, float, int, int]] = []
         self._summaries: list[tuple[dict[str, float], list[str]]] = []
-        self._recipes: recipes.RecipeReport | None = None
+        self._recipes: recipe_runs.RecipeReport | None = None
         self._flushed = time.monotonic()
 
     def params(self, values: dict[str, Any]) -> None:
@@ -70,8 +70,8 @@ class StageRun:
         differ from dvc.lock.
         """
         if "DVC_STAGE" in os.environ:
-            read = inputs.find_inputs(self.store.root, paths.values())
-            inputs.write(
+            read = logged_datasets.find_inputs(self.store.root, paths.values())
+            logged_datasets.write(
                 self.store.client,
                 self.run,
                 read,
@@ -80,7 +80,7 @@ class StageRun:
             )
             if self.parent:
                 shared = [one for one in read if one.path in {paths.get(name) for name in SHARED}]
-                inputs.write(
+                logged_datasets.write(
                     self.store.client, self.parent, shared, self.store.root, "reproduction"
                 )
 
@@ -101,7 +101,7 @@ class StageRun:
 
     def model(self, folder: str, name: str) -> None:
         """Log a model immediately, with the library that loads it."""
-        models.log_model(
+        logged_models.log_model(
             self.store.client, self.store.experiment, run=self.run, folder=Path(folder), name=name
         )
 
@@ -111,7 +111,7 @@ class StageRun:
 
     def recipes(self, **report: Any) -> None:
         """Keep a report on recipes for `finish`."""
-        self._recipes = recipes.RecipeReport(**report)
+        self._recipes = recipe_runs.RecipeReport(**report)
 
     def finish(self) -> None:
         """Write what was kept: summaries on the parent run, runs of recipes, and the champion.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from captionseg.tracking import places, reproduction
+from captionseg.tracking import moved_store, reproduction
 from captionseg.tracking.environment import EXPERIMENT
 from captionseg.tracking.reproduction import KEY, PARENT
 from captionseg.tracking.values import clean
@@ -51,11 +51,11 @@ class Store:
         self.lock = FileLock(home / "mlflow.db.lock", timeout=12 * patience)
         database, artifacts = reproduction.find_database(uri), None
         if database:
-            artifacts = (database.parent / places.ARTIFACTS).as_uri()
+            artifacts = (database.parent / moved_store.ARTIFACTS).as_uri()
             with self.lock:
                 probe(database, patience)
                 if database == home / reproduction.DATABASE:
-                    places.follow(database)
+                    moved_store.follow(database)
             uri = uri if "?" in uri else f"{uri}?timeout={patience:g}"
         from mlflow.tracking import MlflowClient
 

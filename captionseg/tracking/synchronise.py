@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from captionseg.records import UserError, one_line
-from captionseg.tracking import recipes, registry, reproduction, reproduction_files
+from captionseg.tracking import recipe_runs, registry, reproduction, reproduction_files
 from captionseg.tracking.environment import EXPERIMENT, PATIENCE, adopt
 from captionseg.tracking.reproduction import KEY, PARENT
 from captionseg.tracking.values import flatten_numbers
@@ -32,7 +32,7 @@ STATE = "state"  # tag of a completely recorded reproduction: the hash of its re
 def show(
     store: Store,
     parent: str,
-    report: recipes.RecipeReport,
+    report: recipe_runs.RecipeReport,
     *,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
@@ -47,13 +47,13 @@ def show(
         params: the whole of params.yaml, with dotted names.
         tags: tags of its runs.
     """
-    entries = recipes.record(store, parent, report, params=params, tags=tags)
+    entries = recipe_runs.record(store, parent, report, params=params, tags=tags)
     if report.is_whole:
         decided = registry.promote(
             store.client, entries, {**tags, PARENT: parent}, passed=report.passes_gate
         )
         store.client.set_tag(parent, "registry", decided)
-        state = recipes.hash_state(report, params, {one.recipe: one.md5 for one in entries})
+        state = recipe_runs.hash_state(report, params, {one.recipe: one.md5 for one in entries})
         store.client.set_tag(parent, STATE, state)
         with contextlib.suppress(OSError):  # the stage that would print it is gone
             sys.stderr.write(f"registry: {registry.NAME}: {decided}\n")

@@ -24,9 +24,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from captionseg.nested import flatten
+from captionseg.storage.nested import flatten
 from captionseg.tracking.environment import PATIENCE, build_environment, is_off
-from captionseg.tracking.lines import write
+from captionseg.tracking.log_handler import write
 from captionseg.tracking.values import flatten_numbers
 
 log = logging.getLogger(__name__)

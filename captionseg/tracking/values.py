@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from captionseg.nested import flatten
+from captionseg.storage.nested import flatten
 
 KEY_LENGTH = 250  # MLflow's limit for names
 

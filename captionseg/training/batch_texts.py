@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captionseg.inference.words import build_tokenizer
+from captionseg.inference.class_embeddings import build_tokenizer
 from captionseg.model_inputs import MaskedCaptions, Tokens
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import group_warnings, may_be_cut

@@ -15,18 +15,18 @@ from pyarrow import compute
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
 from captionseg.encoders.text_space import TextSpace
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from captionseg.supervision.columns import Supervision
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.masked import masked_captions
-from captionseg.training.segments import SegmentSet
-from captionseg.training.segments import read as read_segments
+from captionseg.training.segment_set import SegmentSet
+from captionseg.training.segment_set import read as read_segments
 from captionseg.training.training_set import Sentences, TrainingSet
 
 pc: Any = compute  # its functions are made when it is imported
@@ -245,7 +245,7 @@ def read_supervision(folder: Path, rule: str, vocabulary: list[str]) -> Supervis
     """
     if not (folder / rule).is_dir():
         raise UserError(f"{folder / rule}: rule {rule!r} was not run; add it to curate.rules")
-    return files.read(folder / rule, vocabulary)
+    return parquet_files.read(folder / rule, vocabulary)
 
 
 def read_vocabulary(folder: Path) -> tuple[list[str], np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from captionseg.storage.reading import read_json
 from captionseg.supervision.columns import Supervision
-from captionseg.text.entities import Masker
+from captionseg.text.entity_list import Masker
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from captionseg.markdown import escape
 from captionseg.recipes import Recipe
+from captionseg.storage.markdown import escape
 from captionseg.training.params import PretrainParams
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.words import TOKENIZER, build_tokenizer, embed_class_names
+from captionseg.inference.class_embeddings import TOKENIZER, build_tokenizer, embed_class_names
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.modeling.weights import saved

@@ -11,7 +11,7 @@ from captionseg.datasets.random_access import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.text.vocabulary import Vocabulary
-from captionseg.training.segments import SegmentSet
+from captionseg.training.segment_set import SegmentSet
 
 
 @dataclass(frozen=True)

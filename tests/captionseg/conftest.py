@@ -195,7 +195,7 @@ class World:
 
     @property
     def prepared(self):
-        from captionseg.inference.inputs import PreparedFolders
+        from captionseg.inference.prepared_folders import PreparedFolders
 
         return PreparedFolders(self.pairs, self.index, self.regions, self.features)
 

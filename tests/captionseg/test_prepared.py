@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.segment_retrieval import captions_of
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.datasets.random_access import Pictures
 from captionseg.grids import MEAN
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import LabelledPictures, PreparedInputs, normalise_image
 from captionseg.records import UserError

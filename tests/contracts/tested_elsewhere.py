@@ -15,7 +15,7 @@ TESTED_ELSEWHERE = {
     "captionseg/sources/sources.py": "tests/captionseg/sources/test_source.py",
     **{
         f"captionseg/checks/{name}.py": "tests/captionseg/checks/test_check.py"
-        for name in ("files", "numbers", "sections")
+        for name in ("limits", "named_files", "numbers")
     },
     "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
     "captionseg/constraints.py": "tests/captionseg/test_typed.py",
@@ -94,19 +94,19 @@ TESTED_ELSEWHERE = {
     "captionseg/inference/loaded.py": "tests/captionseg/inference/test_labelling.py",
     "captionseg/modeling/readout/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
     "captionseg/reporting/comparison/plot_files.py": (
-        "tests/captionseg/reporting/comparison/test_compare.py"
+        "tests/captionseg/reporting/comparison/test_comparison_page.py"
     ),
     "captionseg/reporting/comparison/results.py": (
-        "tests/captionseg/reporting/comparison/test_inputs.py"
+        "tests/captionseg/reporting/comparison/test_score_files.py"
     ),
     "captionseg/reporting/comparison/score_tables.py": (
-        "tests/captionseg/reporting/comparison/test_sections.py"
+        "tests/captionseg/reporting/comparison/test_own_runs.py"
     ),
     "captionseg/reporting/curation_pictures.py": "tests/captionseg/reporting/test_pictures.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
-    "captionseg/tracking/environment.py": "tests/captionseg/tracking/test_labels.py",
+    "captionseg/tracking/environment.py": "tests/captionseg/tracking/test_recipe_labels.py",
     "captionseg/tracking/reproduction_files.py": "tests/captionseg/tracking/test_synchronise.py",
     "captionseg/tracking/stage_run.py": "tests/captionseg/tracking/test_tracking.py",
     "captionseg/tracking/tracker.py": "tests/captionseg/tracking/test_tracking.py",

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from captionseg.captioners.corpus import Captions
+from captionseg.captioners.corpus_captions import Captions
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.sources.shapes import Shapes

@@ -14,10 +14,10 @@ from pathlib import Path
 from captionseg.benchmarks import any_folder
 from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
 from captionseg.benchmarks.own_folder import parse_values
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.parts import Parts
 from captionseg.benchmarks.published import ade20k, cityscapes, coco, context, imagenet_s, voc
 from captionseg.benchmarks.published.imagenet import ImageNet

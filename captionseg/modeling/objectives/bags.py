@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from captionseg.losses.contrastive import MultiLabel, contrastive_loss, may_be_negative
-from captionseg.modeling.objectives.pairs import find_unique
+from captionseg.modeling.objectives.pair_losses import find_unique
 from captionseg.modeling.segmenter import Gather, gather_single
 from captionseg.runtime.device import full_precision
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from captionseg.markdown import escape, fence
-from captionseg.markdown import format_table as lines
 from captionseg.reporting.rendering import render
+from captionseg.storage.markdown import escape, fence
+from captionseg.storage.markdown import format_table as lines
 
 Kind = Literal["", "text", "best", "up", "down", "absent"]
 

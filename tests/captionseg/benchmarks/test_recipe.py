@@ -10,7 +10,7 @@ import torch
 
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.evaluate import scores
-from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate, use_threads
 from captionseg.inference.protocols import PROTOCOLS

@@ -16,9 +16,9 @@ from captionseg.benchmarks import recipe as stage
 from captionseg.benchmarks.areas import read as read_areas
 from captionseg.benchmarks.benchmark import Folders
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.held_out import HeldOut
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.mask_files import read_mask
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.published.catalogue import PUBLISHED, open_benchmark
 from captionseg.benchmarks.recipe import seeds_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.held_out import HeldOut
+from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.benchmarks.segment_retrieval import (

@@ -11,7 +11,7 @@ from captionseg.curation.cocu_calibrated import (
     find_floor,
     find_quantiles,
 )
-from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.leave_one_out import LeaveOneOut
 from captionseg.curation.relevance import compute_relevance
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
 from captionseg.curation.entities import Entities, measure_visibility
-from captionseg.curation.labelling import LeaveOneOut
+from captionseg.curation.leave_one_out import LeaveOneOut
 from captionseg.records import UserError
 from captionseg.supervision.columns import NO_CONCEPT, Supervision
 

@@ -18,7 +18,7 @@ from captionseg.marking.markers import MarksParams
 from captionseg.records import MARKS, SUPERVISION, UserError
 from captionseg.storage.folders import read_tables
 from captionseg.supervision.columns import Supervision
-from captionseg.supervision.files import read
+from captionseg.supervision.parquet_files import read
 from captionseg.text.vocabulary import VocabularyParams
 from captionseg.typed import build
 from tests.captionseg.supervision.rows import concepts_of

@@ -14,7 +14,7 @@ from captionseg.curation.rules import RULES, CurateParams
 from captionseg.params import Params
 from captionseg.records import Corpus
 from captionseg.supervision.columns import Supervision
-from captionseg.supervision.files import from_table, to_table
+from captionseg.supervision.parquet_files import from_table, to_table
 from tests.captionseg.supervision.rows import concepts_of
 
 PARAMS = Params(Path(__file__).parents[3] / "params.yaml").curate

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.captioners.corpus import write_captions
+from captionseg.captioners.corpus_captions import write_captions
 from captionseg.encoders.text_space import TextSpace
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
 from captionseg.expectations.params import ValidateParams

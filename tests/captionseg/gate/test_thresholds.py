@@ -2,7 +2,7 @@
 
 import pytest
 
-from captionseg.gate.table import render_comment, summarize
+from captionseg.gate.findings_table import render_comment, summarize
 from captionseg.gate.thresholds import check_thresholds, judge, lookup, parse
 from captionseg.records import UserError
 

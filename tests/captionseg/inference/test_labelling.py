@@ -17,12 +17,12 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.recipe import evaluate
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.class_embeddings import SETS
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.predictor import Predictor
 from captionseg.inference.protocols import PROTOCOLS, ScoringOptions, merge_with_preset
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.inference.windows import Protocol, WindowParams
-from captionseg.inference.words import SETS
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError

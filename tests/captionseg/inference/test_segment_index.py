@@ -175,7 +175,7 @@ import os, signal
 from pathlib import Path
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.inference import segment_embedding as module
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_index import open_index
 from captionseg.inference.segment_model import SegmentModel
 from tests.captionseg.conftest import ToyParams

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import PictureEncoder, TextSpace
-from captionseg.modeling.layers.grounder import GrounderConfig
+from captionseg.modeling.layers.tcl_grounder import GrounderConfig
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
 from captionseg.modeling.models import PRESETS
-from captionseg.modeling.objectives.pairs import Texts, pooled_similarity
+from captionseg.modeling.objectives.pair_losses import Texts, pooled_similarity
 from captionseg.modeling.segmenter import Sizes, Start
 from captionseg.modeling.tcl import Tcl, TclOutputs
 from captionseg.modeling.tcl_config import GroundingChoices, TclConfig

@@ -15,7 +15,7 @@ from PIL import Image
 from captionseg.benchmarks import areas
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.pair_tables import read_pairs
-from captionseg.inference.inputs import PreparedFolders
+from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved
 from captionseg.recipes import Recipe
@@ -25,7 +25,7 @@ from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
 from captionseg.sources.source import Sample
 from captionseg.storage.writing import write_array, write_json, write_table
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from captionseg.training.curve import Curve
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
@@ -143,7 +143,9 @@ def write_supervision(folders):
         "cocu": [(Concept(o, 1.5, rule="cocu"), *found) for o in own],
     }
     for rule, concepts in rows.items():
-        files.write(supervision_of(uid, concepts), folders.supervision / rule / "00000.parquet")
+        parquet_files.write(
+            supervision_of(uid, concepts), folders.supervision / rule / "00000.parquet"
+        )
     write_json(
         {"squares": "square", "discs": "disc"}, folders.supervision / "vocabulary" / "lemma.json"
     )

@@ -18,7 +18,7 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.runner import run as validate
 from captionseg.expectations.suite import Suite
-from captionseg.gate import table as gate
+from captionseg.gate import findings_table as gate
 from captionseg.reporting import rendering
 from captionseg.reporting.comparison.document import (
     Cell,
@@ -36,8 +36,8 @@ from captionseg.reporting.comparison.document import (
 )
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, write_report
-from captionseg.tracking.compare import Table as Runs
-from captionseg.tracking.compare import to_markdown as runs_markdown
+from captionseg.tracking.run_comparison import Table as Runs
+from captionseg.tracking.run_comparison import to_markdown as runs_markdown
 
 EVIL = (
     "<evil-tag>\"'></textarea></style></title></script><script>document.title='ran'</script>"

@@ -15,7 +15,7 @@ from fan_out_jobs import Colours, Deadly
 
 from captionseg import indexing
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.captioners.corpus import write_captions
+from captionseg.captioners.corpus_captions import write_captions
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs as Curated
 from captionseg.curation.pipeline import Known, curate

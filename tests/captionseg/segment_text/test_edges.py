@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.captioners.corpus import write_captions
+from captionseg.captioners.corpus_captions import write_captions
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.datasets.shard_images import read_images
@@ -31,7 +31,7 @@ from captionseg.segmenters.superpixels import Superpixels
 from captionseg.sources.source import Sample
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
 RED, GREY = (220, 30, 30), (120, 120, 120)
@@ -140,7 +140,7 @@ def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()
     write_regions(inputs.pairs, inputs.features, inputs.regions, maker=MAKER.maker)
     uids = np.array([row["uid"] for row in rows], object)
     archive = supervision_of(uids, [concepts] * len(uids))
-    files.write(archive, inputs.supervision / "rule" / "00000.parquet")
+    parquet_files.write(archive, inputs.supervision / "rule" / "00000.parquet")
     return inputs
 
 

@@ -13,7 +13,7 @@ import pytest
 import spacy
 
 from captionseg.captioners.captioners import CaptionParams
-from captionseg.captioners.corpus import write_captions
+from captionseg.captioners.corpus_captions import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.pair_tables import read_classes, read_pairs, read_truth
 from captionseg.grounding.relevance import Relevance
@@ -29,7 +29,7 @@ from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.storage.folders import read_tables
 from captionseg.storage.writing import write_array, write_table
-from captionseg.supervision import files
+from captionseg.supervision import parquet_files
 from captionseg.text.referring import Mention, Reference, parse_references
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
@@ -80,7 +80,7 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     archives = [(Concept(p["caption"].split()[1]), Concept("ground")) for p in train]
     kept, reasons = [True] * 5 + [False], [""] * 5 + ["why"]
     supervision = supervision_of([p["uid"] for p in train], archives, kept=kept, reasons=reasons)
-    files.write(supervision, squares / "supervision" / "rule" / "00000.parquet")
+    parquet_files.write(supervision, squares / "supervision" / "rule" / "00000.parquet")
     write_captions(squares / "pairs", CaptionParams(), squares / "captions")
     return squares
 

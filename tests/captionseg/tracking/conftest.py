@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.tracking import models
+from captionseg.tracking import logged_models
 from captionseg.tracking.environment import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before MLflow is imported
@@ -113,7 +113,7 @@ def reproduce(root, left, monkeypatch):
     count = itertools.count(1)
     (root / "empty" / "captionseg").mkdir(parents=True)
     (root / "empty" / "captionseg" / "__init__.py").touch()
-    monkeypatch.setattr(models, "LIBRARY", root / "empty" / "captionseg")
+    monkeypatch.setattr(logged_models, "LIBRARY", root / "empty" / "captionseg")
 
     def reproduce(scores, *, end="FINISHED", params=None, **how):
         from captionseg.tracking.stage_run import open_stage_run

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from captionseg.tracking import registry
-from captionseg.tracking.models import DIGEST
+from captionseg.tracking.logged_models import DIGEST
 from captionseg.tracking.registry import NAME
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from captionseg.tracking import models, serving, store
+from captionseg.tracking import logged_models, serving, store
 from captionseg.tracking.stage_run import open_stage_run
 from tests.captionseg.conftest import TINY_GROUPVIT
 
@@ -216,7 +216,7 @@ def test_the_champion_segments_a_picture_in_a_process_that_has_no_repository(
     model = GroupViT(replace_fields(GroupViTConfig(), TINY_GROUPVIT, "small"))
     saved.save(folder, "groupvit", model, {"prompts": "simple"})
     weights = (folder / "model.safetensors").read_bytes()
-    monkeypatch.setattr(models, "LIBRARY", LIBRARY)
+    monkeypatch.setattr(logged_models, "LIBRARY", LIBRARY)
     reproduce({"small": (30.0, 10.0)}, weights={"small": weights})
     picture = np.zeros((48, 40, 3), np.uint8)
     picture[:, 20:], picture[24:, :20] = (255, 200, 0), (0, 60, 255)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from captionseg import cli
-from captionseg.tracking import models, reproduction_files
+from captionseg.tracking import logged_models, reproduction_files
 from captionseg.tracking.registry import NAME
 from captionseg.tracking.stage_run import open_stage_run
 from captionseg.tracking.store import Store
@@ -37,7 +37,7 @@ def checkout(root, left, monkeypatch):
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(root / "site"))
     (root / "empty" / "captionseg").mkdir(parents=True)
     (root / "empty" / "captionseg" / "__init__.py").touch()
-    monkeypatch.setattr(models, "LIBRARY", root / "empty" / "captionseg")
+    monkeypatch.setattr(logged_models, "LIBRARY", root / "empty" / "captionseg")
     numbers = left({"a": (30.0, 10.0), "b": (20.0, 40.0)})["numbers"]
     (root / "made.json").write_text(json.dumps(numbers))
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS))

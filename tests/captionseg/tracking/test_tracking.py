@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from captionseg.tracking import recipes
+from captionseg.tracking import recipe_runs
 from captionseg.tracking import tracker as module
 from captionseg.tracking.stage_run import StageRun
 from captionseg.tracking.store import PARENT, Store
@@ -95,7 +95,7 @@ def test_what_is_sent_is_what_the_writer_takes(tmp_path, monkeypatch):
     for call, values in sent:
         inspect.signature(getattr(StageRun, call)).bind(None, **values)
         json.dumps(values)
-    recipes.RecipeReport(**sent[7][1])
+    recipe_runs.RecipeReport(**sent[7][1])
     assert sent[3][1] == {"paths": {"pairs": "data/pairs"}}
     assert sent[5][1] == {"folder": str(Path.cwd() / "models/cocu-mil"), "name": "cocu-mil"}
 

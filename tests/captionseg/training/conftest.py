@@ -16,7 +16,7 @@ from captionseg.recipes import Recipe
 from captionseg.records import SEGMENTS
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_table
-from captionseg.supervision.files import read
+from captionseg.supervision.parquet_files import read
 from captionseg.training import loader
 from captionseg.training.curve import Curve
 from captionseg.training.fit import ALONE, FitResult, fit

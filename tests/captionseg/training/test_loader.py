@@ -16,7 +16,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays, read_tables
 from captionseg.storage.writing import write_table
-from captionseg.supervision.files import read, write
+from captionseg.supervision.parquet_files import read, write
 from captionseg.training import loader
 from captionseg.training.training_set import TrainingSet
 from tests.captionseg.supervision.rows import concepts_of

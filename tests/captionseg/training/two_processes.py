@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 from captionseg.encoders.dense_head import HeadConfig
-from captionseg.modeling.layers.grounder import GrounderConfig
+from captionseg.modeling.layers.tcl_grounder import GrounderConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig

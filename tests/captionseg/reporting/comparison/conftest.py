@@ -7,7 +7,7 @@ import json
 import pytest
 
 from captionseg.recipes import Recipe
-from captionseg.reporting.comparison.inputs import Folders
+from captionseg.reporting.comparison.score_files import Folders
 
 RECIPES = {
     "nouns-mil": Recipe("nouns", "nouns", about="The baseline."),

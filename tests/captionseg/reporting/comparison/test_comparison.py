@@ -2,9 +2,9 @@
 
 import json
 
-from captionseg.reporting.comparison.compare import Outputs, compare
 from captionseg.reporting.comparison.comparison import Comparison
-from captionseg.reporting.comparison.inputs import read
+from captionseg.reporting.comparison.comparison_page import Outputs, compare
+from captionseg.reporting.comparison.score_files import read
 
 FOLDER = {
     "source": "folder",

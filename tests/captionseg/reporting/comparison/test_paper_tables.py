@@ -9,13 +9,13 @@ import pytest
 from captionseg.experiments import read_experiment
 from captionseg.reporting.comparison import paper_tables, papers
 from captionseg.reporting.comparison.comparison import Comparison
-from captionseg.reporting.comparison.inputs import read
 from captionseg.reporting.comparison.paper_tables import (
     Missing,
     build_paired_table,
     build_stacked_table,
     list_commands,
 )
+from captionseg.reporting.comparison.score_files import read
 from captionseg.reporting.rendering import DASH
 
 ROOT = Path(__file__).parents[4]

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from captionseg.records import PAIRS
-from captionseg.reporting.data_page.pictures import read_rows
+from captionseg.reporting.data_page.outcomes import read_rows
 from tests.captionseg.lineage.conftest import list_rows, write_shard
 
 
