@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from captionseg.curation.held_out import DRAWN, RANKED, match_held_out, measure_held_out
+from captionseg.curation.rules import TAKEN
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.records import UserError
 from captionseg.storage.reading import read_json, read_table
@@ -58,25 +59,31 @@ def measure_rules(
     chosen = [uids[row] for row in order[rows]]
     caption, held_out = dict(zip(uids, captions)), dict(zip(uids, others))
     vocabulary = read_vocabulary(supervision / "vocabulary")
-    result = {}
-    for rule in list_rules(supervision):
-        columns = parquet_files.read(supervision / rule, vocabulary.concepts)
-        if unknown := next((uid for uid in columns.uid if uid not in caption), None):
+    rules = {
+        rule: parquet_files.read(supervision / rule, vocabulary.concepts)
+        for rule in list_rules(supervision)
+    }
+    uid = next(iter(rules.values())).uid
+    for rule, columns in rules.items():
+        if not np.array_equal(columns.uid, uid) or not np.isin(uid, uids).all():
             raise UserError(
-                f"{supervision / rule}: {unknown} is not in {pairs}; run `dvc repro curate`"
+                f"{supervision / rule}: has other rows than {pairs} or than other rules; run "
+                "`dvc repro curate`"
             )
-        matrix, measured = match_held_out(
-            vocabulary, columns.uid, {uid: held_out[uid] or () for uid in columns.uid}
+    own = vocabulary.match_captions([caption[key] for key in uid])
+    matrix, measured = match_held_out(vocabulary, uid, {key: held_out[key] or () for key in uid})
+    measured &= np.isin(uid, chosen)
+    result = {
+        rule: measure_held_out(
+            columns, own, matrix, measured & columns.kept, sampled=sampled, seed=seed
         )
-        measured = measured & columns.kept & np.isin(columns.uid, chosen)
-        own = vocabulary.match_captions([caption[uid] for uid in columns.uid])
-        measures = measure_held_out(columns, own, matrix, measured, sampled=sampled, seed=seed)
-        if not measures:
-            raise UserError(
-                f"{pairs}: none of these rows is a training picture with held-out captions; see "
-                "`captions` in docs/data.md"
-            )
-        result[rule] = measures
+        for rule, columns in rules.items()
+    }
+    if not all(result.values()):
+        raise UserError(
+            f"{pairs}: none of these rows is a training picture with held-out captions; see "
+            "`captions` in docs/data.md"
+        )
     return result
 
 
@@ -105,7 +112,7 @@ def list_rules(supervision: Path) -> list[str]:
     rules = sorted(
         path.name
         for path in Path(supervision).glob("[!.]*")
-        if path.is_dir() and path.name not in ("marks", "vocabulary")
+        if path.is_dir() and path.name not in TAKEN
     )
     if not rules:
         raise UserError(f"{supervision}: no rule's supervision; run `dvc repro curate` first")
