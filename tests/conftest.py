@@ -2,6 +2,7 @@
 for each other; and the shapes that signatures name are checked at each call.
 """
 
+import gc
 import os
 import signal
 
@@ -9,6 +10,10 @@ import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Until all tests are collected nothing is garbage, and afterwards none of it becomes garbage: the
+# collector would go over a million objects again and again.
+gc.disable()
 
 # A shell has what runs in the background ignore Ctrl-C, as nohup does with SIGHUP, and so would the
 # processes that tests start.
@@ -86,6 +91,11 @@ def pytest_xdist_auto_num_workers(config):
     the time.
     """
     return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

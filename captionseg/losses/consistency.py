@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -44,6 +43,8 @@ def match_masks(
     Returns:
         for each mask of `own` the index of its match in `other`.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and few models match
+
     a, b = (torch.nn.functional.normalize(m.detach().float(), dim=2) for m in (own, other))
     cost = -(a @ b.transpose(1, 2)).cpu().numpy()
     return torch.stack([torch.from_numpy(linear_sum_assignment(c)[1]) for c in cost]).to(own.device)

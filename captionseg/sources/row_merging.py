@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pandas.util import hash_array
 
 from captionseg.sources.listing_rows import LISTING, make_batch
 
@@ -55,6 +54,8 @@ def merge_pictures(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 def _write_rows(batches: Iterable[pa.RecordBatch], path: Path) -> np.ndarray:
     """Write the rows in batches of CHUNK; returns the hashes of their images, uint64 [N]."""
+    from pandas.util import hash_array  # slow to import, and every stage knows the sources
+
     hashes: list[np.ndarray] = [np.zeros(0, np.uint64)]
     waiting = LISTING.empty_table()
     with pa.ipc.new_file(str(path), LISTING) as writer:

@@ -188,19 +188,6 @@ def run(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    ("add", "battery", "name"),
-    [
-        (add_rule, "tests/captionseg/curation/test_rules.py", "words"),
-        (add_model, "tests/captionseg/modeling/test_models.py", "plain"),
-    ],
-)
-def test_the_battery_finds_a_new_member_and_it_passes(copied, add, battery, name):
-    add(copied)
-    said = run(copied, "-m", "pytest", "-p", "no:cacheprovider", battery, "-k", name)
-    assert "[100%]" in said, "no test of it was found"
-
-
 def list_changed(root: Path) -> set[str]:
     """Files of the library and the stages that the repository does not have, or has otherwise."""
     files = [p for name in ("captionseg", "stages") for p in (root / name).rglob("*.py")]
@@ -213,7 +200,7 @@ def list_changed(root: Path) -> set[str]:
     return names - same
 
 
-def test_a_recipe_with_a_new_model_and_rule_trains_and_labels_a_picture(copied):
+def test_a_new_model_and_rule_pass_their_batteries_train_and_label_a_picture(copied):
     """By the steps of CONTRIBUTING and nothing else: two new files, two dicts with the sections of
     params.yaml that choose from them, and a row of `recipes`.
     """
@@ -233,6 +220,13 @@ def test_a_recipe_with_a_new_model_and_rule_trains_and_labels_a_picture(copied):
     }
     test = "tests/captionseg/training/test_words_plain.py"
     (copied / test).write_text(TRAINED)
-    said = run(copied, "-m", "pytest", "-p", "no:cacheprovider", test)
-    assert said.startswith(".")
-    assert "[100%]" in said
+    batteries = (
+        "tests/captionseg/curation/test_rules.py",
+        "tests/captionseg/modeling/test_models.py",
+    )
+    options = ("-rp", "-p", "no:cacheprovider", "-k", "words or plain")
+    said = run(copied, "-m", "pytest", *options, test, *batteries)
+    passed = [line.split()[1] for line in said.splitlines() if line.startswith("PASSED ")]
+    assert f"{test}::test_words_plain" in passed
+    for battery, name in zip(batteries, ("words", "plain")):
+        assert [one for one in passed if one.startswith(battery) and name in one], said
