@@ -31,7 +31,7 @@ TINY = {
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1},
 }
 PARAMS = PretrainParams(epochs=2, batch=12, learning_rate=1e-3, texts=3, device="cpu", tune_side=8)
-LAYERS = 3
+LAYERS = 2
 DEEP = {"adapter": 0, "gate": 0.1}
 
 

@@ -61,6 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     params["download"] |= {"source": "shapes", "shard_size": 60}
     params["runtime"]["workers"] = 1
     params["index"] |= {"neighbours": 32, "dense_width": 64, "dense_sample": 40}
+    params["index"]["alignment"] |= {"folds": 2, "epochs": 2}
     params["index"]["lite0_minilm"] = {"size": 96}
     params["curate"]["vocabulary"] = {"minimum": 3}
     params["curate"]["cocu"]["neighbours"] = params["curate"]["cocu_calibrated"]["neighbours"] = 32
