@@ -52,7 +52,7 @@ jaxtyping.install_import_hook(
 )
 
 # What takes longest starts first, or one process would still be at it when the others have ended.
-# Files of one line look at one costly thing, so one process has them all.
+# What stands in one line, files and folders, looks at one costly thing, so one process has it all.
 COSTLY = (
     ("tests/flows/test_servers.py",),
     (
@@ -66,23 +66,26 @@ COSTLY = (
         "tests/captionseg/runtime/test_fan_out.py",
         "tests/captionseg/runtime/test_fan_out_of_stages.py",
     ),
-    ("tests/flows/test_reproduce.py",),
-    ("tests/flows/test_offline.py",),
+    (
+        "tests/flows/test_offline.py",
+        "tests/flows/test_reproduce.py",
+        "tests/flows/test_runs.py",
+        "tests/flows/test_versions.py",
+    ),
     ("tests/stages/test_kills.py",),
     ("tests/stages/test_sources.py",),
-    ("tests/captionseg/tracking/test_serving.py",),
-    ("tests/captionseg/tracking/test_tracking.py",),
+    ("tests/captionseg/tracking/",),
     ("tests/captionseg/expectations/test_validate.py",),
     ("tests/captionseg/runtime/test_ray_tasks.py",),
     ("tests/captionseg/training/test_segment_set.py",),
     ("tests/captionseg/modeling/test_models.py",),
 )
-GROUP = {file: number for number, files in enumerate(COSTLY) for file in files}
 
 
-def file_of(nodeid):
-    """tests/x.py of tests/x.py::test_y."""
-    return nodeid.partition("::")[0]
+def find_group(nodeid):
+    """The line of COSTLY that names the file of a test; after these, all others."""
+    found = (number for number, paths in enumerate(COSTLY) if nodeid.startswith(paths))
+    return next(found, len(COSTLY))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -99,7 +102,7 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: GROUP.get(file_of(item.nodeid), len(COSTLY)))
+    items.sort(key=lambda item: find_group(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -110,7 +113,8 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return GROUP.get(file_of(nodeid), file_of(nodeid))
+            group = find_group(nodeid)
+            return nodeid.partition("::")[0] if group == len(COSTLY) else group
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)

@@ -27,7 +27,7 @@ def until(what: Callable[[], Any], why: str, seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, f"after {seconds} s not yet: {why}"
-        time.sleep(0.2)
+        time.sleep(0.5)  # each look costs the server time
     return found
 
 

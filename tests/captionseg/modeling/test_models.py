@@ -115,7 +115,7 @@ def of_other_shape(model, name: str):
 
 def gradients(model, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
-    loss.backward()
+    loss.backward(retain_graph=True)
     learnt = {k: p for k, p in model.named_parameters() if p.requires_grad}
     return {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in learnt.items()}
 
@@ -135,15 +135,11 @@ def test_the_loss_of_eight_is_the_mean_over_ranks(trained, make_batch, ranks, wo
     """Values and gradients of each loss, also where one rank has fewer texts, or none."""
     batch = make_batch(drawn=drawn)
     alone = trained.losses(trained(batch))
+    of_ranks = ranks(world).losses(trained, batch)
     for key, value in alone.items():
-        together = torch.stack(
-            [losses[key] for losses in ranks(world).losses(trained, batch)]
-        ).mean()
+        together = torch.stack([losses[key] for losses in of_ranks]).mean()
         torch.testing.assert_close(together, value)
-        expected = gradients(trained, trained.losses(trained(batch))[key] * 1.0)
-        found = gradients(
-            trained, torch.stack([r[key] for r in ranks(world).losses(trained, batch)]).mean()
-        )
+        expected, found = gradients(trained, value), gradients(trained, together)
         assert found.keys() == expected.keys()
         for parameter, gradient in expected.items():
             torch.testing.assert_close(

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -43,9 +44,17 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def alone(script, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
-    ended(start(folder, {}))
+    script.main(folder, MODELS)
     return folder
 
 
@@ -158,13 +167,10 @@ def test_ranks_go_on_in_the_middle_of_an_epoch(alone, name, model, request):
 
 
 @pytest.mark.parametrize(("name", "model"), [("two", "mil"), ("shards", "tcl")])
-def test_one_process_goes_on_with_what_several_began(alone, name, model, request, tmp_path):
+def test_one_process_goes_on_with_what_several_began(alone, script, name, model, request, tmp_path):
     folder = request.getfixturevalue(name)
     shutil.copytree(folder / f"{model}_stopped", tmp_path / "one")
     shutil.copy(folder / f"{model}_stopped.csv", tmp_path / "one.csv")
-    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
-    two_processes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(two_processes)
     assert torch.load(tmp_path / "one" / "last.ckpt", weights_only=True)["global_step"] == 6
-    two_processes.run(model, tmp_path, "one")
+    script.run(model, tmp_path, "one")
     agree(state(tmp_path, "one_last_0"), state(alone, f"{model}_last_0"))
