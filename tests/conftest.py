@@ -54,8 +54,8 @@ jaxtyping.install_import_hook(
 # What takes longest starts first, or one process would still be at it when the others have ended.
 # What stands in one line, files and folders, looks at one costly thing, so one process has it all.
 COSTLY = (
-    ("tests/flows/test_servers.py",),
     (
+        "tests/flows/test_servers.py",
         "tests/stages/test_commands_of_documents.py",
         "tests/stages/test_dag.py",
         "tests/stages/test_offline.py",
@@ -86,6 +86,14 @@ def find_group(nodeid):
     """The line of COSTLY that names the file of a test; after these, all others."""
     found = (number for number, paths in enumerate(COSTLY) if nodeid.startswith(paths))
     return next(found, len(COSTLY))
+
+
+@pytest.fixture(scope="session")
+def dag(tmp_path_factory):
+    """One run of the whole DAG, at which tests look from several sides; see whole_dag.py."""
+    from tests.whole_dag import reproduce
+
+    return reproduce(tmp_path_factory.mktemp("home"))
 
 
 @pytest.hookimpl(optionalhook=True)

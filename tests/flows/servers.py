@@ -17,7 +17,8 @@ from uuid import UUID
 import psutil
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.whole_dag import commit
+
 RECIPE = "nouns-mil"
 FOREIGN = ("PREFECT_", "MLFLOW_", "DVC_", "GIT_", "CAPTIONSEG_")
 
@@ -112,38 +113,15 @@ class Services:
         }
 
 
-def checkout(folder: Path) -> Path:
-    """The tracked files of this repository as one of its own, set to a few drawn shapes and one
-    recipe.
-    """
-    for name in sh("git ls-files", ROOT).split("\n"):
-        made = name.startswith("reports/") and Path(name).name != "README.md"
-        if (
-            name
-            and not made
-            and not name.startswith(("dvc.lock", "tests/"))
-            and (ROOT / name).is_file()
-        ):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+def checkout(finished: Path, folder: Path) -> Path:
+    """A repository in which all stages have run, set to one recipe, which is to be trained anew."""
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "sitecustomize.py").unlink()  # the guard of that run
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["download"] |= {"source": "shapes", "shapes": {"train": 60, "tune": 8, "test": 8}}
-    params["runtime"]["workers"] = 1
-    params["index"] |= {"neighbours": 16, "dense_width": 32, "dense_sample": 20}
-    params["index"]["alignment"] |= {"folds": 2, "epochs": 2}
-    params["index"]["lite0_minilm"] = {"size": 96}
-    params["curate"] |= {"rules": ["nouns"], "vocabulary": {"minimum": 3}}
-    params["pretrain"] |= {"seeds": [0], "epochs": 1, "batch": 32}
-    params["evaluate"]["bootstrap"] = 10
-    params |= {
-        "recipes": {RECIPE: params["recipes"][RECIPE]},
-        "about": {},
-        "gate": {},
-        "segment_text": {"curation": "nouns"},
-        "validate": {"min_with_concepts": 0.3},
-    }
+    params["pretrain"]["epochs"] = 1
+    params |= {"recipes": {RECIPE: params["recipes"][RECIPE]}, "about": {}, "gate": {}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    sh("git init -q && git add -A && git -c user.name=t -c user.email=t@t commit -qm t", folder)
+    commit(folder)
     return folder
 
 

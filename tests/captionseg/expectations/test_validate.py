@@ -51,6 +51,9 @@ def test_good_tables_pass_and_leave_docs_and_a_report_that_are_the_same_each_tim
         return {str(p): p.read_bytes() for p in [*files, out / "validation.json"]}
 
     out = run.folder.parent
+    # a source quarantines a picture whose caption is missing: that is no poison
+    next(row for row in run.pairs if row["status"] != "success")["caption"] = ""
+    run.supervision["captions"] = [{**row, "concepts": []} for row in run.supervision["nouns"]]
     assert check(run.write())["expectations"] > 50
     report, first = report_of(run), everything()
     assert report["success"]
@@ -250,8 +253,6 @@ def test_shares_are_thresholds(run: Run) -> None:
 
 
 def test_a_rule_that_gives_no_concept_must_give_none(run: Run) -> None:
-    run.supervision["captions"] = [{**row, "concepts": []} for row in run.supervision["nouns"]]
-    check(run.write())
     run.supervision["captions"] = run.supervision["nouns"]
     with pytest.raises(UserError, match=r"supervision captions: .* of concepts_if_kept"):
         check(run.write())
@@ -333,13 +334,6 @@ def test_segments_without_their_counts_are_noticed(run: Run) -> None:
     ):
         check(run)
     assert ("making of segments", BETWEEN, "images") in failures(run)
-
-
-def test_a_failure_may_lack_its_caption(run: Run) -> None:
-    """A source quarantines a picture whose caption is missing: that is no poison."""
-    failed = next(row for row in run.pairs if row["status"] != "success")
-    failed["caption"] = ""
-    check(run.write())
 
 
 def test_a_wrong_schema_is_named_and_its_table_not_read(run: Run) -> None:
