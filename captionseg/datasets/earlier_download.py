@@ -8,10 +8,9 @@ import hashlib
 import json
 import logging
 import shutil
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from captionseg import images
 from captionseg.datasets.integrity import find_flaw
+from captionseg.datasets.shard_images import open_shard
 from captionseg.records import PAIRS, TRUTH
 from captionseg.sources.reasons import ASKED_AGAIN
 from captionseg.sources.source import Sample
@@ -105,17 +105,20 @@ class EarlierDownload:
             row["uid"]: row
             for row in pq.read_table(self.truth / f"{name}.parquet", schema=TRUTH).to_pylist()
         }
-        with tarfile.open(self.pairs / f"{name}.tar", "r:") as tar:
+        path = self.pairs / f"{name}.tar"
+        with open_shard(path) as opened:
             for number, row in enumerate(rows):
                 if is_asked_again(row):
                     continue
-                jpeg = None
+                jpeg = place = None
                 if row["status"] == "success":
-                    stream = tar.extractfile(f"{row['key']}.jpg")
-                    jpeg = stream.read() if stream is not None else b""
+                    place = opened.find(row["key"])
+                    jpeg = opened.read(place)
                     if hashlib.sha256(jpeg).hexdigest() != row["sha256"]:
                         continue
-                yield number, make_sample(row, jpeg, masks.get(row["uid"]))
+                    place = None if place.file == str(path) else place
+                sample = make_sample(row, jpeg, masks.get(row["uid"]))
+                yield number, replace(sample, place=place)
 
 
 def is_asked_again(row: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captionseg.datasets.shard_images import PLACE
 from captionseg.records import PAIRS, one_line
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def _members(path: Path) -> list[str]:
     with tarfile.open(path, "r:") as tar:
-        return tar.getnames()
+        return [re.sub(rf"{re.escape(PLACE)}$", ".jpg", name) for name in tar.getnames()]
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T:

@@ -10,15 +10,22 @@ import numpy as np
 
 from captionseg.datasets.ids import read_ids
 from captionseg.datasets.pair_tables import read_shard
-from captionseg.datasets.shard_images import check_digest, decode, open_shard
+from captionseg.datasets.shard_images import (
+    check_digest,
+    decode,
+    explain_absence,
+    name_image,
+    open_shard,
+)
 from captionseg.records import UserError
+from captionseg.sources.source import Place
 
 
 class Pictures:
     """The images of an index by row, uint8 [H, W, 3].
 
-    The tables of a shard are read with its first image. 48 bytes per row are kept: offset, size and
-    digest of its image. An image with another digest raises an error.
+    The tables of a shard are read with its first image. 52 bytes per row are kept: file, offset,
+    size and digest of its image. An image with another digest raises an error.
 
     Args:
         pairs: folder of shards.
@@ -43,6 +50,9 @@ class Pictures:
             np.zeros(len(self.keys), np.int64),
         )
         self.digest = np.zeros((len(self.keys), 32), np.uint8)
+        self.file = np.full(len(self.keys), -1, np.int32)  # -1: the tar of the row's shard
+        self.files: dict[str, int] = {}
+        self.places: list[str] = []
 
     @staticmethod
     def of_index(pairs: Path, index: Path) -> Pictures:
@@ -62,15 +72,14 @@ class Pictures:
         path = self.path(row)
         if self.offset[row] < 0:
             self.look_up(int(self.shard[row]))
-        try:
-            with path.open("rb") as stream:
-                data = os.pread(stream.fileno(), int(self.size[row]), int(self.offset[row]))
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be read ({error.strerror}); run `dvc repro download`"
-            ) from None
-        check_digest(data, self.digest[row].tobytes().hex(), path, self.keys[row])
-        return decode(data, path, self.keys[row])
+        number = int(self.file[row])
+        file = str(path) if number < 0 else self.places[number]
+        place = Place(file, int(self.offset[row]), int(self.size[row]))
+        with explain_absence(place, path), Path(place.file).open("rb") as stream:
+            data = os.pread(stream.fileno(), place.size, place.start)
+        name = name_image(place, path, self.keys[row])
+        check_digest(data, self.digest[row].tobytes().hex(), name, path)
+        return decode(data, name)
 
     def path(self, row: int) -> Path:
         """The tar of a row."""
@@ -82,9 +91,9 @@ class Pictures:
         path = self.path(int(rows[0]))
         table = read_shard(self.pairs, path.stem).select(["key", "uid", "sha256"]).to_pydict()
         positions = {key: position for position, key in enumerate(table["key"])}
-        with open_shard(path) as (_, member):
+        with open_shard(path) as opened:
             for row in rows:
-                info, position = member(self.keys[row]), positions.get(self.keys[row])
+                place, position = opened.find(self.keys[row]), positions.get(self.keys[row])
                 if position is None or (
                     self.uids is not None and table["uid"][position].encode() != self.uids[row]
                 ):
@@ -95,4 +104,13 @@ class Pictures:
                 self.digest[row] = np.frombuffer(
                     bytes.fromhex(table["sha256"][position] or ""), np.uint8
                 )
-                self.offset[row], self.size[row] = info.offset_data, info.size
+                self.offset[row], self.size[row] = place.start, place.size
+                if place.file != str(path):
+                    self.file[row] = self.number_file(place.file)
+
+    def number_file(self, file: str) -> int:
+        """The number of a file that is not the tar of a shard."""
+        if file not in self.files:
+            self.files[file] = len(self.places)
+            self.places.append(file)
+        return self.files[file]

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from captionseg.datasets.earlier_download import EarlierDownload, is_asked_again
 from captionseg.datasets.progress import Progress
+from captionseg.datasets.shard_images import PLACE, encode_place
 from captionseg.datasets.truth_masks import encode_mask
 from captionseg.records import PAIRS, TRUTH, make_uid
 from captionseg.sources.phash import hash_jpeg
@@ -85,7 +86,8 @@ def write_shard(
 
 
 def write_tar(table: pa.Table, samples: Sequence[Sample], path: Path) -> None:
-    """Write image, caption and metadata of each successful sample.
+    """Write image, caption and metadata of each successful sample; of an image that stays where it
+    is, its place.
 
     Args:
         table: [N] rows of PAIRS.
@@ -95,7 +97,10 @@ def write_tar(table: pa.Table, samples: Sequence[Sample], path: Path) -> None:
     with atomic_path(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row, sample in zip(table.select(IN_TAR).to_pylist(), samples, strict=True):
             if sample.jpeg is not None:
-                add_member(tar, f"{row['key']}.jpg", sample.jpeg)
+                if sample.place is None:
+                    add_member(tar, f"{row['key']}.jpg", sample.jpeg)
+                else:
+                    add_member(tar, f"{row['key']}{PLACE}", encode_place(sample.place))
                 add_member(tar, f"{row['key']}.txt", sample.caption.encode())
                 add_member(tar, f"{row['key']}.json", json.dumps(row, sort_keys=True).encode())
 

@@ -1,7 +1,7 @@
 """Shards: what img2dataset writes, in its forms `webdataset`, `files` and `parquet`, and any
 webdataset of pictures (jpg, png, webp) with captions (txt, or caption or text of a json).
 
-They are read in place. A JPEG that needs no change is taken byte for byte. URL, original size,
+A JPEG that needs no change is taken byte for byte, or stays where it is. URL, original size,
 sha256 and the outcome of every row are taken from img2dataset's tables where they are; rows that
 failed there stay failed rows, with their reason. A damaged tar keeps the samples before the damage.
 
@@ -18,7 +18,9 @@ shard and key; where a table has no keys, its rows are counted from 1.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,10 +37,20 @@ from captionseg.sources.reasons import Refusal
 from captionseg.sources.row_merging import merge_pictures
 from captionseg.sources.sharded.locations import Location, read_locations, write_locations
 from captionseg.sources.sharded.shard_formats import open_shard
-from captionseg.sources.source import Sample
+from captionseg.sources.source import Place, Sample
 from captionseg.sources.tables.pair_columns import CAPTIONS
 from captionseg.sources.tables.table_listing import name_tables
-from captionseg.storage.remote import hide_secrets, is_folder, join, list_entries, list_files
+from captionseg.storage.remote import (
+    find_scheme,
+    hide_secrets,
+    is_folder,
+    join,
+    list_entries,
+    list_files,
+    open_store,
+)
+
+log = logging.getLogger(__name__)
 
 ENDS = (".tar", ".parquet")
 
@@ -53,11 +65,14 @@ class Shards(ListedSource):
             captionseg.sources.tables.pair_columns.CAPTIONS that is there.
         caption_lines: whether the lines of a text are captions of their own (`separate`), or one
             (`joined`), as img2dataset's are.
+        in_place: a JPEG that needs no change stays in its tar or folder, and the shard has its
+            place. It must be on a disk of this machine.
     """
 
     path: str = ""
     caption_column: str = ""
     caption_lines: Literal["joined", "separate"] = "joined"
+    in_place: bool = False
 
     KEEPS_JPEG: ClassVar[bool] = True
 
@@ -70,6 +85,11 @@ class Shards(ListedSource):
         """
         if not self.path:
             raise UserError("download.shards.path: not set; give the folder of your shards")
+        if self.in_place and find_scheme(self.path):
+            raise UserError(
+                f"download.shards.in_place: {hide_secrets(self.path)} is not on a disk of this "
+                "machine; set it to false, and the images are copied"
+            )
         if is_folder(self.path):
             urls = self._list_folder()
         else:
@@ -81,6 +101,8 @@ class Shards(ListedSource):
                 f"download.shards.path: {hide_secrets(self.path)} holds no shard (NNNNN.tar, "
                 "NNNNN.parquet with pictures, or folders NNNNN/ with files)"
             )
+        if self.in_place and urls[0].endswith(".parquet"):
+            log.warning("download.shards.in_place: images in parquet files are copied")
         return dict(zip(name_tables(urls), urls, strict=True))
 
     def _list_folder(self) -> list[str]:
@@ -145,10 +167,28 @@ class Shards(ListedSource):
     def _add_original(self, sample: Sample) -> Sample:
         if sample.jpeg is None:
             return sample
-        _, location = self.find_location(sample.source_row)
+        name, location = self.find_location(sample.source_row)
+        unchanged = hashlib.sha256(sample.jpeg).hexdigest() == sample.original_sha256
         return replace(
             sample,
+            place=find_place(self.shards[name], location) if self.in_place and unchanged else None,
             original_width=location.original_width or sample.original_width,
             original_height=location.original_height or sample.original_height,
             original_sha256=location.original_sha256 or sample.original_sha256,
         )
+
+
+def find_place(url: str, location: Location) -> Place | None:
+    """The place of the image of a sample; None in a table, which may have packed it.
+
+    Args:
+        url: of its shard.
+        location: of the image there.
+    """
+    path = Path(open_store(url)[1])  # absolute
+    if url.endswith(".tar"):
+        return Place(str(path), location.start, location.size)
+    if url.endswith(".parquet"):
+        return None
+    file = path / location.member
+    return Place(str(file), 0, file.stat().st_size)

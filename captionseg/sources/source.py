@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from captionseg.records import ClassTable
 
 SPLITS = ("train", "tune", "test")
+
+
+class Place(NamedTuple):
+    """Where the bytes of an image are.
+
+    Attributes:
+        file: path of the file.
+        start: first byte in it.
+        size: number of bytes.
+    """
+
+    file: str
+    start: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,7 @@ class Sample:
         caption: empty where it is missing.
         split: one of SPLITS.
         jpeg: encoded image; None on failure.
+        place: where these bytes stay; None if the shard is to have them.
         width, height: of the JPEG, in pixels.
         status: success, or one of the FAILED_ texts with `error` saying why.
         reason: one of REASONS, None on success.
@@ -54,6 +69,7 @@ class Sample:
     original_bytes: int = 0
     concepts: tuple[str, ...] = ()
     mask: np.ndarray | None = None
+    place: Place | None = None
 
 
 class Source(Protocol):
