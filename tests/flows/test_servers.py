@@ -143,7 +143,8 @@ def test_a_stage_that_fails_is_tried_again_and_reported_with_its_log(services, t
     for text in (run.state.message, services.artifacts(run.id)["failure"]):
         assert "stage 'b' failed with exit code 4: no pairs in shard 7" in text
         assert "\nshard 6 is there\nno pairs in shard 7\n" in text
-    assert "no pairs in shard 7" in services.log(run.id), "stages' output is in the run's log"
+    # a run's log reaches the server in batches, the last of them after its final state
+    until(lambda: "no pairs in shard 7" in services.log(run.id), "stages' output is in the log", 30)
     outcomes = {
         row["stage"]: row["outcome"] for row in json.loads(services.artifacts(run.id)["stages"])
     }
