@@ -225,7 +225,7 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path) -> None:
         "from captionseg.datasets.truth_masks import decode_mask\nfrom "
         "captionseg.records import UserError; from pathlib import Path\ndata = "
         "Path('x.jpg').read_bytes()\nfor call in (lambda: images.read_pixels(data), lambda: "
-        "decode(data, Path('t.tar'), '1'),\n             lambda: decode_mask(data), lambda: "
+        "decode(data, 't.tar: 1.jpg'),\n             lambda: decode_mask(data), lambda: "
         "read_mask(Path('x.png'))):\n    try: call()\n    except (images.Unreadable, UserError): "
         "print('refused')\n"
     )
