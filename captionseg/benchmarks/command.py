@@ -32,7 +32,7 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
         raise UserError(f"{out}: cannot be written; give a file in an existing folder")
     own = any(
         getattr(arguments, name) is not None
-        for name in ("prompts", "background", "windows", "refine", "masks")
+        for name in ("prompts", "background", "windows", "refine", "masks", "contrast")
     )
     if out or not arguments.recipe or arguments.limit or own:
         return out
@@ -51,6 +51,7 @@ def scoring_options(arguments: argparse.Namespace, spec: Spec) -> ScoringOptions
         windows_of(spec, arguments.windows, name),
         RefineParams(arguments.refine) if arguments.refine else None,
         MasksParams(arguments.masks) if arguments.masks else None,
+        arguments.contrast or 0.0,
     )
     return ScoringOptions(
         merge_with_preset(name, protocol) if name else protocol,

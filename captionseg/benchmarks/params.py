@@ -11,7 +11,7 @@ from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
 from captionseg.segmenters.mask_makers import MasksParams
 from captionseg.sources.sources import SOURCES
-from captionseg.typed import Count, Device, Name, Split
+from captionseg.typed import Count, Device, Name, Share, Split
 
 PaperProtocol = Annotated[str, Member(PROTOCOLS)]
 
@@ -28,6 +28,8 @@ class EvaluateParams:
         windows: windows of models that read pixels.
         refine: refinement of mask logits; null takes that of the recipe.
         masks: segments of models that read segments; null takes those of the recipe.
+        contrast: share of each class's mean over a picture that is taken from its scores; for
+            classes that are all in every picture, see captionseg.inference.contrast.
         max_detections: maximum number of detections per picture and class, for mask precision.
         protocol: key of captionseg.inference.protocols.PROTOCOLS, a paper's protocol; windows,
             refine and masks above override it. null takes the prompts and the inference saved with
@@ -42,6 +44,7 @@ class EvaluateParams:
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
     masks: MasksParams | None = None
+    contrast: Share = 0.0
     max_detections: Count = 100
     protocol: PaperProtocol | None = None
     also: dict[str, Annotated[tuple[PaperProtocol, ...], Distinct()]] = field(default_factory=dict)
@@ -66,7 +69,7 @@ class EvaluateParams:
     @property
     def main_protocol(self) -> Protocol:
         """The protocol of the main scores."""
-        protocol = Protocol(self.windows, self.refine, self.masks)
+        protocol = Protocol(self.windows, self.refine, self.masks, self.contrast)
         return merge_with_preset(self.protocol, protocol) if self.protocol else protocol
 
     def also_by(self, recipe: str) -> dict[str, Protocol]:

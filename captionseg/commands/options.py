@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from captionseg.terminal import number
+
 
 def add_device(one: argparse.ArgumentParser) -> None:
     """Add --device."""
@@ -12,8 +14,8 @@ def add_device(one: argparse.ArgumentParser) -> None:
     )
 
 
-def add_labelling(one: argparse.ArgumentParser) -> None:
-    """Add --refine and --masks, which say how pixels get their labels."""
+def add_labelling(one: argparse.ArgumentParser, *, contrast: str = "0") -> None:
+    """Add --refine, --masks and --contrast, which say how pixels get their labels."""
     one.add_argument(
         "--refine",
         choices=["none", "pamr", "segments"],
@@ -25,4 +27,12 @@ def add_labelling(one: argparse.ArgumentParser) -> None:
         choices=["regions", "hierarchy"],
         help="what models that read segments label: regions, or masks that overlap "
         "(default: as saved with the model)",
+    )
+    one.add_argument(
+        "--contrast",
+        type=number("--contrast", low=0, high=1),
+        metavar="SHARE",
+        help="share of each label's mean over the picture that is taken from its scores, against "
+        "labels that flood pictures unlike those of training; for labels that are in the picture "
+        f"(default: {contrast})",
     )

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODEL = Path("models/cocu_calibrated-mil")
+CONTRAST = 0.5
+"""Best for labels that are all in the picture, on the tune split of the default data (docs/log.md,
+2026-11-30).
+"""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -48,7 +52,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="pixels where no label reaches this score stay unlabelled, 255 in the mask (models "
         "with groups; default: as saved with the model)",
     )
-    add_labelling(one)
+    add_labelling(one, contrast=f"{CONTRAST:g}, and 0 for models with a background")
     add_device(one)
     one.set_defaults(run=run)
 
@@ -77,10 +81,13 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = Protocol(
         refine=RefineParams(arguments.refine) if arguments.refine else None,
         masks=MasksParams(arguments.masks) if arguments.masks else None,
+        contrast=arguments.contrast or 0.0,
     )
     predictor = Predictor.load(
         arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
     )
+    if arguments.contrast is None and predictor.protocol.background.score is None:
+        predictor = predictor.with_contrast(CONTRAST)
     for line in describe_unknown(labels, arguments.model, predictor.embed_labels):
         warn_once(line)
     # background is -1, which becomes 255: these pixels are not tinted

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.class_embeddings import embed_class_names
+from captionseg.inference.contrast import contrast_labels
 from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.loaded import LoadedModel
 from captionseg.inference.mask_scores import label_from_masks, score_from_masks
@@ -188,7 +189,8 @@ def mask_logits(
     classes: Float[Tensor, "class embedding"],
     protocol: ResolvedProtocol,
 ) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """Return the refined mask logits of one picture; the background, if any, comes first.
+    """Return the contrasted and refined mask logits of one picture; the background, if any, comes
+    first.
 
     Args:
         model: a Segmenter.
@@ -196,9 +198,8 @@ def mask_logits(
         classes: class embeddings.
         protocol: the resolved protocol; windows only apply to models that read pixels.
     """
-    return refine_logits(
-        unrefined_logits(model, inputs, classes, protocol), inputs, protocol.refine
-    )
+    logits = unrefined_logits(model, inputs, classes, protocol)
+    return refine_logits(contrast_labels(logits, protocol.contrast), inputs, protocol.refine)
 
 
 def unrefined_logits(
@@ -207,7 +208,7 @@ def unrefined_logits(
     classes: Float[Tensor, "class embedding"],
     protocol: ResolvedProtocol,
 ) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """Return `mask_logits` without refinement."""
+    """Return `mask_logits` without contrast and refinement."""
     if inputs.masks is not None:
         return score_from_masks(model, inputs, classes, protocol.masks)
     side, windows = model.config.reads.picture, protocol.windows
@@ -265,7 +266,8 @@ def label_pixels(
     if protocol.background.policy == "constant" and protocol.background.score is not None:
         best, labels = mask_logits(model, inputs, classes, protocol).max(0)
         return labels.masked_fill(best < protocol.background.score, -1)
-    if not model.config.reads.windows and protocol.refine.method == "none":
+    is_direct = protocol.refine.method == "none" and not protocol.contrast
+    if not model.config.reads.windows and is_direct:
         if inputs.masks is not None:
             return label_from_masks(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes, *protocol.choices)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,13 @@ class Predictor:
         # loaded now, so that missing files are reported before the first picture
         build_text_encoder(loaded.model, loaded.folder, loaded.frozen)
         return Predictor(labeller, labeller.preparation())
+
+    def with_contrast(self, share: float) -> Predictor:
+        """Return a predictor that takes a share of each label's mean over the picture from its
+        scores, see captionseg.inference.contrast.
+        """
+        protocol = replace(self.protocol, contrast=share)
+        return replace(self, labeller=replace(self.labeller, protocol=protocol))
 
     @property
     def model(self) -> Any:

@@ -47,7 +47,7 @@ PROTOCOLS = {
         "Xu et al. 2022, section 4.1, and the released evaluation: one template, the five "
         "likeliest classes of a window, P Q; thresholds .95 (VOC, COCO-Object) and .35 (Context) "
         "were chosen by benchmark",
-        Protocol(PUBLISHED, RefineParams("none"), MasksParams(), "groupvit"),
+        Protocol(PUBLISHED, RefineParams("none"), MasksParams(), name="groupvit"),
         "simple",
         {"readout": "groups", "score": "product", "top_k": 5, "maps": "soft"},
         0.95,
@@ -57,7 +57,7 @@ PROTOCOLS = {
         "background of .4 with PAMR (.5 without); here PAMR follows the mean over windows, there "
         "it is within each, before its own share of the frozen encoder's masks "
         "(zero_shot.knowledge, a parameter of the model)",
-        Protocol(PUBLISHED, RefineParams("pamr"), MasksParams(), "tcl"),
+        Protocol(PUBLISHED, RefineParams("pamr"), MasksParams(), name="tcl"),
         "tcl",
         background=0.4,
     ),
@@ -65,7 +65,7 @@ PROTOCOLS = {
         "Wang et al. 2024, section 4: overlapping masks (there SAM's, here those of the "
         "hierarchy, which need no weights), each pixel the sum of its masks' probabilities, "
         "whole pictures; the paper names the templates of CLIP-S4, here CLIP's 80",
-        Protocol(WindowParams(), RefineParams("none"), MasksParams("hierarchy", "sum"), "use"),
+        Protocol(WindowParams(), RefineParams("none"), MasksParams("hierarchy", "sum"), name="use"),
         "imagenet",
     ),
 }
@@ -79,7 +79,11 @@ def merge_with_preset(name: str, requested: Protocol) -> Protocol:
     if windows == WindowParams(batch=windows.batch):
         windows = replace(preset.windows, batch=windows.batch)
     return Protocol(
-        windows, requested.refine or preset.refine, requested.masks or preset.masks, name
+        windows,
+        requested.refine or preset.refine,
+        requested.masks or preset.masks,
+        requested.contrast,
+        name,
     )
 
 
@@ -168,6 +172,11 @@ def resolve_protocol(
             skipped += missing
         saved = replace(saved, prompts=prompts, paper=name, skipped=tuple(skipped))
     background = choose_background(choices, background_class, score)
+    if saved.contrast and background.score is not None:
+        raise UserError(
+            f"contrast: {saved.contrast:g} shifts the scores that the background score "
+            f"{background.score:g} is compared with; set one of them to 0, or omit it"
+        )
     if choices is not None:
         limit = background.score if background.policy == "threshold" else None
         choices = replace_fields(choices, {"background": limit}, "config.zero_shot")
@@ -250,8 +259,8 @@ def choose_background(
 
 
 def describe_protocol(protocol: ResolvedProtocol, model: Any) -> dict[str, Any]:
-    """Describe a protocol for results: prompts and refine; if applicable background, windows and
-    masks; and for a paper's protocol its name, source and unsupported parts (skipped).
+    """Describe a protocol for results: prompts and refine; if applicable background, contrast,
+    windows and masks; and for a paper's protocol its name, source and unsupported parts (skipped).
     """
     reads = model.config.reads
     out: dict[str, Any] = {
@@ -260,6 +269,8 @@ def describe_protocol(protocol: ResolvedProtocol, model: Any) -> dict[str, Any]:
     }
     if protocol.background.policy != "none":
         out["background"] = asdict(protocol.background)
+    if protocol.contrast:
+        out["contrast"] = protocol.contrast
     if reads.windows:
         out["windows"] = asdict(protocol.windows)
     if reads.segments:

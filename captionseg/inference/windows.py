@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from captionseg.inference.refine import RefineParams
 from captionseg.segmenters.mask_makers import MasksParams
-from captionseg.typed import Count, Natural, build
+from captionseg.typed import Count, Natural, Share, build
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ class Protocol:
         windows: windows, for models that read pixels.
         refine: refinement of mask logits; None takes that saved with the model.
         masks: segments, for models that read segments; None takes those saved with the model.
+        contrast: share of each label's mean over the picture that is taken from its scores; for
+            labels that are all in the picture, see captionseg.inference.contrast.
         name: key of PROTOCOLS, for the prompts and scores of a paper; empty for none.
     """
 
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams | None = None
     masks: MasksParams | None = None
+    contrast: Share = 0.0
     name: str = ""
 
     def resolve(self, context: dict[str, Any]) -> ResolvedProtocol:
@@ -69,6 +72,7 @@ class Protocol:
             self.windows,
             self.refine or build(RefineParams, context.get("refine"), "refine"),
             self.masks or build(MasksParams, context.get("masks"), "masks"),
+            contrast=self.contrast,
         )
 
 
@@ -101,6 +105,7 @@ class ResolvedProtocol:
         windows: see Protocol.
         refine: see Protocol.
         masks: see Protocol.
+        contrast: see Protocol.
         prompts: template set for class names.
         background: see Background.
         zero_shot: options of inference, with the threshold of `background`, see
@@ -112,6 +117,7 @@ class ResolvedProtocol:
     windows: WindowParams = field(default_factory=WindowParams)
     refine: RefineParams = field(default_factory=RefineParams)
     masks: MasksParams = field(default_factory=MasksParams)
+    contrast: float = 0.0
     prompts: str = "simple"
     background: Background = field(default_factory=Background)
     zero_shot: Any = None

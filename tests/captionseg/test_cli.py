@@ -11,6 +11,7 @@ from PIL import Image
 
 from captionseg import cli
 from captionseg.inference import predictor
+from captionseg.inference.windows import Background, ResolvedProtocol
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,16 +24,24 @@ class Halves:
     """
 
     asked: list = []  # noqa: RUF012
-    protocol = None
+    requested = None
+    contrast = None
 
     def __init__(self, background):
         self.background = background
+        self.protocol = ResolvedProtocol(
+            background=Background("none" if background is None else "threshold", background)
+        )
 
     @staticmethod
     def load(folder, *, device, background, protocol):
         Halves.asked.append((folder, device))
-        Halves.protocol = protocol
+        Halves.requested, Halves.contrast = protocol, protocol.contrast
         return Halves(background)
+
+    def with_contrast(self, share):
+        Halves.contrast = share
+        return self
 
     embed_labels = None  # the model has no list of concepts
 
@@ -103,11 +112,25 @@ def test_the_background_has_a_share_of_the_picture_too(picture, capsys, backgrou
 )
 def test_what_is_not_asked_for_is_as_the_model_was_saved(picture, arguments, refine, masks):
     assert cli.main(["segment", str(picture), "--labels", "zebra", *arguments]) == 0
-    protocol = Halves.protocol
+    protocol = Halves.requested
     assert (
         protocol.refine and protocol.refine.method,
         protocol.masks and protocol.masks.maker,
     ) == (refine, masks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "contrast"),
+    [
+        ([], 0.5),
+        (["--contrast", "0"], 0),
+        (["--contrast", "0.25"], 0.25),
+        (["--background", "0.3"], 0),  # a score that is compared with it
+    ],
+)
+def test_labels_are_contrasted_unless_there_is_a_background(picture, arguments, contrast):
+    assert cli.main(["segment", str(picture), "--labels", "zebra, grass", *arguments]) == 0
+    assert Halves.contrast == contrast
 
 
 def test_segment_writes_the_labels_of_pixels(picture, tmp_path):

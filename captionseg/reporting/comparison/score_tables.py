@@ -115,7 +115,7 @@ def format_gain(gain: Difference | None) -> Cell:
 def describe_protocol(protocol: Mapping[str, Any]) -> str:
     """Describe a protocol in a few words, from the keys that its evaluation wrote."""
     words = []
-    for key in ("prompts", "refine", "masks", "classes"):
+    for key in ("prompts", "refine", "masks", "contrast", "classes"):
         if protocol.get(key) not in (None, "", "none", "regions"):
             words.append(f"{key} {protocol[key]}")
     background, windows = protocol.get("background"), protocol.get("windows")

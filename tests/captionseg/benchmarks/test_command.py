@@ -27,6 +27,7 @@ def said(**changes) -> argparse.Namespace:
         "windows": None,
         "refine": None,
         "masks": None,
+        "contrast": None,
         "background": None,
         "device": "cpu",
     }
