@@ -198,6 +198,8 @@ def format_result(result: Mapping[str, Any], speed: float, *, most: int = 5) -> 
     if background := protocol.get("background"):
         score = "" if background["score"] is None else f" {background['score']:g}"
         how.append(f"background {background['policy']}{score}")
+    if contrast := protocol.get("contrast"):
+        how.append(f"contrast {contrast:g}")
     if windows := protocol.get("windows"):
         how.append("windows {short_side}, {crop}, {stride}".format(**windows))
     if masks := protocol.get("masks"):

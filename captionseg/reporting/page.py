@@ -78,6 +78,8 @@ def list_remarks(scored: Mapping[str, Any]) -> Iterator[str]:
         yield text
     if protocol.get("masks", "regions") != "regions":
         yield f"Masks may overlap (made by {protocol['masks']})."
+    if contrast := protocol.get("contrast"):
+        yield f"Contrast {contrast:g}: a share of each class's mean over a picture is taken away."
     for paper, other in scored.get("also", {}).items():
         yield f"By the protocol of {paper}: mIoU {other['scores']['miou']:.1f}."
     if "mask_map" in scores:

@@ -122,9 +122,9 @@ def test_what_is_not_asked_for_is_as_the_model_was_saved(picture, arguments, ref
 @pytest.mark.parametrize(
     ("arguments", "contrast"),
     [
-        ([], 0.5),
+        ([], 0.25),
         (["--contrast", "0"], 0),
-        (["--contrast", "0.25"], 0.25),
+        (["--contrast", "0.5"], 0.5),
         (["--background", "0.3"], 0),  # a score that is compared with it
     ],
 )
