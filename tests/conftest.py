@@ -98,10 +98,10 @@ def dag(tmp_path_factory):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """One more than there are cores: the costly ones wait for servers and other processes most of
-    the time.
+    """As many as there are cores: one more takes as long, for each has to collect all tests and to
+    import what they test.
     """
-    return len(os.sched_getaffinity(0)) + 1
+    return len(os.sched_getaffinity(0))
 
 
 def pytest_collection_finish():
