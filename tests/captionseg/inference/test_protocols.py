@@ -66,7 +66,7 @@ def test_what_is_given_comes_before_what_the_paper_says():
         MasksParams(aggregate="max"),
     )
     assert merge_with_preset("tcl", Protocol(windows, refine, masks)) == Protocol(
-        windows, refine, masks, "tcl"
+        windows, refine, masks, name="tcl"
     )
 
 
