@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from tests.offline.guard import Guard
+from tests.soak.checkout import commit, copy_tracked
 
-ROOT = Path(__file__).parents[1]
 RECIPES = ("nouns-mil", "cocu-mil")
 
 
@@ -44,7 +44,8 @@ class Run:
 def reproduce(home: Path) -> Run:
     """Run `dvc repro` in a clone of this checkout that is set to shapes."""
     guard = Guard(home)
-    folder = copy_tracked(home / "captionseg")
+    folder = home / "captionseg"
+    copy_tracked(folder)
     guard.install(folder)
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["download"] |= {"source": "shapes", "shard_size": 60}
@@ -60,30 +61,10 @@ def reproduce(home: Path) -> Run:
     params["gate"] = {"something is learnt": "recipes.cocu-mil.shapes.miou >= 1"}
     params["validate"] = {"min_with_concepts": 0.5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    commit(folder, "git init -q -b main")
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
+    commit(folder)
     made = Run(folder, home / "untouched", guard)
     done = made.dvc("repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     shutil.copytree(folder, made.untouched, symlinks=True)
     return made
-
-
-def copy_tracked(folder: Path) -> Path:
-    """Copy what git tracks, as it is in the working tree, without what stages write and tests."""
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        written = name.startswith("reports/") and Path(name).name != "README.md"
-        if not written and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
-def commit(folder: Path, first: str = "true") -> None:
-    """Commit all that is in a folder, after a command."""
-    identity = "-c user.name=t -c user.email=t@t"
-    subprocess.run(
-        f"{first} && git add -A && git {identity} commit -qm t", shell=True, cwd=folder, check=True
-    )

@@ -17,7 +17,7 @@ from uuid import UUID
 import psutil
 import yaml
 
-from tests.whole_dag import commit
+from tests.soak.checkout import commit
 
 RECIPE = "nouns-mil"
 FOREIGN = ("PREFECT_", "MLFLOW_", "DVC_", "GIT_", "CAPTIONSEG_")

@@ -30,7 +30,8 @@ from flows import daemons
 from flows import services as module
 from flows.workspace import LOCK
 from tests.flows.servers import RECIPE, Services, checkout, gone, runs_of, sh, until
-from tests.whole_dag import ROOT, Run
+from tests.soak.checkout import ROOT
+from tests.whole_dag import Run
 
 STAGES = {
     "download": "unchanged",

@@ -38,14 +38,7 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
         folder: is made.
         settings: sections of params.yaml -> values that replace those for small runs.
     """
-    names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, names.split("\0")):
-        made = name.startswith("reports/") and Path(name).name != "README.md"
-        if not made and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    copy_tracked(folder)
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
     params["runtime"] |= {"workers": 2, "checkpoint_steps": 2}
@@ -63,10 +56,28 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
     for section, values in (settings or {}).items():
         params[section] |= values
     path.write_text(yaml.safe_dump(params))
-    ours = ("-c", "user.name=t", "-c", "user.email=t@t")
-    for words in (("init", "-q"), ("add", "-A"), (*ours, "commit", "-qm", "t")):
-        subprocess.run(["git", *words], cwd=folder, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    commit(folder)
     return folder
+
+
+def copy_tracked(folder: Path) -> None:
+    """Copy what git tracks, as it is in the working tree, without what stages write and tests."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        made = name.startswith("reports/") and Path(name).name != "README.md"
+        if not made and not name.startswith(("dvc.lock", "tests/")) and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def commit(folder: Path) -> None:
+    """Commit all that is in a repository."""
+    ours = ("-c", "user.name=t", "-c", "user.email=t@t")
+    for words in (("add", "-A"), (*ours, "commit", "-qm", "t")):
+        subprocess.run(["git", *words], cwd=folder, check=True)
 
 
 def environment() -> dict[str, str]:
