@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy.sparse import csr_array
 
-from captionseg.curation.leave_one_out import LeaveOneOut
 from captionseg.curation.selection import curate_chunks, select_named
+from captionseg.curation.visibility import measure_visibility
 from captionseg.records import Corpus, UserError
 from captionseg.supervision.columns import Supervision
 from captionseg.text.entity_list import PUBLISHED, merge_synonym
@@ -90,26 +90,3 @@ class Entities:
         for i in chosen:
             target[i] = number.get(merge_synonym(corpus.vocabulary[int(i)]), i) if self.merge else i
         return target
-
-
-def measure_visibility(corpus: Corpus, strength: float, sample: int) -> Float[np.ndarray, " C"]:
-    """Area under the ROC curve: how well pictures tell whether their captions name a concept,
-    leave-one-out.
-
-    The probability that a picture whose caption names it is scored above one whose caption does not
-    (Mann-Whitney, ties count half). .5 where no caption, or every caption, names it.
-    """
-    from scipy.stats import rankdata  # half a second to import
-
-    rows = np.arange(0, len(corpus), max(1, -(-len(corpus) // sample)))
-    named = corpus.named[rows]
-    score = LeaveOneOut.fit(
-        np.asarray(corpus.image_feature[rows], np.float32), named, strength
-    ).predict(slice(None))
-    label = named.toarray()
-    rank_sum = (rankdata(score, axis=0) * label).sum(0)  # sum of ranks of the named
-    positives = label.sum(0).astype(float)
-    pairs = positives * (len(rows) - positives)
-    return np.where(
-        pairs > 0, (rank_sum - positives * (positives + 1) / 2) / np.maximum(pairs, 1), 0.5
-    )

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from captionseg.curation import corpus as corpora
 from captionseg.curation.rules import CurateParams
+from captionseg.curation.visibility import drop_invisible
 from captionseg.marking.mark import Marks, mark
 from captionseg.marking.marker import Rows
 from captionseg.marking.rows import load_rows, read_indexed_pairs, with_concepts
@@ -74,5 +75,9 @@ def load_marked(
         prompts=params.prompts,
         unread=marks.unread[~rows.held_out],
     )
+    if params.vocabulary.file is None and params.vocabulary.visible:
+        unread = marks.unread[~rows.held_out]
+        read = ["" if hidden else text for text, hidden in zip(corpus.caption, unread, strict=True)]
+        corpus, vocabulary = drop_invisible(corpus, vocabulary, read, params.vocabulary.visible)
     rows = with_concepts(rows, corpus.named, corpus.vocabulary)
     return corpus, vocabulary, rows, mark(rows, late, marks, seed=seed)

@@ -1,4 +1,4 @@
-"""Nouns of captions, by spaCy."""
+"""Words of captions with their parts of speech, by spaCy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from captionseg.records import LONGEST_CAPTION, UserError, one_line
 from captionseg.text.lemmas import lemmatize
@@ -48,25 +49,47 @@ def load(model: str | None = None):  # noqa: ANN201
     return pipeline
 
 
-def extract_nouns(
-    captions: Sequence[str], model: str | None = None
-) -> Iterator[list[tuple[str, str]]]:
-    """Yield the nouns of each caption (NN, NNS, NNP, NNPS) as (word, lemma), both in lower case, in
-    order, with repeats.
+class Token(NamedTuple):
+    """A word of a caption as the tagger sees it.
 
-    Unlike GroupViT's released code, verbs are not nouns. spaCy tags plurals; the singular is that
-    of `captionseg.text.lemmas`, or spaCy's where the spelling allows several.
+    Attributes:
+        word: that words are compared by, see `captionseg.text.words.key`.
+        lemma: the singular of a plural noun, else the word.
+        is_noun: NN, NNS, NNP or NNPS. Unlike in GroupViT's released code, verbs are not.
+        is_gerund: VBG, which may be the first part of a compound: swimming pool.
+        adjoins: nothing but spaces and a hyphen is between it and the token before it.
+    """
+
+    word: str
+    lemma: str
+    is_noun: bool
+    is_gerund: bool
+    adjoins: bool
+
+
+def tag(captions: Sequence[str], model: str | None = None) -> Iterator[list[Token]]:
+    """Yield the words of each caption, in order, with repeats; numbers and signs are none.
+
+    spaCy tags plurals; the singular is that of `captionseg.text.lemmas`, or spaCy's where the
+    spelling allows several.
     """
     pipeline = load(model)
     with pipeline.select_pipes(disable=["parser"]):
         composed = (unicodedata.normalize("NFC", caption) for caption in cut_captions(captions))
         for doc in pipeline.pipe(composed, batch_size=512):
-            nouns = [t for t in doc if t.pos_ in ("NOUN", "PROPN") and t.is_alpha]
-            yield [
-                (word, lemmatize(word, t.lemma_.lower()) if t.tag_ == "NNS" else word)
-                for t in nouns
-                for word in (key(t.text),)
-            ]
+            yield list(_read_tokens(doc))
+
+
+def _read_tokens(doc) -> Iterator[Token]:  # noqa: ANN001
+    adjoins = False
+    for token in doc:
+        if not token.is_alpha:
+            adjoins &= token.text == "-" or token.is_space
+            continue
+        word, is_noun = key(token.text), token.pos_ in ("NOUN", "PROPN")
+        lemma = lemmatize(word, token.lemma_.lower()) if is_noun and token.tag_ == "NNS" else word
+        yield Token(word, lemma, is_noun, token.tag_ == "VBG", adjoins)
+        adjoins = True
 
 
 def cut_captions(captions: Iterable[str]) -> Iterator[str]:

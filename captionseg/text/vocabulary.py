@@ -6,7 +6,6 @@ import functools
 import itertools
 import logging
 import unicodedata
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from scipy.sparse import csr_array
 from captionseg.records import UserError
 from captionseg.remarks import quote_first
 from captionseg.text.lemmas import find_singulars, read_packaged
-from captionseg.text.noun_extraction import extract_nouns
+from captionseg.text.noun_extraction import tag
+from captionseg.text.things import ThingParams, find_things
 from captionseg.text.words import Word, adjoin, split, tokens
-from captionseg.typed import Count
+from captionseg.typed import Count, Share
 
 __all__ = [
     "Match",
@@ -43,6 +43,14 @@ class VocabularyParams:
     Attributes:
         minimum: how many captions must name a concept.
         size: at most so many, the most frequent.
+        noun_share: a word is a concept if at least this share of the captions that contain it have
+            it as a noun: of "red", "run" and "play" they do not.
+        compound: two words in a row are one concept (swimming pool) if their normalised pointwise
+            mutual information is at least this; 1 takes no compound.
+        keep_rows: of a caption without a frequent noun, the most frequent of its rare ones is a
+            concept too, so that the row is not lost.
+        visible: a noun whose captions pictures do not tell from others is no concept: area under
+            the ROC curve that it needs, see `captionseg.curation.visibility`; 0 takes every noun.
         stop: file with a word a line that is no concept; None takes captionseg/text/stop_nouns.txt.
         file: fixed list of concepts, one a line, in place of the corpus's nouns.
         spacy_model: path or name; None takes the pinned package.
@@ -50,6 +58,10 @@ class VocabularyParams:
 
     minimum: Count = 10
     size: Count = 20_000
+    noun_share: Share = 0.5
+    compound: Share = 0.5
+    keep_rows: bool = True
+    visible: Share = 0.65
     stop: str | None = None
     file: str | None = None
     spacy_model: str | None = None
@@ -179,27 +191,17 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     stop = set(
         read_words(params.stop, "curate.vocabulary.stop") if params.stop else read_default_stop()
     )
-    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    words: list[set[str]] = []
-    for row in extract_nouns(captions, params.spacy_model):
-        words.append({word for word, _ in row})
-        for word, lemma in row:
-            forms[word][lemma] += 1
-    # one lemma a word, so that every caption that counts for a concept names it
-    lemma = {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
-    rows = ({lemma[word] for word in caption_words} for caption_words in words)
-    count = Counter(itertools.chain.from_iterable(rows))
-    frequent = [
-        c
-        for c, n in sorted(count.items(), key=lambda item: (-item[1], item[0]))
-        if n >= params.minimum and c not in stop and len(c) > 1
-    ][: params.size]
-    if not frequent:
+    things = find_things(
+        tag(captions, params.spacy_model),
+        ThingParams(params.minimum, params.noun_share, params.compound, params.keep_rows),
+        stop,
+    )
+    if not things.concepts:
         raise UserError(
             f"curate.vocabulary: no noun occurs in {params.minimum} of {len(captions)} captions; "
             "lower curate.vocabulary.minimum or give a file"
         )
-    return Vocabulary(tuple(frequent), lemma)
+    return Vocabulary(things.concepts[: params.size], things.lemma)
 
 
 def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:

@@ -24,6 +24,7 @@ from captionseg.supervision import parquet_files
 from captionseg.supervision.columns import Supervision
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
+from captionseg.training.alike import find_alike, widen
 from captionseg.training.masked import masked_captions
 from captionseg.training.segment_set import SegmentSet
 from captionseg.training.segment_set import read as read_segments
@@ -49,6 +50,7 @@ def load(
     *,
     curation: str,
     archive: str,
+    alike: float = 0.0,
     reads: InputSpec | None = None,
     encode: Encode | None = None,
     device: str = "auto",
@@ -59,6 +61,7 @@ def load(
         folders: of the earlier stages.
         curation: rule whose concepts are drawn.
         archive: rule whose archive masks negatives.
+        alike: see `find_alike`; concepts like one of an image's archive are no negatives either.
         reads: what the model reads; None reads regions and embeddings.
         encode: texts -> embeddings, for masked captions of models that read embeddings.
         device: of the frozen encoder, where it is part of the model.
@@ -81,6 +84,8 @@ def load(
     data = read_columns(
         folders.prepared, index_rows, rules, concepts, embedding, reads, device=device
     )
+    archive = widen(data.archive, find_alike(concepts, embedding, alike))
+    data = dataclasses.replace(data, archive=archive)
     if reads.segments:
         rows = dict(zip(kept, index_rows.tolist(), strict=True))
         segments = read_named_segments(data, folders.segments, rows, len(row_of), reads)

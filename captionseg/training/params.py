@@ -50,6 +50,9 @@ class PretrainParams:
         warmup: number of warm-up steps of poly.
         gradient_clip: maximum global norm of gradients.
         texts: L, number of concepts drawn per image and step.
+        alike: deviations above the mean similarity of concepts from which two are words of one
+            meaning, and no negatives of each other, see `find_alike`; 0 asks for the ends of
+            compounds alone.
         prompts: template set for class names, here and in evaluation.
         text_prompts: template set for drawn concepts, one template at random, for models that read
             tokens.
@@ -71,6 +74,7 @@ class PretrainParams:
     warmup: Natural = 0
     gradient_clip: AboveZero = 5.0
     texts: Count = 3
+    alike: ZeroOrMore = 3.5
     prompts: PromptSet = "simple"
     text_prompts: PromptSet = "imagenet"
     augment: AugmentParams = field(default_factory=AugmentParams)

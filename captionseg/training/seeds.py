@@ -64,6 +64,7 @@ def train(
         folders,
         curation=recipe.curation,
         archive=recipe.archive,
+        alike=params.alike,
         reads=reads,
         encode=frozen().text if reads.masking and not reads.tokens else None,
         device=params.device,

@@ -9,8 +9,9 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from captionseg.curation.entities import Entities, measure_visibility
+from captionseg.curation.entities import Entities
 from captionseg.curation.leave_one_out import LeaveOneOut
+from captionseg.curation.visibility import measure_visibility
 from captionseg.records import UserError
 from captionseg.supervision.columns import NO_CONCEPT, Supervision
 

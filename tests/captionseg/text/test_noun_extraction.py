@@ -4,27 +4,44 @@ import pytest
 import spacy
 
 from captionseg.records import UserError
-from captionseg.text.noun_extraction import extract_nouns, load
+from captionseg.text.noun_extraction import load, tag
+
+
+def read_nouns(caption):
+    return [(token.word, token.lemma) for token in next(tag([caption])) if token.is_noun]
 
 
 def test_nouns_with_their_lemmas_in_order_and_repeated():
-    rows = extract_nouns(["two zebras on the grass beside a zebra", "", "A red car near a carpet"])
-    assert list(rows) == [
-        [("zebras", "zebra"), ("grass", "grass"), ("zebra", "zebra")],
-        [],
-        [("car", "car"), ("carpet", "carpet")],
+    assert read_nouns("two zebras on the grass beside a zebra") == [
+        ("zebras", "zebra"),
+        ("grass", "grass"),
+        ("zebra", "zebra"),
     ]
+    assert read_nouns("A red car near a carpet") == [("car", "car"), ("carpet", "carpet")]
+    assert list(tag([""])) == [[]]
 
 
 def test_a_verb_is_no_noun():
-    assert [word for word, _ in next(extract_nouns(["a fox is drinking water and runs"]))] == [
-        "fox",
-        "water",
-    ]
+    assert [word for word, _ in read_nouns("a fox is drinking water and runs")] == ["fox", "water"]
 
 
-def test_numbers_and_signs_are_no_nouns():
-    assert list(extract_nouns(["# 12 % !"])) == [[]]
+def test_numbers_and_signs_are_no_words():
+    assert list(tag(["# 12 % !"])) == [[]]
+
+
+def test_words_adjoin_over_spaces_and_hyphens_alone():
+    caption = "a fire-hydrant, dog and swimming  pool"
+    adjoins = {token.word: token.adjoins for token in next(tag([caption]))}
+    assert not adjoins["a"]
+    assert adjoins["fire"]
+    assert adjoins["hydrant"]
+    assert not adjoins["dog"]
+    assert adjoins["pool"]
+
+
+def test_gerunds():
+    tokens = next(tag(["dogs are swimming in a lake"]))
+    assert [token.word for token in tokens if token.is_gerund] == ["swimming"]
 
 
 def test_a_model_without_a_tagger_would_silently_find_nothing(tmp_path):

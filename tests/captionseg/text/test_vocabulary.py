@@ -26,7 +26,7 @@ def named(vocabulary: Vocabulary, *captions: str) -> list[set[str]]:
 
 
 def test_frequent_nouns_by_lemma_most_frequent_first():
-    vocabulary = build(CAPTIONS, VocabularyParams(minimum=2))
+    vocabulary = build(CAPTIONS, VocabularyParams(minimum=2, keep_rows=False))
     assert vocabulary.concepts == ("dog", "cat")
     assert vocabulary.lemma["dogs"] == "dog"
 

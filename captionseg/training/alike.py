@@ -1,0 +1,71 @@
+"""Concepts that are not negatives of each other: words of one meaning, and the last words of
+compounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import csr_array, eye_array
+
+from captionseg.text.words import tokens
+
+CHUNK = 1024  # concepts at once
+
+
+def find_alike(
+    concepts: Sequence[str], embedding: Float[np.ndarray, "C D"], deviations: float
+) -> csr_array:
+    """Find which concepts are alike: [C, C] bool, symmetric, each with itself.
+
+    Two are alike if the cosine of their texts is so many deviations above the mean over all pairs
+    (child and kid, man and guy, street and road), or if one is the end of the other (a swimming
+    pool is a pool). The threshold is in deviations, as the cosines of encoders differ in scale:
+    those of CLIP's texts are all above .6.
+
+    Args:
+        concepts: their names.
+        embedding: of the prompted concepts, L2-normalised.
+        deviations: above the mean; 0 finds only ends of compounds.
+    """
+    count, values = len(concepts), np.asarray(embedding, np.float32)
+    rows, columns = find_ends(concepts)
+    pairs = count * (count - 1)
+    if deviations and pairs:
+        # moments of all pairs from the sum and the second moment of the vectors
+        mean = (np.square(values.sum(0, dtype=np.float64)).sum() - count) / pairs
+        second = (np.square(values.T.astype(np.float64) @ values).sum() - count) / pairs
+        least = mean + deviations * np.sqrt(max(second - mean**2, 0.0))
+        for start in range(0, count, CHUNK):
+            row, column = np.nonzero(values[start : start + CHUNK] @ values.T >= least)
+            rows, columns = np.append(rows, row + start), np.append(columns, column)
+    found = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
+    return (found + found.T + eye_array(count, dtype=bool)).tocsr()
+
+
+def find_ends(concepts: Sequence[str]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Numbers of compounds, and of the concepts that are their ends."""
+    number = {tuple(tokens(concept)): i for i, concept in enumerate(concepts)}
+    found = [
+        (i, number[words[start:]])
+        for words, i in number.items()
+        for start in range(1, len(words))
+        if words[start:] in number
+    ]
+    both = np.array(found, np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def widen(archive: Int[np.ndarray, "N M"], alike: csr_array) -> Int[np.ndarray, "N M2"]:
+    """Add to each row the concepts that are alike one of it; -1 pads, here and there."""
+    row, place = np.nonzero(archive >= 0)
+    shape = (len(archive), alike.shape[0])
+    held = csr_array((np.ones(len(row), np.int32), (row, archive[row, place])), shape=shape)
+    wide = (held @ alike.astype(np.int32)).tocsr()
+    wide.sort_indices()
+    counts = np.diff(wide.indptr)
+    result = np.full((len(archive), counts.max(initial=0)), -1, archive.dtype)
+    result[np.arange(result.shape[1]) < counts[:, None]] = wide.indices
+    return result
