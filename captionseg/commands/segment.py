@@ -13,6 +13,8 @@ from captionseg.terminal import number
 if TYPE_CHECKING:
     import numpy as np
 
+    from captionseg.inference.predictor import Predictor
+
 MODEL = Path("models/cocu_calibrated-mil")
 CONTRAST = 0.25
 """Better than none on the tune split of the default data where all labels are in the picture or all
@@ -52,6 +54,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="pixels where no label reaches this score stay unlabelled, 255 in the mask (models "
         "with groups; default: as saved with the model)",
     )
+    one.add_argument(
+        "--other",
+        action=argparse.BooleanOptionalAction,
+        help="leave pixels unlabelled, 255 in the mask, that another word of the model's training "
+        "fits better than every label (default: only with a single label and no background)",
+    )
     add_labelling(one, contrast=f"{CONTRAST:g}, and 0 for models with a background")
     add_device(one)
     one.set_defaults(run=run)
@@ -86,19 +94,53 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = Predictor.load(
         arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
     )
-    if arguments.contrast is None and predictor.protocol.background.score is None:
+    rivals = choose_rivals(predictor, labels, arguments.other)
+    if arguments.contrast is None and predictor.protocol.background.score is None and not rivals:
         predictor = predictor.with_contrast(CONTRAST)
     for line in describe_unknown(labels, arguments.model, predictor.embed_labels):
         warn_once(line)
-    # background is -1, which becomes 255: these pixels are not tinted
-    mask = predictor.segment(picture, labels).astype(np.uint8)
+    # none of the labels is -1, which becomes 255: these pixels are not tinted
+    mask = predictor.segment(picture, labels, rivals).astype(np.uint8)
     rows = write_pictures(picture, mask, labels, out=out, mask_file=arguments.mask)
-    if rows[-1][1] == 0 and arguments.background is None:
+    if rows[-1][1] == 0 and arguments.background is None and not rivals:
         rows.pop()
+    elif rivals:
+        rows[-1] = ("(other)", rows[-1][1])
     width = max(len(label) for label, _ in rows)
     for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
     print(out)
+
+
+def choose_rivals(predictor: Predictor, labels: Sequence[str], other: bool | None) -> list[str]:
+    """Choose the words that leave pixels unlabelled.
+
+    Args:
+        predictor: the model.
+        labels: that are asked for.
+        other: whether there are any; None has some if there is one label and no background.
+
+    Raises:
+        UserError: if the model's training knows no such word, and they are asked for.
+    """
+    from captionseg.records import UserError
+    from captionseg.remarks import quote, warn_once
+
+    alone = len(labels) == 1 and predictor.protocol.background.score is None
+    if other is False or (other is None and not alone):
+        return []
+    rivals = predictor.find_rivals(labels)
+    if other and not rivals:
+        raise UserError(
+            f"--other: {predictor.labeller.loaded.folder} names no concept of its training that "
+            "is unlike all labels; omit --other and add labels for the rest of the picture"
+        )
+    if alone and rivals and other is None:
+        warn_once(
+            f"labels: {quote(labels[0])} is the only one, so pixels that another of "
+            f"{len(rivals):,} words fits better stay unlabelled; --no-other labels every pixel"
+        )
+    return rivals
 
 
 def write_pictures(

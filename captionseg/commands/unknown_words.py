@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = "concepts.txt"
-NEAREST, MOST = 3, 2000
-"""Words that are named, and words of training that are compared: the most frequent ones."""
+NEAREST = 3  # words that are named
 
 
 def describe_unknown(
@@ -22,19 +20,16 @@ def describe_unknown(
         folder: of the model; without a list of concepts nothing is described.
         embed: [n] words -> [n, D] embeddings, as the model compares them.
     """
+    from captionseg.inference.other_words import MOST, embed_normalised, read_concepts
     from captionseg.remarks import quote
     from captionseg.text.vocabulary import Vocabulary
 
-    path = folder / FILE
-    if not path.is_file():
-        return []
-    known = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    known = read_concepts(folder)
     vocabulary = Vocabulary(tuple(known), None)
     unknown = [label for label in labels if not vocabulary.read(label)[1]]
     if not unknown or not known:
         return []
-    vectors = np.asarray(embed([*unknown, *known[:MOST]]), np.float64)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    vectors = embed_normalised([*unknown, *known[:MOST]], embed)
     own, others = vectors[: len(unknown)], vectors[len(unknown) :]
     nearest = np.argsort(-own @ others.T, axis=1, kind="stable")[:, :NEAREST]
     return [

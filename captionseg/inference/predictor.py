@@ -14,6 +14,7 @@ from captionseg.inference.class_embeddings import build_text_encoder
 from captionseg.inference.detections import Detections
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import LoadedModel, check_segments
+from captionseg.inference.other_words import find_rivals, read_concepts
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import Protocol, ResolvedProtocol
 from captionseg.model_inputs import Inputs
@@ -88,22 +89,36 @@ class Predictor:
         """How it labels."""
         return self.labeller.protocol
 
-    def segment(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    def segment(
+        self, image: np.ndarray, labels: Sequence[str], rivals: Sequence[str] = ()
+    ) -> np.ndarray:
         """Return the number of the best label for each pixel of an image uint8 [H, W, 3], int16 [H,
         W].
 
-        -1 if no label reaches the background threshold of the model, if it has one.
+        -1 if no label reaches the background threshold of the model, if it has one, or a rival is
+        better than all labels.
+
+        Args:
+            image: the picture.
+            labels: what is asked for.
+            rivals: words for what is none of the labels, see `find_rivals`.
 
         Raises:
             UserError: for no labels, or an invalid image.
         """
-        pixels = self._with_classes(labels, image).label(self.prepare(image)).astype(np.int16)
-        if len(labels) == 1 and self.protocol.background.score is None:
+        classes = [*labels, *rivals] if labels else []
+        pixels = self._with_classes(classes, image).label(self.prepare(image)).astype(np.int16)
+        if len(classes) == 1 and self.protocol.background.score is None:
             warn_once(
                 f"labels: with only {quote(labels[0])} and no background, every pixel gets this "
                 "label; add labels for the rest of the picture"
             )
-        return pixels
+        return np.where(pixels < len(labels), pixels, np.int16(-1))
+
+    def find_rivals(self, labels: Sequence[str]) -> list[str]:
+        """Find words of the model's training for what is none of the labels, see `find_rivals`."""
+        concepts = read_concepts(self.labeller.loaded.folder)
+        return find_rivals(labels, concepts, self.embed_labels)
 
     def embed_labels(self, labels: Sequence[str]) -> np.ndarray:
         """Return float32 [C, D] embeddings of labels, as pixels are compared with them."""

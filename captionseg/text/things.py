@@ -48,10 +48,11 @@ def find_things(captions: Iterable[Sequence[Token]], params: ThingParams, stop: 
     """
     rows = list(captions)
     lemma = choose_lemmas(rows)
-    compounds = find_compounds(rows, lemma, params, stop)
-    nouns = [read_nouns(row, lemma, compounds) for row in rows]
+    names = name_compounds(rows, lemma, find_compounds(rows, lemma, params, stop), params.minimum)
+    read = [read_nouns(row, lemma, names) for row in rows]
+    nouns = [found for found, _ in read]
     named = Counter(noun for row in nouns for noun in row)
-    present = count_present(rows, lemma, compounds)
+    present = Counter(word for found, others in read for word in found | others)
     usable = {
         noun
         for noun, count in named.items()
@@ -108,25 +109,30 @@ def list_pairs(row: Sequence[Token], lemma: Mapping[str, str]) -> Iterator[tuple
             yield place, (first.word, lemma[head.word])
 
 
+def name_compounds(
+    rows: Sequence[Sequence[Token]],
+    lemma: Mapping[str, str],
+    compounds: Collection[Pair],
+    minimum: int,
+) -> dict[Pair, str]:
+    """What each compound is called: both words, beside a concept of the last word alone; and only
+    the last word if that is hardly ever said alone. Where all penguins are emperor penguins, they
+    are penguins.
+    """
+    both = {pair: " ".join(pair) for pair in compounds}
+    alone = Counter(noun for row in rows for noun in read_nouns(row, lemma, both)[0])
+    return {pair: name if alone[pair[1]] >= minimum else pair[1] for pair, name in both.items()}
+
+
 def read_nouns(
-    row: Sequence[Token], lemma: Mapping[str, str], compounds: Collection[Pair]
-) -> set[str]:
-    """The nouns of a caption by lemma; a compound is one, and its words are none."""
-    nouns, taken = set(), set[int]()
+    row: Sequence[Token], lemma: Mapping[str, str], compounds: Mapping[Pair, str]
+) -> tuple[set[str], set[str]]:
+    """The nouns of a caption by lemma, where a compound is one noun, and its other words."""
+    nouns, taken = set[str](), set[int]()
     for place, pair in list_pairs(row, lemma):
         if pair in compounds and place not in taken:
-            nouns.add(" ".join(pair))
+            nouns.add(compounds[pair])
             taken |= {place, place + 1}
-    rest = (token for place, token in enumerate(row) if place not in taken)
-    return nouns | {lemma[token.word] for token in rest if token.is_noun}
-
-
-def count_present(
-    rows: Sequence[Sequence[Token]], lemma: Mapping[str, str], compounds: Collection[Pair]
-) -> Counter[str]:
-    """How many captions contain a concept, as a noun or as anything else."""
-    count = Counter[str]()
-    for row in rows:
-        words = {lemma.get(token.word, token.word) for token in row}
-        count.update(words | read_nouns(row, lemma, compounds))
-    return count
+    rest = [token for place, token in enumerate(row) if place not in taken]
+    nouns |= {lemma[token.word] for token in rest if token.is_noun}
+    return nouns, {lemma.get(token.word, token.word) for token in rest} - nouns

@@ -22,9 +22,9 @@ from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json, read_table
 from captionseg.supervision import parquet_files
 from captionseg.supervision.columns import Supervision
+from captionseg.text.alike import find_alike, widen
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
-from captionseg.training.alike import find_alike, widen
 from captionseg.training.masked import masked_captions
 from captionseg.training.segment_set import SegmentSet
 from captionseg.training.segment_set import read as read_segments

@@ -74,7 +74,7 @@ class PretrainParams:
     warmup: Natural = 0
     gradient_clip: AboveZero = 5.0
     texts: Count = 3
-    alike: ZeroOrMore = 3.5
+    alike: ZeroOrMore = 0.0
     prompts: PromptSet = "simple"
     text_prompts: PromptSet = "imagenet"
     augment: AugmentParams = field(default_factory=AugmentParams)

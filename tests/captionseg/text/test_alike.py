@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from captionseg.training.alike import find_alike, widen
+from captionseg.text.alike import find_alike, widen
 
 
 def normalise(values: np.ndarray) -> np.ndarray:

@@ -32,17 +32,24 @@ def find_alike(
     """
     count, values = len(concepts), np.asarray(embedding, np.float32)
     rows, columns = find_ends(concepts)
-    pairs = count * (count - 1)
-    if deviations and pairs:
-        # moments of all pairs from the sum and the second moment of the vectors
-        mean = (np.square(values.sum(0, dtype=np.float64)).sum() - count) / pairs
-        second = (np.square(values.T.astype(np.float64) @ values).sum() - count) / pairs
-        least = mean + deviations * np.sqrt(max(second - mean**2, 0.0))
+    if deviations and count > 1:
+        least = find_threshold(values, deviations)
         for start in range(0, count, CHUNK):
             row, column = np.nonzero(values[start : start + CHUNK] @ values.T >= least)
             rows, columns = np.append(rows, row + start), np.append(columns, column)
     found = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
     return (found + found.T + eye_array(count, dtype=bool)).tocsr()
+
+
+def find_threshold(embedding: Float[np.ndarray, "C D"], deviations: float) -> float:
+    """The mean cosine over all pairs of at least two texts, plus so many deviations."""
+    count = len(embedding)
+    pairs = count * (count - 1)
+    # moments of all pairs from the sum and the second moment of the vectors
+    values = embedding.astype(np.float64)
+    mean = (np.square(values.sum(0)).sum() - count) / pairs
+    second = (np.square(values.T @ values).sum() - count) / pairs
+    return float(mean + deviations * np.sqrt(max(second - mean**2, 0.0)))
 
 
 def find_ends(concepts: Sequence[str]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
