@@ -137,8 +137,8 @@ def choose_rivals(predictor: Predictor, labels: Sequence[str], other: bool | Non
         )
     if alone and rivals and other is None:
         warn_once(
-            f"labels: {quote(labels[0])} is the only one, so pixels that another of "
-            f"{len(rivals):,} words fits better stay unlabelled; --no-other labels every pixel"
+            f"labels: {quote(labels[0])} is the only one, so pixels that another word of the "
+            "model's training fits better stay unlabelled; --no-other labels every pixel"
         )
     return rivals
 

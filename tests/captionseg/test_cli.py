@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from captionseg import cli
 from captionseg.inference import predictor
 from captionseg.inference.windows import Background, ResolvedProtocol
+from captionseg.remarks import forget
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +28,7 @@ class Halves:
     asked: list = []  # noqa: RUF012
     requested = None
     contrast = None
+    labeller = None
 
     def __init__(self, background):
         self.background = background
@@ -135,6 +138,35 @@ def test_what_is_not_asked_for_is_as_the_model_was_saved(picture, arguments, ref
 def test_labels_are_contrasted_unless_there_is_a_background(picture, arguments, contrast):
     assert cli.main(["segment", str(picture), "--labels", "zebra, grass", *arguments]) == 0
     assert Halves.contrast == contrast
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--labels", "dog"], True),
+        (["--labels", "dog", "--other"], True),
+        (["--labels", "dog", "--no-other"], False),
+        (["--labels", "dog", "--background", "0.2"], False),
+        (["--labels", "dog, cat"], False),
+        (["--labels", "zebra"], False),  # the training knows no other word
+    ],
+)
+def test_a_single_label_has_rivals_unless_told_otherwise(picture, capsys, caplog, arguments, shown):
+    forget()
+    assert cli.main(["segment", str(picture), *arguments]) == 0
+    out, _ = said(capsys)
+    assert any(line.startswith("(other)") for line in out) == shown
+    told = any("stay unlabelled" in line for line in caplog.messages)
+    assert told == (arguments == ["--labels", "dog"])
+    if shown:
+        assert Halves.contrast == 0  # for labels that are in the picture
+
+
+def test_other_without_another_word_is_one_line(picture, capsys):
+    Halves.labeller = SimpleNamespace(loaded=SimpleNamespace(folder=Path("m")))
+    assert cli.main(["segment", str(picture), "--labels", "zebra", "--other"]) == 1
+    (line,) = said(capsys)[1]
+    assert "--other: m names no concept of its training" in line
 
 
 def test_segment_writes_the_labels_of_pixels(picture, tmp_path):

@@ -46,6 +46,22 @@ def test_labels_of_the_size_of_the_picture(predictor):
     assert (predictor.segment(image, ["dog"]) == 0).all()
 
 
+def test_pixels_that_a_rival_fits_better_have_no_label(predictor):
+    image = np.random.default_rng(0).integers(0, 255, (40, 25, 3), dtype=np.uint8)
+    every = predictor.segment(image, ["dog", "grass", "water", "cat"])
+    found = predictor.segment(image, ["dog", "grass"], ["water", "cat"])
+    np.testing.assert_array_equal(found, np.where(every < 2, every, -1))
+    with pytest.raises(UserError, match="give at least one"):
+        predictor.segment(image, [], ["water"])
+
+
+def test_rivals_are_concepts_of_the_training_unlike_the_labels(predictor, folder):
+    assert predictor.find_rivals(["dog"]) == []  # nothing is known of its training
+    (folder / "concepts.txt").write_text("dog\ncat\ngrass\nwater\n", encoding="utf-8")
+    assert set(predictor.find_rivals(["dogs"])) <= {"cat", "grass", "water"}
+    (folder / "concepts.txt").unlink()
+
+
 def test_one_label_without_a_background_is_said_to_get_every_pixel(predictor, caplog):
     forget()
     image = np.zeros((20, 30, 3), np.uint8)
