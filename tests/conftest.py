@@ -65,6 +65,7 @@ COSTLY = (
     (
         "tests/captionseg/runtime/test_fan_out.py",
         "tests/captionseg/runtime/test_fan_out_of_stages.py",
+        "tests/captionseg/runtime/test_ray_tasks.py",
     ),
     (
         "tests/flows/test_offline.py",
@@ -76,7 +77,6 @@ COSTLY = (
     ("tests/stages/test_sources.py",),
     ("tests/captionseg/tracking/",),
     ("tests/captionseg/expectations/test_validate.py",),
-    ("tests/captionseg/runtime/test_ray_tasks.py",),
     ("tests/captionseg/training/test_segment_set.py",),
     ("tests/captionseg/modeling/test_models.py",),
 )

@@ -38,6 +38,8 @@ def cluster() -> Iterator[RuntimeParams]:
             "num_cpus": 3,
             "num_gpus": 1,
             "include_dashboard": False,
+            "include_log_monitor": False,
+            "no_monitor": True,  # nothing scales
             "object_store_memory": 80_000_000,
         }
         nodes = Cluster(initialize_head=True, head_node_args=node)
