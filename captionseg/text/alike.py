@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import csr_array
 
 from captionseg.text.words import tokens
 
@@ -37,8 +37,8 @@ def find_alike(
         for start in range(0, count, CHUNK):
             row, column = np.nonzero(values[start : start + CHUNK] @ values.T >= least)
             rows, columns = np.append(rows, row + start), np.append(columns, column)
-    found = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
-    return (found + found.T + eye_array(count, dtype=bool)).tocsr()
+    both, other = np.r_[rows, columns, np.arange(count)], np.r_[columns, rows, np.arange(count)]
+    return csr_array((np.ones(len(both), bool), (both, other)), shape=(count, count))
 
 
 def find_threshold(embedding: Float[np.ndarray, "C D"], deviations: float) -> float:
@@ -70,7 +70,7 @@ def widen(archive: Int[np.ndarray, "N M"], alike: csr_array) -> Int[np.ndarray, 
     row, place = np.nonzero(archive >= 0)
     shape = (len(archive), alike.shape[0])
     held = csr_array((np.ones(len(row), np.int32), (row, archive[row, place])), shape=shape)
-    wide = (held @ alike.astype(np.int32)).tocsr()
+    wide = csr_array(held @ alike.astype(np.int32))
     wide.sort_indices()
     counts = np.diff(wide.indptr)
     result = np.full((len(archive), counts.max(initial=0)), -1, archive.dtype)

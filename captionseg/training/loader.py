@@ -84,8 +84,8 @@ def load(
     data = read_columns(
         folders.prepared, index_rows, rules, concepts, embedding, reads, device=device
     )
-    archive = widen(data.archive, find_alike(concepts, embedding, alike))
-    data = dataclasses.replace(data, archive=archive)
+    wide = widen(data.archive, find_alike(concepts, embedding, alike))
+    data = dataclasses.replace(data, archive=wide)
     if reads.segments:
         rows = dict(zip(kept, index_rows.tolist(), strict=True))
         segments = read_named_segments(data, folders.segments, rows, len(row_of), reads)

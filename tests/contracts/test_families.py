@@ -39,6 +39,7 @@ FAMILIES = {
             "relevance",
             "rule",
             "selection",
+            "visibility",
         },
     ),
     "marking": (
