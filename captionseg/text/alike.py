@@ -68,6 +68,7 @@ def find_ends(concepts: Sequence[str]) -> tuple[Int[np.ndarray, " n"], Int[np.nd
 def widen(archive: Int[np.ndarray, "N M"], alike: csr_array) -> Int[np.ndarray, "N M2"]:
     """Add to each row the concepts that are alike one of it; -1 pads, here and there."""
     row, place = np.nonzero(archive >= 0)
+    assert alike.shape is not None
     shape = (len(archive), alike.shape[0])
     held = csr_array((np.ones(len(row), np.int32), (row, archive[row, place])), shape=shape)
     wide = csr_array(held @ alike.astype(np.int32))
