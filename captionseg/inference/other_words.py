@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from captionseg.text.alike import find_threshold
-from captionseg.text.vocabulary import Vocabulary
+from captionseg.text.lemmas import find_singulars
 from captionseg.text.words import tokens
 
 FILE = "concepts.txt"
@@ -55,12 +55,11 @@ def find_rivals(
     vectors = embed_normalised([*labels, *known], embed)
     asked, vectors = vectors[: len(labels)], vectors[len(labels) :]
     near = (asked @ vectors.T).max(0) >= find_threshold(vectors, deviations)
-    numbers = {
-        match.number for label in labels for match in Vocabulary(tuple(known), None).read(label)[1]
+    words = {
+        form for label in labels for word in tokens(label) for form in (word, *find_singulars(word))
     }
-    words = {word for label in labels for word in tokens(label)}
     return [
         word
-        for number, word in enumerate(known)
-        if not near[number] and number not in numbers and not words & set(tokens(word))
+        for word, is_near in zip(known, near, strict=True)
+        if not is_near and not words & set(tokens(word))
     ]
