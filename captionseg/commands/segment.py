@@ -106,10 +106,15 @@ def run(arguments: argparse.Namespace) -> None:
         rows.pop()
     elif rivals:
         rows[-1] = ("(other)", rows[-1][1])
+    print_shares(rows)
+    print(out)
+
+
+def print_shares(rows: Sequence[tuple[str, float]]) -> None:
+    """Print each label with its share of the picture."""
     width = max(len(label) for label, _ in rows)
     for label, part in rows:
         print(f"{label:{width}}  {100 * part:5.1f} %")
-    print(out)
 
 
 def choose_rivals(predictor: Predictor, labels: Sequence[str], other: bool | None) -> list[str]:
