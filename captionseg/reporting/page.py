@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionseg.marking.marker import KINDS
 from captionseg.records import DROPPED
+from captionseg.reporting.advice import describe_gap, recommend
 from captionseg.reporting.baselines import find_baseline, find_control, is_control
 from captionseg.reporting.charts import Style
 
@@ -229,16 +230,18 @@ def build_context(
         shown: views whose pictures were written: data, examples, segments, scenes, heat and charts.
         seed: seed of the run.
     """
-    best = find_champion(run)
+    best, curation = find_champion(run), metrics["curation"]
+    results = list_results(run, looks, metrics)
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
     return {
         **shown,
         "metrics": metrics,
         "verdicts": verdicts,
-        "results": list_results(run, looks, metrics),
+        "results": results,
         "best": best,
+        "advice": f"{describe_gap(curation)} {recommend(results, best, curation)}".strip(),
         "seed": seed,
-        **describe_curation(run, metrics["curation"]),
+        **describe_curation(run, curation),
         "dropped": list_dropped(run),
         "per_class": list_class_scores(run),
         "extremes": find_extremes(run),
