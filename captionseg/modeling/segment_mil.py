@@ -4,18 +4,24 @@ An image is a bag of class-agnostic regions. The similarity of a text and an ima
 most similar regions, so that captions and curated concepts teach which region each text means. The
 losses are Eq. 1-5 of CoCu (those of GroupViT); the embeddings of segments are a small version of
 USE's.
+
+With `start: aligned` the model begins where the index ends: regions are embedded by the frozen
+encoder's map of dense features to the space of texts, and training learns a correction of it. With
+`random` the captions of the training pictures have to teach the whole map.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.encoders.dense_head import DenseHead, HeadConfig
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.layers.tokens import RegionNorm
@@ -33,7 +39,9 @@ class SegmentMilConfig:
         region_width: F, number of features of a region; 0 takes it from the data.
         text_width: D of the frozen text embeddings; 0 takes it from the data.
         hidden: width of the hidden layer of the region MLP.
-        width: width of the joint space.
+        width: width of the joint space; 0 takes that of the space of texts, as `aligned` needs it.
+        start: `random` weights, or `aligned`, see above.
+        head: config of the map that `aligned` starts from.
         dropout: dropout of region features in training.
         pool_temperature: temperature of the softmax over regions that pools a text's similarities;
             0 is the maximum.
@@ -48,7 +56,9 @@ class SegmentMilConfig:
     region_width: Natural = 0
     text_width: Natural = 0
     hidden: Count = 256
-    width: Count = 256
+    width: Natural = 256
+    start: Literal["random", "aligned"] = "random"
+    head: HeadConfig = field(default_factory=HeadConfig)
     dropout: ShareBelowOne = 0.1
     pool_temperature: ZeroOrMore = 0.1
     temperature: AboveZero = 0.07
@@ -59,14 +69,27 @@ class SegmentMilConfig:
     @property
     def reads(self) -> InputSpec:
         """See Segmenter."""
-        return InputSpec()
+        return InputSpec(alignment=self.start == "aligned")
 
     def with_sizes(self, sizes: Sizes) -> SegmentMilConfig:
-        """Return a copy in which widths that are 0 are those of the data."""
+        """Return a copy in which widths that are 0 are those of the data.
+
+        Raises:
+            ValueError: if `start: aligned` is asked for in a space of another width than that of
+                texts.
+        """
+        texts, aligned = self.text_width or sizes.texts, self.start == "aligned"
+        if aligned and self.width not in (0, texts):
+            raise ValueError(
+                f"width: {self.width} does not go with start: aligned, whose space is that of texts"
+                f" ({texts}); use 0"
+            )
         return replace(
             self,
             region_width=self.region_width or sizes.regions,
-            text_width=self.text_width or sizes.texts,
+            text_width=texts,
+            width=self.width or texts,
+            head=sizes.head if aligned and not self.head.width else self.head,
         )
 
 
@@ -86,11 +109,18 @@ class SegmentMil(nn.Module):
             nn.Linear(config.hidden, config.width),
         )
         self.text_head = nn.Linear(config.text_width, config.width)
+        self.base = DenseHead(config.head) if config.start == "aligned" else None
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / config.temperature)))
 
     def start(self, data: Start) -> None:
-        """See Segmenter: statistics of region features."""
+        """See Segmenter: statistics of region features, and the alignment to start from."""
         self.region_norm.standardise(data.regions)
+        if self.base is not None and data.space is not None:
+            self.base.load_state_dict(data.space.head().state_dict())
+            nn.init.zeros_(self.region_head[-1].weight)
+            nn.init.zeros_(self.region_head[-1].bias)
+            nn.init.eye_(self.text_head.weight)
+            nn.init.zeros_(self.text_head.bias)
 
     def forward(self, batch: Batch) -> Bags:
         """Embed regions, captions and drawn concepts."""
@@ -108,7 +138,12 @@ class SegmentMil(nn.Module):
         self, regions: Float[Tensor, "batch region feature"]
     ) -> Float[Tensor, "batch region width"]:
         """Embed regions in the joint space, L2-normalised."""
-        return F.normalize(self.region_head(self.region_norm(regions)).float(), dim=-1)
+        x = self.region_norm(regions)
+        embedding = self.region_head(x)
+        if self.base is not None:  # of the features alone: the geometry of a region comes last
+            features = self.region_norm.undo(x)[..., : self.config.head.width]
+            embedding = embedding + self.base(features)
+        return F.normalize(embedding.float(), dim=-1)
 
     def embed_texts(
         self, texts: Float[Tensor, "*batch embedding"]

@@ -54,6 +54,8 @@ class InputSpec:
             out.
         prompts: template set for texts of segments.
         cells: number of cells along the side of a crop, for masks of its segments.
+        alignment: whether it starts from the frozen encoder's map of dense features to the space of
+            texts.
     """
 
     picture: int = 0
@@ -68,6 +70,7 @@ class InputSpec:
     kinds: tuple[TextKind, ...] = ()
     prompts: str = "segment"
     cells: int = 0
+    alignment: bool = False
 
     @property
     def windows(self) -> bool:
@@ -91,10 +94,10 @@ class InputSpec:
 
     @property
     def space(self) -> bool:
-        """Whether its training needs the frozen encoder: for dense features, texts of segments, or
-        as a part of the model.
+        """Whether its training needs the frozen encoder: for dense features, texts of segments, as
+        a part of the model, or to start from its alignment.
         """
-        return self.dense or self.holds_encoder or self.segments > 0
+        return self.dense or self.holds_encoder or self.segments > 0 or self.alignment
 
     @property
     def encoder(self) -> bool:

@@ -76,6 +76,12 @@ class RegionNorm(nn.Module):
         x = (regions - self.mean) / self.scale
         return x * self.dropout(torch.ones_like(x[:, :1])) if self.training else x
 
+    def undo(
+        self, x: Float[Tensor, "batch region feature"]
+    ) -> Float[Tensor, "batch region feature"]:
+        """Return features as they were before `forward`; those that were dropped are the mean."""
+        return x * self.scale + self.mean
+
 
 class RegionTokens(nn.Module):
     """Tokens of regions: pooled features with geometry, standardised, through an MLP.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from captionseg.encoders.alignment import Alignment
+from captionseg.encoders.text_space import TextSpace
 from captionseg.losses.contrastive import contrastive_loss
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.objectives.bags import Bags
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
-from captionseg.modeling.segmenter import Start
+from captionseg.modeling.segmenter import Sizes, Start
 
 
 def model(**changes) -> SegmentMil:
@@ -115,6 +118,40 @@ def test_statistics_of_the_features_are_kept_with_the_weights():
         standard[:, :2].std(0, correction=0), torch.ones(2), atol=2e-3, rtol=0
     )
     assert {"region_norm.mean", "region_norm.scale"} <= net.state_dict().keys()
+
+
+def test_an_aligned_model_starts_as_the_alignment_of_the_index():
+    rng = np.random.default_rng(0)
+    mean, scale, weight = rng.normal(size=3), rng.uniform(1, 2, 3), rng.normal(size=(3, 4))
+    space = TextSpace(
+        None,  # type: ignore[arg-type] - only its map is asked for
+        None,
+        Alignment(*(a.astype(np.float32) for a in (mean, scale, weight))),
+    )
+    config = SegmentMilConfig(hidden=5, width=0, start="aligned", dropout=0.5)
+    assert config.reads.space
+    net = SegmentMil(config.with_sizes(Sizes(5, 4, head=space.head().config)))
+    net.start(Start(torch.randn(50, 5) * 3 + 1, space))
+    regions, texts = torch.randn(2, 6, 5), torch.randn(3, 4)
+    # the last two numbers of a region are its geometry, which the alignment does not know
+    expected = torch.from_numpy(space.project_dense(regions[..., :3].numpy()))
+    torch.testing.assert_close(net.eval().embed_regions(regions), expected)
+    torch.testing.assert_close(net.embed_texts(texts), F.normalize(texts, dim=1))
+    # a dropped feature is at its mean
+    with torch.no_grad():
+        net.region_norm.dropout.p = 1.0
+    torch.testing.assert_close(
+        net.train().embed_regions(regions)[1, 2],
+        torch.from_numpy(space.project_dense(net.region_norm.mean[:3].numpy())),
+    )
+    assert all(p.requires_grad for p in net.base.parameters())
+
+
+def test_the_space_of_an_aligned_model_is_that_of_texts():
+    with pytest.raises(ValueError, match=r"width: 2 does not go with start: aligned.*use 0"):
+        SegmentMilConfig(width=2, start="aligned").with_sizes(Sizes(5, 4))
+    assert SegmentMilConfig(width=4, start="aligned").with_sizes(Sizes(5, 4)).width == 4
+    assert not SegmentMilConfig(width=0).with_sizes(Sizes(5, 4)).reads.space
 
 
 def test_embeddings_have_length_one():
