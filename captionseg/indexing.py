@@ -4,29 +4,32 @@ clip-retrieval's layout.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from captionseg.datasets.ids import number_pictures
+from captionseg.datasets.ids import count_shard_rows, number_pictures
 from captionseg.datasets.shard_images import read_images
-from captionseg.encoders.alignment import assign_folds, cross_fit, fit
+from captionseg.embedding import align, write_rows
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_index, write_searches
-from captionseg.records import UserError, one_line
+from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, SIMILARITIES, UserError, one_line
 from captionseg.retrieval.embedding_folder import (
     EmbeddingFolder,
     find_embeddings,
@@ -34,9 +37,10 @@ from captionseg.retrieval.embedding_folder import (
 )
 from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.folders import find_incomplete, map_arrays, read_arrays
+from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array
 
+pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
@@ -61,7 +65,7 @@ def extract(
         runtime: how shards are distributed. The number of threads affects an encoder's speed, not
             its results.
     """
-    images = Counter(pairs["shard"].to_pylist())
+    images = count_shard_rows(pairs)
     missing = [
         shard
         for shard, count in images.items()
@@ -138,41 +142,6 @@ def make_batches(items: Iterable, size: int) -> Iterable[list]:
         yield batch
 
 
-def align(
-    pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams, *, seed: int
-) -> tuple[TextSpace, np.ndarray, np.ndarray, np.ndarray]:
-    """Join image features and caption embeddings in one space.
-
-    Returns:
-        the space; image embeddings [N, D], cross-fitted on the training split; caption embeddings
-        [N, D]; and the fold of each row, -1 outside train; all pairs of a picture are in the same
-        one.
-    """
-    text = encoder.text(pairs["caption"].to_pylist())
-    rows = Counter(pairs["shard"].to_pylist())
-    pooled = read_arrays(features / "pooled", rows).astype(np.float32)
-    train = np.array(pairs["split"].to_pylist()) == "train"
-    fold = np.full(len(text), -1, np.int32)
-    if encoder.aligned:
-        space = TextSpace(encoder, None, None)
-        return space, space.project_pooled(pooled), text, fold
-    cells = np.concatenate(
-        [maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)]
-    )
-    image = fit(pooled[train], text[train], params.alignment, seed=seed)
-    # of single cells, trained on their means
-    dense = fit(cells[train], text[train], params.alignment, seed=seed)
-    space = TextSpace(encoder, image, dense)
-    embedding = image(pooled)
-    shown, picture = np.unique(number_pictures(pairs)[train], return_inverse=True)
-    fold[train] = assign_folds(len(shown), params.alignment.folds, seed=seed)[picture]
-    if params.alignment.folds > 1:
-        embedding[train] = cross_fit(
-            pooled[train], text[train], fold[train], params.alignment, seed=seed
-        )
-    return space, embedding, text, fold
-
-
 def open_embeddings(
     params: IndexParams, pairs: pa.Table, encoder: Encoder
 ) -> tuple[EmbeddingFolder, np.ndarray] | None:
@@ -189,11 +158,9 @@ def open_embeddings(
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
     """Return every table and array of the stage with its expected number of rows."""
-    expected = {
-        index / f"{name}.parquet": len(pairs)
-        for name in ("ids", "neighbours", "caption_neighbours")
-    }
-    for number, (shard, count) in enumerate(Counter(pairs["shard"].to_pylist()).items()):
+    names = ("ids.parquet", NEIGHBOURS, SIMILARITIES, CAPTION_NEIGHBOURS)
+    expected = {index / name: len(pairs) for name in names}
+    for number, (shard, count) in enumerate(count_shard_rows(pairs).items()):
         expected |= files_of(features, shard, count)
         expected |= {
             index / name / f"{name}_{number:05d}.{kind}": count
@@ -204,7 +171,7 @@ def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]
 
 def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
     """Warn about pictures that are in the training split and also in another split."""
-    train, picture = np.array(pairs["split"].to_pylist()) == "train", number_pictures(pairs)
+    train, picture = pc.equal(pairs["split"], "train").to_numpy(), number_pictures(pairs)
     repeated = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
     if len(repeated):
         first = pairs.slice(int(repeated[0]), 1).to_pylist()[0]
@@ -244,7 +211,7 @@ def build(
     Raises:
         UserError: if the training split has no pairs.
     """
-    if "train" not in pairs["split"].to_pylist():
+    if not pc.any(pc.equal(pairs["split"], "train")).as_py():
         raise UserError(
             f"{pairs_folder}: no pairs in the training split; nothing to align, search or curate"
         )
@@ -255,21 +222,36 @@ def build(
     encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
-    # numpy's products; those of torch come out the same anyway
-    with threadpool_limits(1, user_api="blas"):
-        space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
-    embedding = replace_embeddings(*given, embedding) if given else embedding
-    save_space(space, params, features / "encoder")
-    write_index(pairs, embedding, text, fold, index)
-    measures = write_searches(pairs, embedding, text, params=params, features=features, index=index)
+    with open_scratch(index) as scratch:
+        # numpy's products; those of torch come out the same anyway
+        with threadpool_limits(1, user_api="blas"):
+            found = align(pairs, features, encoder, params, scratch=scratch, seed=seed)
+        image = found.image
+        if given:
+            image = write_rows(replace_embeddings(*given, image), image, scratch / "given.npy")
+        save_space(found.space, params, features / "encoder")
+        write_index(pairs, image, found.text, found.fold, index)
+        measures = write_searches(
+            pairs, image, found.text, params=params, features=features, index=index
+        )
     if reason := find_incomplete(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; no output was written, run it again")
     return {
         "pairs": float(len(pairs)),
-        "embedding_dimensions": float(embedding.shape[1]),
+        "embedding_dimensions": float(image.width),
         **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
         **measures,
     }
+
+
+@contextlib.contextmanager
+def open_scratch(folder: Path) -> Iterator[Path]:
+    """Yield a folder for files that are read in the block only; that of a killed run is deleted by
+    `remove_parts`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as scratch:
+        yield Path(scratch)
 
 
 def save_space(space: TextSpace, params: IndexParams, folder: Path) -> None:
