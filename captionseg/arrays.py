@@ -61,7 +61,7 @@ class Rows:
     def __init__(
         self,
         matrix: ShardedArray | Shaped[np.ndarray, "row dim"],
-        rows: Integer[np.ndarray, " row"] | None = None,
+        rows: Integer[np.ndarray, " chosen"] | None = None,
         change: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.matrix, self.change = matrix, change

@@ -35,7 +35,8 @@ class IndexParams:
         memory: GiB that the vectors of one index may take; with auto, larger ones are compressed.
         ef_search: candidates that a graph (HNSW) keeps during a search; 0 means twice the number
             of neighbours.
-        nprobe: lists to search (IVF); 0 means a quarter of them, or more for many neighbours.
+        nprobe: lists to search (IVF); 0 means a quarter of them, at most 64, or more for many
+            neighbours.
         minimum_recall: share of nearest rows that an approximate index must find on a sample;
             otherwise the stage fails.
         neighbours: number of similar images in a row of neighbours.npy.

@@ -65,8 +65,9 @@ def check_recall(
         raise UserError(
             f"{name}: the index finds {share:.3f} of the {min(k, len(vectors))} nearest of "
             f"{len(vectors)} rows, less than index.minimum_recall ({params.minimum_recall:g}); "
-            f"raise index.ef_search (HNSW; default {max(64, 2 * k)}) or index.nprobe (IVF), or use "
-            "index.faiss_key: Flat, which is exact"
+            f"raise index.ef_search (HNSW; default {max(64, 2 * k)}) or index.nprobe (IVF), or "
+            "index.memory if vectors are compressed (SQ8, PQ), or use index.faiss_key: Flat, which "
+            "is exact"
         )
     return {f"{name}_recall": share}
 

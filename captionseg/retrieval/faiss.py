@@ -26,15 +26,15 @@ from captionseg.records import UserError
 from captionseg.retrieval.index import ALL_EFFORT, AUTO, MEMORY, Effort
 from captionseg.storage.writing import atomic_path
 
-FLAT_LIMIT, GPU_FLAT_LIMIT, HNSW_LIMIT = 50_000, 1_000_000, 500_000
+FLAT_LIMIT, GPU_FLAT_LIMIT, HNSW_LIMIT = 100_000, 1_000_000, 250_000
 LINKS = 32  # of a row of a graph, on each of two sides, 4 bytes each
 CODES = (("Flat", 4.0), ("SQ8", 1.0), ("PQ{}", 0.25))
 """Forms of vectors in lists, with bytes a value; the last is taken where none fits."""
 
-WIDE, LISTS, ROWS = 2, 4, 16
+WIDE, LISTS, MANY, ROWS = 2, 4, 64, 16
 """Default effort of a search for k rows. A graph (HNSW) keeps WIDE * k candidates; faiss's default
 of 16 misses a third of 256 neighbours. Of the lists of an IVF index, a share of 1 / LISTS is
-searched, or as many as contain ROWS * k rows.
+searched, but no more than MANY, or as many as contain ROWS * k rows.
 """
 
 SAMPLE = 64
@@ -154,7 +154,9 @@ class FaissIndex:
         with contextlib.suppress(RuntimeError):
             lists = faiss.extract_index_ivf(self.index).nlist
             enough = -(-ROWS * k * lists // max(1, self.index.ntotal))
-            settings["nprobe"] = min(lists, self.effort.nprobe or max(-(-lists // LISTS), enough))
+            settings["nprobe"] = min(
+                lists, self.effort.nprobe or max(min(-(-lists // LISTS), MANY), enough)
+            )
         for searched in {id(index): index for index in (self.index, self._gpu)}.values():
             space = faiss.ParameterSpace() if searched is self.index else faiss.GpuParameterSpace()
             for name, value in settings.items():

@@ -93,9 +93,10 @@ def find_neighbours(
     for start, (score, found) in zip(
         starts, search_in_chunks(index, queries, width, starts), strict=True
     ):
-        others = found >= 0
-        others &= picture[rows[found]] != picture[start : start + len(found), None]
-        yield keep_first(others, k, rows[found].astype(np.int32), score)
+        ids, nothing = rows[found].astype(np.int32), found < 0
+        ids[nothing] = -1
+        others = picture[ids] != picture[start : start + len(ids), None]
+        yield keep_first(others | nothing, k, ids, score)
 
 
 def keep_first(

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from captionseg.encoders.alignment import AlignmentParams, assign_folds, cross_fit, fit
+from captionseg.encoders.alignment import (
+    AlignmentParams,
+    assign_folds,
+    cross_fit,
+    embed_by_fold,
+    fit,
+)
 from captionseg.encoders.encoder import normalise
 
 PARAMS = AlignmentParams(epochs=30, batch=32, learning_rate=1e-2, dropout=0.1)
@@ -16,6 +22,11 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
     text = normalise(rng.normal(size=(300, 8)))
     features = text @ rng.normal(size=(8, 20)) + 0.3 * rng.normal(size=(300, 20))
     return (features * np.geomspace(0.01, 100, 20) + 5.0).astype(np.float32), text
+
+
+def embed(features: np.ndarray, text: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Cross-fitted embeddings."""
+    return embed_by_fold(features, fold, cross_fit(features, text, fold, PARAMS, seed=0))
 
 
 def found(images: np.ndarray, text: np.ndarray) -> float:
@@ -74,12 +85,12 @@ def test_folds_are_equal_in_size_and_in_random_order():
 def test_no_embedding_depends_on_the_texts_of_its_own_fold(pairs):
     features, text = pairs
     fold = assign_folds(300, 4, seed=0)
-    before = cross_fit(features, text, fold, PARAMS, seed=0)
+    before = embed(features, text, fold)
     for k in (0, 3):
         inside = fold == k
         wrong = text.copy()
         wrong[inside] = wrong[inside][::-1]
-        after = cross_fit(features, wrong, fold, PARAMS, seed=0)
+        after = embed(features, wrong, fold)
         np.testing.assert_array_equal(before[inside], after[inside])
         assert (np.abs(before[~inside] - after[~inside]).max(1) > 1e-4).all()
 
@@ -90,11 +101,11 @@ def test_cross_fitted_similarities_are_honest(pairs):
     noise = normalise(rng.normal(size=(60, 30)))
     text = normalise(rng.normal(size=(60, 8)))
     seen = fit(noise, text, PARAMS, seed=0)(noise)
-    honest = cross_fit(noise, text, assign_folds(60, 5, seed=0), PARAMS, seed=0)
+    honest = embed(noise, text, assign_folds(60, 5, seed=0))
     assert found(seen, text) > 5 * found(honest, text)
 
 
 def test_a_single_fold_is_scored_by_what_saw_it(pairs):
     features, text = pairs
-    one = cross_fit(features, text, np.zeros(300, np.int32), PARAMS, seed=0)
+    one = embed(features, text, np.zeros(300, np.int32))
     np.testing.assert_array_equal(one, fit(features, text, PARAMS, seed=0)(features))

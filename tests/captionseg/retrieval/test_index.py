@@ -5,8 +5,14 @@ import pytest
 
 from captionseg.encoders.encoder import normalise
 from captionseg.retrieval.exact import ExactIndex
-from captionseg.retrieval.index import neighbours, recall
+from captionseg.retrieval.index import find_neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
+
+
+def neighbours(*arguments, **options) -> tuple[np.ndarray, np.ndarray]:
+    """All chunks of `find_neighbours` in one."""
+    near, similarity = zip(*find_neighbours(*arguments, **options), strict=True)
+    return np.concatenate(near), np.concatenate(similarity)
 
 
 @pytest.fixture(scope="module")
