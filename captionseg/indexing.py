@@ -11,8 +11,9 @@ import itertools
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from captionseg.datasets.ids import count_shard_rows, number_pictures
+from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import read_images
 from captionseg.embedding import align, write_rows
 from captionseg.encoders.encoder import Encoder
@@ -38,10 +40,11 @@ from captionseg.retrieval.embedding_folder import (
 from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete
-from captionseg.storage.writing import remove_parts, write_array
+from captionseg.storage.writing import open_array, remove_parts
 
 pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
 
@@ -97,12 +100,30 @@ def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder],
     """Write the features of one shard, dense features last, as they mark it as finished; return its
     number of images.
     """
+    count = pc.sum(pc.equal(read_shard(folder, shard)["status"], "success")).as_py()
     images = (image for _, image in read_images(folder, shard))
-    parts = [encoder().features(batch) for batch in make_batches(images, encoder().batch)]
-    for name in ("pooled", "descriptor", "dense"):
-        rows = np.concatenate([getattr(part, name) for part in parts]).astype(np.float16)
-        write_array(rows, features / name / f"{name}_{shard}.npy")
-    return sum(len(part.pooled) for part in parts)
+    append: dict[str, Callable[[np.ndarray], None]] = {}
+    with contextlib.ExitStack() as files:  # which closes the first last
+        for batch in read_ahead(make_batches(images, encoder().batch)):
+            found = encoder().features(batch)
+            for name in ("dense", "descriptor", "pooled"):
+                rows = getattr(found, name)
+                if name not in append:
+                    path = features / name / f"{name}_{shard}.npy"
+                    shape = (count, *rows.shape[1:])
+                    append[name] = files.enter_context(open_array(path, shape, np.float16))
+                append[name](rows)
+    return count
+
+
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items, while a thread makes the next one."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield cast(T, item)
 
 
 def encoder_of(params: IndexParams, folder: Path) -> Encoder:

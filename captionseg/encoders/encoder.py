@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from captionseg.encoders.dense_head import DenseHead
 from captionseg.encoders.text_tower import TextTower
+
+if TYPE_CHECKING:
+    from captionseg.encoders.reduction import Reduction
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,15 @@ class Encoder(Protocol):
         """
         ...
 
-    def features(self, images: Sequence[np.ndarray]) -> Features:
-        """Return the features of uint8 images [H, W, 3] of any size, squashed to a square."""
+    def features(
+        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
+    ) -> Features:
+        """Return the features of uint8 images [H, W, 3] of any size, squashed to a square.
+
+        Args:
+            images: the images.
+            reduction: reduces dense features on the device, before they are copied from it.
+        """
         ...
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
