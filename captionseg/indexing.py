@@ -103,9 +103,9 @@ def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder],
     count = pc.sum(pc.equal(read_shard(folder, shard)["status"], "success")).as_py()
     images = (image for _, image in read_images(folder, shard))
     append: dict[str, Callable[[np.ndarray], None]] = {}
+    batches = make_ahead(make_batches(images, encoder().batch))
     with contextlib.ExitStack() as files:  # which closes the first last
-        for batch in read_ahead(make_batches(images, encoder().batch)):
-            found = encoder().features(batch)
+        for found in make_ahead(encoder().features(batch) for batch in batches):
             for name in ("dense", "descriptor", "pooled"):
                 rows = getattr(found, name)
                 if name not in append:
@@ -116,7 +116,7 @@ def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder],
     return count
 
 
-def read_ahead(items: Iterable[T]) -> Iterator[T]:
+def make_ahead(items: Iterable[T]) -> Iterator[T]:
     """Yield items, while a thread makes the next one."""
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:

@@ -141,7 +141,7 @@ def find_medians(cells: Tensor) -> Tensor:
     Most are zero after a ReLU, which is seen by counting; only the others are sorted.
     """
     count = cells.shape[2]
-    positive = (cells > 0).sum(2) >= count - (count - 1) // 2
+    positive = cells.sign().sum(2) >= count - (count - 1) // 2
     medians = torch.zeros_like(cells[:, :, 0])
     medians[positive] = cells[positive].median(1).values
     return medians
