@@ -29,6 +29,7 @@ from captionseg.embedding import align, write_rows
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
+from captionseg.feature_reuse import MADE_OF, describe, files_of, take_over
 from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_index, write_searches
 from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, SIMILARITIES, UserError, one_line
@@ -40,7 +41,7 @@ from captionseg.retrieval.embedding_folder import (
 from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete
-from captionseg.storage.writing import open_array, remove_parts
+from captionseg.storage.writing import open_array, remove_parts, write_json
 
 pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
@@ -87,13 +88,6 @@ def extract(
         ):
             bar.update(count)
     remove_parts(features)
-
-
-def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
-    """Return the files of a shard with their numbers of rows."""
-    return {
-        features / name / f"{name}_{shard}.npy": count for name in ("pooled", "descriptor", "dense")
-    }
 
 
 def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
@@ -216,6 +210,7 @@ def build(
     index: Path,
     seed: int,
     runtime: RuntimeParams = HERE,
+    earlier: Path | None = None,
 ) -> dict[str, float]:
     """Run the stage; a killed run resumes from its last finished shard.
 
@@ -228,6 +223,7 @@ def build(
         index: output folder: clip-retrieval's layout with ids and neighbours.
         seed: seed of folds and alignments.
         runtime: how features are distributed; the rest are matrix products on all cores.
+        earlier: features of an earlier run; those of equal shards are taken over.
 
     Raises:
         UserError: if the training split has no pairs.
@@ -239,6 +235,9 @@ def build(
     warn_of_shared_pictures(pairs_folder, pairs)
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
+    made_of = describe(pairs, params)
+    taken = take_over(earlier, features, pairs, made_of) if earlier else 0
+    write_json(made_of, features / MADE_OF)
     first = pairs["shard"][0].as_py()
     encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
@@ -260,6 +259,7 @@ def build(
     return {
         "pairs": float(len(pairs)),
         "embedding_dimensions": float(image.width),
+        **({"reused_shards": float(taken)} if taken else {}),
         **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
         **measures,
     }
