@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 
+from captionseg.arrays import Rows
+from captionseg.encoders import alignment
 from captionseg.encoders.alignment import (
     AlignmentParams,
     assign_folds,
     cross_fit,
     embed_by_fold,
     fit,
+    measure_spread,
+    sum_rows,
 )
 from captionseg.encoders.encoder import normalise
 
@@ -72,6 +76,32 @@ def test_small_corpora_can_be_fitted(pairs, count):
 def test_a_feature_that_never_changes_does_no_harm(pairs):
     features = np.concatenate([pairs[0], np.full((300, 1), 7.0, np.float32)], 1)
     assert np.isfinite(fit(features, pairs[1], PARAMS, seed=0)(features)).all()
+
+
+def test_what_is_read_from_a_file_in_another_order_of_rows_is_fitted_as_in_memory(pairs, tmp_path):
+    features, text = pairs
+    order = np.random.default_rng(0).permutation(300)
+    np.save(tmp_path / "features.npy", features[np.argsort(order)])
+    stored = Rows(np.load(tmp_path / "features.npy", mmap_mode="r"), order)
+    expected, found = (fit(x, text, PARAMS, seed=0) for x in (features, stored))
+    for name in ("mean", "scale", "weight"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_mean_and_deviation_are_those_of_numpy():
+    features = np.random.default_rng(0).normal(3, 2, size=(3000, 7)).astype(np.float32)
+    mean, deviation = measure_spread(Rows(features))
+    np.testing.assert_array_equal(mean, features.mean(0))
+    np.testing.assert_array_equal(deviation, features.std(0))
+
+
+def test_sums_of_many_rows_do_not_stop_growing(monkeypatch):
+    """In float32 2^24 + 1 is 2^24; so are lost the ones in the span of 2^24, and no others."""
+    monkeypatch.setattr(alignment, "SPAN", 1)
+    values = np.ones((2 * Rows.BLOCK, 1), np.float32)
+    values[0] = 2**24
+    assert values.sum(0) == 2**24
+    assert sum_rows(Rows(values), lambda block: block) == 2**24 + Rows.BLOCK
 
 
 def test_folds_are_equal_in_size_and_in_random_order():
