@@ -8,7 +8,7 @@ from typing import Annotated
 from captionseg.arrays import Rows
 from captionseg.constraints import Member
 from captionseg.encoders.alignment import AlignmentParams
-from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.encoder import ReducibleEncoder
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
@@ -64,12 +64,16 @@ class IndexParams:
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)
 
-    def build(self) -> Encoder:
+    def build(self) -> ReducibleEncoder:
         """Build the chosen encoder on the chosen device."""
         return getattr(self, self.encoder).build(detect(self.device, self.precision))
 
-    def build_search(self, vectors: Rows, backend: str | None = None) -> Index:
-        """Build an index of vectors, by the chosen backend or another."""
-        effort = Effort(self.ef_search, self.nprobe)
-        kind = INDEXES[backend or self.backend]
-        return kind(vectors, self.faiss_key, effort, memory=self.memory)
+    def build_search(self, vectors: Rows) -> Index:
+        """Build an index of vectors, by the chosen backend."""
+        kind = INDEXES[self.backend]
+        return kind(vectors, self.faiss_key, self.effort, memory=self.memory)
+
+    @property
+    def effort(self) -> Effort:
+        """The effort of searches that are not exact."""
+        return Effort(self.ef_search, self.nprobe)

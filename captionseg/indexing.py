@@ -26,7 +26,7 @@ from captionseg.datasets.ids import count_shard_rows, number_pictures
 from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import read_images
 from captionseg.embedding import align, write_rows
-from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.encoder import Encoder, ReducibleEncoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.feature_reuse import MADE_OF, describe, files_of, take_over
@@ -127,7 +127,7 @@ def encoder_of(params: IndexParams, folder: Path) -> Encoder:
 
 
 def with_reduction(
-    encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path
+    encoder: ReducibleEncoder, pairs: Path, shard: str, params: IndexParams, folder: Path
 ) -> Encoder:
     """Return the encoder with reduced dense features; the reduction is fitted once, on images of
     the first shard.

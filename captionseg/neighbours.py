@@ -16,6 +16,7 @@ from captionseg.datasets.ids import count_shard_rows, number_pictures
 from captionseg.encoders.encoder import normalise
 from captionseg.index_params import IndexParams
 from captionseg.records import IDS, RECALL, SIMILARITIES, UserError
+from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Index, find_neighbours, recall
 from captionseg.storage.writing import open_array, write_json, write_table
 
@@ -132,7 +133,7 @@ def write_searches(
     """
     measures: dict[str, float] = {}
     for name, vectors in (("image", image.map(normalise)), ("text", text.map(normalise))):
-        search = params.build_search(vectors, "faiss")
+        search = FaissIndex(vectors, params.faiss_key, params.effort, memory=params.memory)
         measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
         search.save(index / f"{name}.index")
         del search  # before the next one needs the memory

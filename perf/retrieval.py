@@ -25,6 +25,7 @@ from captionseg.encoders.encoder import normalise
 from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_neighbours
 from captionseg.records import NEIGHBOURS
+from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import Index, recall
 from captionseg.runtime.device import detect
 from captionseg.storage.reading import read_array
@@ -48,9 +49,9 @@ def draw_rows(count: int, width: int) -> np.ndarray:
 class Fixed(IndexParams):
     """A section `index` whose searches use one index that is built already."""
 
-    search: Index
+    search: FaissIndex
 
-    def build_search(self, vectors: Rows, backend: str | None = None) -> Index:
+    def build_search(self, vectors: Rows) -> Index:
         """The index."""
         return self.search
 
@@ -77,7 +78,7 @@ def main() -> None:
         folder = Path(name)
         write_array(rows, folder / "rows.npy")
         stored = Rows(read_array(folder / "rows.npy"))
-        search = IndexParams.build_search(params, stored)
+        search = FaissIndex(stored, arguments.key)
         object.__setattr__(params, "search", search)
         search.search(rows[:1], k + 1)  # sets its effort
 

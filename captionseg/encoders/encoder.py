@@ -66,19 +66,27 @@ class Encoder(Protocol):
         """
         ...
 
-    def features(
-        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
-    ) -> Features:
-        """Return the features of uint8 images [H, W, 3] of any size, squashed to a square.
-
-        Args:
-            images: the images.
-            reduction: reduces dense features on the device, before they are copied from it.
-        """
+    def features(self, images: Sequence[np.ndarray]) -> Features:
+        """Return the features of uint8 images [H, W, 3] of any size, squashed to a square."""
         ...
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed T texts: [T, D] float32, L2-normalised."""
+        ...
+
+
+class ReducibleEncoder(Encoder, Protocol):
+    """An encoder that reduces its dense features before they leave its device."""
+
+    def features(
+        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
+    ) -> Features:
+        """See Encoder.
+
+        Args:
+            images: the images.
+            reduction: reduces dense features; None for all channels.
+        """
         ...
 
 

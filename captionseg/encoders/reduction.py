@@ -20,7 +20,7 @@ from captionseg.storage.reading import explain_read_errors
 from captionseg.storage.writing import write_tensors
 
 if TYPE_CHECKING:  # protocols, which the checks of tests cannot ask an object for
-    from captionseg.encoders.encoder import Encoder
+    from captionseg.encoders.encoder import Encoder, ReducibleEncoder
     from captionseg.encoders.text_tower import TextTower
 
 FILE = "reduction.safetensors"
@@ -97,7 +97,7 @@ class Reduction:
 class ReducedEncoder:
     """An encoder with reduced dense features. See Encoder."""
 
-    def __init__(self, encoder: Encoder, reduction: Reduction) -> None:
+    def __init__(self, encoder: ReducibleEncoder, reduction: Reduction) -> None:
         self.encoder, self.reduction = encoder, reduction
         self.aligned, self.batch, self.fine, self.head = (
             encoder.aligned,
