@@ -1,12 +1,12 @@
-"""Large arrays stored in one file per shard, read by row."""
+"""Large arrays stored in one file per shard, read by row, and rows of them as float32."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer, Shaped
+from jaxtyping import Float32, Integer, Shaped
 
 from captionseg.storage.folders import map_arrays
 
@@ -44,3 +44,56 @@ class ShardedArray:
             here = part == number
             out[here] = self.parts[number][rows[here] - self.starts[number]]
         return out
+
+
+class Rows:
+    """Rows of a matrix that need not fit into memory: only those that are asked for are read.
+
+    Args:
+        matrix: [M, D] floats, in memory, memory-mapped or in shards.
+        rows: which rows of it, in which order; None for all.
+        change: a function of rows that is applied to what is read.
+    """
+
+    BLOCK = 1024
+    """Rows in a block."""
+
+    def __init__(
+        self,
+        matrix: ShardedArray | Shaped[np.ndarray, "row dim"],
+        rows: Integer[np.ndarray, " chosen"] | None = None,
+        change: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        self.matrix, self.change = matrix, change
+        self.rows = np.arange(len(matrix)) if rows is None else rows
+
+    @staticmethod
+    def of(matrix: Rows | Shaped[np.ndarray, "row dim"]) -> Rows:
+        """All rows of a matrix."""
+        return matrix if isinstance(matrix, Rows) else Rows(matrix)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.matrix.shape[1])
+
+    def __getitem__(self, positions: Integer[np.ndarray, " _n"]) -> Float32[np.ndarray, "_n _dim"]:
+        """Return rows by their positions in `rows`."""
+        found = np.ascontiguousarray(self.matrix[self.rows[positions]], np.float32)
+        return self.change(found) if self.change else found
+
+    def select(self, positions: Integer[np.ndarray, " _n"]) -> Rows:
+        """Return some of the rows, unread."""
+        return Rows(self.matrix, self.rows[positions], self.change)
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> Rows:
+        """Return the rows after a function of them, unread."""
+        return Rows(self.matrix, self.rows, change)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[Float32[np.ndarray, "_n _dim"]]:
+        """Yield all rows in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self[np.arange(start, min(start + size, len(self)))]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from captionseg.arrays import Rows
 from captionseg.constraints import Member
 from captionseg.encoders.alignment import AlignmentParams
-from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.encoder import ReducibleEncoder
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.retrieval.index import AUTO, MEMORY, Effort, Index
 from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.device import detect
 from captionseg.runtime.params import Precision
-from captionseg.typed import Count, Device, Natural, Share
+from captionseg.typed import AboveZero, Count, Device, Natural, Share
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,16 @@ class IndexParams:
             is aligned with text by itself: its image embeddings are taken where it has them. DVC
             does not watch it. null: none.
         backend: how neighbours are searched: exact (one matrix product) or faiss.
-        faiss_key: faiss factory string; null chooses by size (Flat under 100,000 rows, else
-            HNSW32).
+        faiss_key: faiss factory string; auto chooses by size, see captionseg.retrieval.faiss.
+        memory: GiB that the vectors of one index may take; with auto, larger ones are compressed.
         ef_search: candidates that a graph (HNSW) keeps during a search; 0 means twice the number
             of neighbours.
-        nprobe: lists to search (IVF); 0 means a quarter of them, or more for many neighbours.
+        nprobe: lists to search (IVF); 0 means a quarter of them, at most 64, or more for many
+            neighbours.
         minimum_recall: share of nearest rows that an approximate index must find on a sample;
             otherwise the stage fails.
-        neighbours: number of similar images in a row of neighbours.parquet.
-        caption_neighbours: number of best matching captions in a row of
-            caption_neighbours.parquet.
+        neighbours: number of similar images in a row of neighbours.npy.
+        caption_neighbours: number of best matching captions in a row of caption_neighbours.npy.
         dense_width: principal components to which dense features are reduced; 0 keeps all
             channels, as does any encoder that is already aligned with text.
         dense_sample: number of images for computing the components.
@@ -49,7 +51,8 @@ class IndexParams:
     precision: Precision = "fp32"
     embeddings: str | None = None
     backend: Annotated[str, Member(INDEXES)] = "faiss"
-    faiss_key: str | None = None
+    faiss_key: str = AUTO
+    memory: AboveZero = MEMORY
     ef_search: Natural = 0
     nprobe: Natural = 0
     minimum_recall: Share = 0.95
@@ -61,6 +64,16 @@ class IndexParams:
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)
 
-    def build(self) -> Encoder:
+    def build(self) -> ReducibleEncoder:
         """Build the chosen encoder on the chosen device."""
         return getattr(self, self.encoder).build(detect(self.device, self.precision))
+
+    def build_search(self, vectors: Rows) -> Index:
+        """Build an index of vectors, by the chosen backend."""
+        kind = INDEXES[self.backend]
+        return kind(vectors, self.faiss_key, self.effort, memory=self.memory)
+
+    @property
+    def effort(self) -> Effort:
+        """The effort of searches that are not exact."""
+        return Effort(self.ef_search, self.nprobe)

@@ -4,29 +4,35 @@ clip-retrieval's layout.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from captionseg.datasets.ids import number_pictures
+from captionseg.datasets.ids import count_shard_rows, number_pictures
+from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import read_images
-from captionseg.encoders.alignment import assign_folds, cross_fit, fit
-from captionseg.encoders.encoder import Encoder
+from captionseg.embedding import align, write_rows
+from captionseg.encoders.encoder import Encoder, ReducibleEncoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
+from captionseg.feature_reuse import MADE_OF, describe, files_of, take_over
 from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_index, write_searches
-from captionseg.records import UserError, one_line
+from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, SIMILARITIES, UserError, one_line
 from captionseg.retrieval.embedding_folder import (
     EmbeddingFolder,
     find_embeddings,
@@ -34,10 +40,12 @@ from captionseg.retrieval.embedding_folder import (
 )
 from captionseg.runtime.fan_out import PerProcess, count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.storage.folders import find_incomplete, map_arrays, read_arrays
-from captionseg.storage.writing import remove_parts, write_array
+from captionseg.storage.folders import find_incomplete
+from captionseg.storage.writing import open_array, remove_parts, write_json
 
+pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 
 
@@ -61,7 +69,7 @@ def extract(
         runtime: how shards are distributed. The number of threads affects an encoder's speed, not
             its results.
     """
-    images = Counter(pairs["shard"].to_pylist())
+    images = count_shard_rows(pairs)
     missing = [
         shard
         for shard, count in images.items()
@@ -82,23 +90,34 @@ def extract(
     remove_parts(features)
 
 
-def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
-    """Return the files of a shard with their numbers of rows."""
-    return {
-        features / name / f"{name}_{shard}.npy": count for name in ("pooled", "descriptor", "dense")
-    }
-
-
 def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
     """Write the features of one shard, dense features last, as they mark it as finished; return its
     number of images.
     """
+    count = pc.sum(pc.equal(read_shard(folder, shard)["status"], "success")).as_py()
     images = (image for _, image in read_images(folder, shard))
-    parts = [encoder().features(batch) for batch in make_batches(images, encoder().batch)]
-    for name in ("pooled", "descriptor", "dense"):
-        rows = np.concatenate([getattr(part, name) for part in parts]).astype(np.float16)
-        write_array(rows, features / name / f"{name}_{shard}.npy")
-    return sum(len(part.pooled) for part in parts)
+    append: dict[str, Callable[[np.ndarray], None]] = {}
+    batches = make_ahead(make_batches(images, encoder().batch))
+    with contextlib.ExitStack() as files:  # which closes the first last
+        for found in make_ahead(encoder().features(batch) for batch in batches):
+            for name in ("dense", "descriptor", "pooled"):
+                rows = getattr(found, name)
+                if name not in append:
+                    path = features / name / f"{name}_{shard}.npy"
+                    shape = (count, *rows.shape[1:])
+                    append[name] = files.enter_context(open_array(path, shape, np.float16))
+                append[name](rows)
+    return count
+
+
+def make_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items, while a thread makes the next one."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield cast(T, item)
 
 
 def encoder_of(params: IndexParams, folder: Path) -> Encoder:
@@ -108,7 +127,7 @@ def encoder_of(params: IndexParams, folder: Path) -> Encoder:
 
 
 def with_reduction(
-    encoder: Encoder, pairs: Path, shard: str, params: IndexParams, folder: Path
+    encoder: ReducibleEncoder, pairs: Path, shard: str, params: IndexParams, folder: Path
 ) -> Encoder:
     """Return the encoder with reduced dense features; the reduction is fitted once, on images of
     the first shard.
@@ -138,41 +157,6 @@ def make_batches(items: Iterable, size: int) -> Iterable[list]:
         yield batch
 
 
-def align(
-    pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams, *, seed: int
-) -> tuple[TextSpace, np.ndarray, np.ndarray, np.ndarray]:
-    """Join image features and caption embeddings in one space.
-
-    Returns:
-        the space; image embeddings [N, D], cross-fitted on the training split; caption embeddings
-        [N, D]; and the fold of each row, -1 outside train; all pairs of a picture are in the same
-        one.
-    """
-    text = encoder.text(pairs["caption"].to_pylist())
-    rows = Counter(pairs["shard"].to_pylist())
-    pooled = read_arrays(features / "pooled", rows).astype(np.float32)
-    train = np.array(pairs["split"].to_pylist()) == "train"
-    fold = np.full(len(text), -1, np.int32)
-    if encoder.aligned:
-        space = TextSpace(encoder, None, None)
-        return space, space.project_pooled(pooled), text, fold
-    cells = np.concatenate(
-        [maps.mean((1, 2), dtype=np.float32) for maps in map_arrays(features / "dense", rows)]
-    )
-    image = fit(pooled[train], text[train], params.alignment, seed=seed)
-    # of single cells, trained on their means
-    dense = fit(cells[train], text[train], params.alignment, seed=seed)
-    space = TextSpace(encoder, image, dense)
-    embedding = image(pooled)
-    shown, picture = np.unique(number_pictures(pairs)[train], return_inverse=True)
-    fold[train] = assign_folds(len(shown), params.alignment.folds, seed=seed)[picture]
-    if params.alignment.folds > 1:
-        embedding[train] = cross_fit(
-            pooled[train], text[train], fold[train], params.alignment, seed=seed
-        )
-    return space, embedding, text, fold
-
-
 def open_embeddings(
     params: IndexParams, pairs: pa.Table, encoder: Encoder
 ) -> tuple[EmbeddingFolder, np.ndarray] | None:
@@ -189,11 +173,9 @@ def open_embeddings(
 
 def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
     """Return every table and array of the stage with its expected number of rows."""
-    expected = {
-        index / f"{name}.parquet": len(pairs)
-        for name in ("ids", "neighbours", "caption_neighbours")
-    }
-    for number, (shard, count) in enumerate(Counter(pairs["shard"].to_pylist()).items()):
+    names = ("ids.parquet", NEIGHBOURS, SIMILARITIES, CAPTION_NEIGHBOURS)
+    expected = {index / name: len(pairs) for name in names}
+    for number, (shard, count) in enumerate(count_shard_rows(pairs).items()):
         expected |= files_of(features, shard, count)
         expected |= {
             index / name / f"{name}_{number:05d}.{kind}": count
@@ -204,7 +186,7 @@ def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]
 
 def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
     """Warn about pictures that are in the training split and also in another split."""
-    train, picture = np.array(pairs["split"].to_pylist()) == "train", number_pictures(pairs)
+    train, picture = pc.equal(pairs["split"], "train").to_numpy(), number_pictures(pairs)
     repeated = np.flatnonzero(np.isin(picture, picture[train]) & ~train)
     if len(repeated):
         first = pairs.slice(int(repeated[0]), 1).to_pylist()[0]
@@ -228,6 +210,7 @@ def build(
     index: Path,
     seed: int,
     runtime: RuntimeParams = HERE,
+    earlier: Path | None = None,
 ) -> dict[str, float]:
     """Run the stage; a killed run resumes from its last finished shard.
 
@@ -240,36 +223,56 @@ def build(
         index: output folder: clip-retrieval's layout with ids and neighbours.
         seed: seed of folds and alignments.
         runtime: how features are distributed; the rest are matrix products on all cores.
+        earlier: features of an earlier run; those of equal shards are taken over.
 
     Raises:
         UserError: if the training split has no pairs.
     """
-    if "train" not in pairs["split"].to_pylist():
+    if not pc.any(pc.equal(pairs["split"], "train")).as_py():
         raise UserError(
             f"{pairs_folder}: no pairs in the training split; nothing to align, search or curate"
         )
     warn_of_shared_pictures(pairs_folder, pairs)
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
+    made_of = describe(pairs, params)
+    taken = take_over(earlier, features, pairs, made_of) if earlier else 0
+    write_json(made_of, features / MADE_OF)
     first = pairs["shard"][0].as_py()
     encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
-    # numpy's products; those of torch come out the same anyway
-    with threadpool_limits(1, user_api="blas"):
-        space, embedding, text, fold = align(pairs, features, encoder, params, seed=seed)
-    embedding = replace_embeddings(*given, embedding) if given else embedding
-    save_space(space, params, features / "encoder")
-    write_index(pairs, embedding, text, fold, index)
-    measures = write_searches(pairs, embedding, text, params=params, features=features, index=index)
+    with open_scratch(index) as scratch:
+        # numpy's products; those of torch come out the same anyway
+        with threadpool_limits(1, user_api="blas"):
+            found = align(pairs, features, encoder, params, scratch=scratch, seed=seed)
+        image = found.image
+        if given:
+            image = write_rows(replace_embeddings(*given, image), image, scratch / "given.npy")
+        save_space(found.space, params, features / "encoder")
+        write_index(pairs, image, found.text, found.fold, index)
+        measures = write_searches(
+            pairs, image, found.text, params=params, features=features, index=index
+        )
     if reason := find_incomplete(rows_of_all(pairs, features, index)):
         raise UserError(f"index: {reason}; no output was written, run it again")
     return {
         "pairs": float(len(pairs)),
-        "embedding_dimensions": float(embedding.shape[1]),
+        "embedding_dimensions": float(image.width),
+        **({"reused_shards": float(taken)} if taken else {}),
         **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
         **measures,
     }
+
+
+@contextlib.contextmanager
+def open_scratch(folder: Path) -> Iterator[Path]:
+    """Yield a folder for files that are read in the block only; that of a killed run is deleted by
+    `remove_parts`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as scratch:
+        yield Path(scratch)
 
 
 def save_space(space: TextSpace, params: IndexParams, folder: Path) -> None:

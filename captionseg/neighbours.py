@@ -3,67 +3,56 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
-from captionseg.datasets.ids import number_pictures
+from captionseg.arrays import Rows, ShardedArray
+from captionseg.datasets.ids import count_shard_rows, number_pictures
 from captionseg.encoders.encoder import normalise
 from captionseg.index_params import IndexParams
-from captionseg.records import IDS, NEIGHBOURS, RECALL, UserError
+from captionseg.records import IDS, RECALL, SIMILARITIES, UserError
 from captionseg.retrieval.faiss import FaissIndex
-from captionseg.retrieval.index import Effort, Index, neighbours, recall
-from captionseg.retrieval.indexes import INDEXES
-from captionseg.storage.folders import read_arrays
-from captionseg.storage.writing import write_array, write_json, write_table
+from captionseg.retrieval.index import Index, find_neighbours, recall
+from captionseg.storage.writing import open_array, write_json, write_table
 
+pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
 
 
-def write_index(
-    pairs: pa.Table, embedding: np.ndarray, text: np.ndarray, fold: np.ndarray, index: Path
-) -> None:
+def write_index(pairs: pa.Table, image: Rows, text: Rows, fold: np.ndarray, index: Path) -> None:
     """img_emb, text_emb, metadata, ids.parquet: one file of each a shard, as clip-retrieval names
     them.
+
+    Args:
+        pairs: N successful rows, in shard order.
+        image: [N, D] embeddings of their images.
+        text: [N, D] embeddings of their captions.
+        fold: [N], see IDS.
+        index: out.
     """
-    shard = np.array(pairs["shard"].to_pylist())
-    for number, name in enumerate(dict.fromkeys(shard)):
-        rows = shard == name
-        write_array(
-            normalise(embedding[rows]).astype(np.float16),
-            index / "img_emb" / f"img_emb_{number:05d}.npy",
-        )
-        write_array(
-            normalise(text[rows]).astype(np.float16),
-            index / "text_emb" / f"text_emb_{number:05d}.npy",
-        )
-        part = pairs.filter(pa.array(rows))
+    start = 0
+    for number, count in enumerate(count_shard_rows(pairs).values()):
+        rows, part = np.arange(start, start + count), pairs.slice(start, count)
+        for name, embedding in (("img_emb", image), ("text_emb", text)):
+            path = index / name / f"{name}_{number:05d}.npy"
+            with open_array(path, (count, embedding.width), np.float16) as append:
+                for block in embedding.select(rows).blocks():
+                    append(normalise(block))
         metadata = {"image_path": part["key"], **{n: part[n] for n in ("caption", "url", "uid")}}
         write_table(pa.table(metadata), index / "metadata" / f"metadata_{number:05d}.parquet")
-    ids = [
-        pa.array(np.arange(len(pairs))),
-        pairs["uid"],
-        pairs["shard"],
-        pairs["key"],
-        pairs["split"],
-        pa.array(fold),
-    ]
-    write_table(
-        pa.table(
-            [
-                column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-                for column in ids
-            ],
-            schema=IDS,
-        ),
-        index / "ids.parquet",
-    )
+        start += count
+    row = pa.array(np.arange(len(pairs)))
+    columns = [row, *(pairs[name].combine_chunks() for name in IDS.names[1:5]), pa.array(fold)]
+    write_table(pa.table(columns, schema=IDS), index / "ids.parquet")
 
 
 def check_recall(
-    name: str, index: Index, vectors: np.ndarray, queries: np.ndarray, k: int, params: IndexParams
+    name: str, index: Index, vectors: Rows, queries: Rows, k: int, params: IndexParams
 ) -> dict[str, float]:
     """Return the recall of an index over `vectors`, by name; empty if it is exact.
 
@@ -77,8 +66,9 @@ def check_recall(
         raise UserError(
             f"{name}: the index finds {share:.3f} of the {min(k, len(vectors))} nearest of "
             f"{len(vectors)} rows, less than index.minimum_recall ({params.minimum_recall:g}); "
-            f"raise index.ef_search (HNSW; default {max(64, 2 * k)}) or index.nprobe (IVF), or use "
-            "index.faiss_key: Flat, which is exact"
+            f"raise index.ef_search (HNSW; default {max(64, 2 * k)}) or index.nprobe (IVF), or "
+            "index.memory if vectors are compressed (SQ8, PQ), or use index.faiss_key: Flat, which "
+            "is exact"
         )
     return {f"{name}_recall": share}
 
@@ -86,22 +76,20 @@ def check_recall(
 def write_neighbours(
     name: str,
     pairs: pa.Table,
-    queries: np.ndarray,
-    vectors: np.ndarray,
+    queries: Rows,
+    vectors: Rows,
     k: int,
     params: IndexParams,
     index: Path,
 ) -> dict[str, float]:
-    """Write NAME.parquet: for every row of `queries` the most similar training rows of `vectors`
-    with other pictures.
+    """Write NAME.npy: for every row of `queries` the most similar training rows of `vectors` with
+    other pictures; and SIMILARITIES for those of `neighbours`.
 
     Returns:
         the recall of the search, see `check_recall`.
     """
-    train = np.flatnonzero(np.array(pairs["split"].to_pylist()) == "train")
-    search = INDEXES[params.backend](
-        vectors[train], params.faiss_key, Effort(params.ef_search, params.nprobe)
-    )
+    train = np.flatnonzero(pc.equal(pairs["split"], "train").to_numpy())
+    search = params.build_search(vectors.select(train))
     picture = number_pictures(pairs)
     most = int(np.bincount(picture[train]).max())  # pairs of one picture
     if k > len(train) - most:
@@ -111,34 +99,31 @@ def write_neighbours(
             k,
             len(train) - most,
         )
-    measures = check_recall(name, search, vectors[train], queries, k + most, params)
-    near, similarity = neighbours(
-        search, train, queries, min(k, max(1, len(train) - 1)), picture=picture
-    )
-    columns = [
-        pa.array(np.arange(len(pairs)), pa.int64()),
-        pa.array(list(near), NEIGHBOURS.field(1).type),
-        pa.array(list(similarity), NEIGHBOURS.field(2).type),
-    ]
-    write_table(pa.table(columns, schema=NEIGHBOURS), index / f"{name}.parquet")
+    measures = check_recall(name, search, vectors.select(train), queries, k + most, params)
+    shape = len(pairs), min(k, max(1, len(train) - 1))
+    with ExitStack() as stack:
+        add_near = stack.enter_context(open_array(index / f"{name}.npy", shape, np.int32))
+        add_similarity = (
+            stack.enter_context(open_array(index / SIMILARITIES, shape, np.float16))
+            if name == "neighbours"
+            else None
+        )
+        for near, similarity in find_neighbours(search, train, queries, shape[1], picture=picture):
+            add_near(near)
+            if add_similarity:
+                add_similarity(similarity)
     return measures
 
 
 def write_searches(
-    pairs: pa.Table,
-    embedding: np.ndarray,
-    text: np.ndarray,
-    *,
-    params: IndexParams,
-    features: Path,
-    index: Path,
+    pairs: pa.Table, image: Rows, text: Rows, *, params: IndexParams, features: Path, index: Path
 ) -> dict[str, float]:
     """Indexes of images and texts, and the neighbours of every pair by picture and by caption.
 
     Args:
         pairs: successful rows.
-        embedding: [N, D] of their images.
-        text: [N, D] of their captions.
+        image: [N, D] embeddings of their images.
+        text: [N, D] embeddings of their captions.
         params: section `index`.
         features: with the descriptors of all pictures.
         index: out.
@@ -147,17 +132,18 @@ def write_searches(
         what each search recalls, see `check_recall`; also in a file where one is not exact.
     """
     measures: dict[str, float] = {}
-    for name, vectors in (("image", normalise(embedding)), ("text", normalise(text))):
-        search = FaissIndex(vectors, params.faiss_key, Effort(params.ef_search, params.nprobe))
+    for name, vectors in (("image", image.map(normalise)), ("text", text.map(normalise))):
+        search = FaissIndex(vectors, params.faiss_key, params.effort, memory=params.memory)
         measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
         search.save(index / f"{name}.index")
-    shards = Counter(pairs["shard"].to_pylist())
-    descriptor = read_arrays(features / "descriptor", shards).astype(np.float32)
+        del search  # before the next one needs the memory
+    shards = count_shard_rows(pairs)
+    descriptor = Rows(ShardedArray.of_folder(features / "descriptor", shards))
     measures |= write_neighbours(
         "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
     )
     measures |= write_neighbours(
-        "caption_neighbours", pairs, embedding, text, params.caption_neighbours, params, index
+        "caption_neighbours", pairs, image, text, params.caption_neighbours, params, index
     )
     if measures:
         write_json(measures, index / RECALL)

@@ -95,13 +95,18 @@ IDS = pa.schema(
 outside train.
 """
 
-NEIGHBOURS = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("neighbours", pa.list_(pa.int32())),
-        ("similarities", pa.list_(pa.float32())),
-    ]
-)
+NEIGHBOURS = "neighbours.npy"
+"""File of an index: int32 [N, K], for row i of IDS the rows of the most similar images, best first;
+-1 pads.
+"""
+
+SIMILARITIES = "similarities.npy"
+"""File of an index: float16 [N, K], the cosines of the descriptors of NEIGHBOURS; -inf pads."""
+
+CAPTION_NEIGHBOURS = "caption_neighbours.npy"
+"""File of an index: int32 [N, L], for row i of IDS the rows of the best matching captions of other
+images, best first; -1 pads.
+"""
 
 RECALL = "recall.json"
 """File next to the neighbours with the recall of each index, if the search was not exact."""

@@ -1,20 +1,26 @@
 """index: features, embeddings, indexes and neighbours of all pairs.
 
 Reads data/pairs; writes data/features (frozen features by shard, the encoder) and data/index
-(clip-retrieval's layout).
+(clip-retrieval's layout). Features that lie there already are taken over for shards with the same
+pictures, if the encoder is the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from captionseg import indexing
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.params import Params
-from stages.kinds import In, Out
+from stages.kinds import In, Out, Renewed
 
 PARAMS = ("seed", "index")
 
 
-def main(params: Params, *, pairs: In, features: Out, index: Out) -> dict[str, float]:
+def main(
+    params: Params, *, pairs: In, features: Renewed, index: Out, earlier: Mapping[str, Path]
+) -> dict[str, float]:
     """Embed and index the pairs."""
     return indexing.build(
         pairs,
@@ -24,4 +30,5 @@ def main(params: Params, *, pairs: In, features: Out, index: Out) -> dict[str, f
         index=index,
         seed=params.seed,
         runtime=params.runtime,
+        earlier=earlier["features"],
     )

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Int, Int32
-from pyarrow import compute
 from scipy.sparse import csr_array
 
 from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
-from captionseg.records import NEIGHBOURS, Corpus, UserError
+from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, Corpus, UserError
 from captionseg.storage.folders import read_arrays
-from captionseg.storage.reading import read_array, read_json, read_table
+from captionseg.storage.reading import read_array, read_json
 from captionseg.storage.writing import write_array, write_json
 from captionseg.text.prompts import embed_classes, read_templates
 from captionseg.text.vocabulary import Vocabulary
-
-pc: Any = compute  # its functions are made when it is imported
 
 ARRAYS = (
     "image_embedding",
@@ -65,8 +60,8 @@ def load(
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
     near, near_captions = (
-        local[read_neighbours(index / f"{name}.parquet", len(ids))[rows]]
-        for name in ("neighbours", "caption_neighbours")
+        local[read_neighbours(index / name, len(ids))[rows]]
+        for name in (NEIGHBOURS, CAPTION_NEIGHBOURS)
     )
     corpus = Corpus(
         np.array(ids["uid"].to_pylist(), object)[rows],
@@ -83,23 +78,22 @@ def load(
 
 
 def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:
-    """Rows of a neighbours table of `count` rows.
+    """Neighbours of the rows of an index of `count` rows, memory-mapped.
 
     Raises:
-        UserError: if it is of another index.
+        UserError: if they are of another index.
     """
-    column = read_table(path, schema=NEIGHBOURS, columns=["neighbours"])["neighbours"]
-    flat = pa.chunked_array(column).combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    values = flat.flatten().to_numpy()
+    near = read_array(path)
     if (
-        len(column) != count
-        or len(set(pc.unique(pc.list_value_length(flat)).to_pylist())) > 1
-        or (values.size and not -1 <= values.min() <= values.max() < count)
+        near.ndim != 2
+        or near.dtype != np.int32
+        or len(near) != count
+        or (near.size and not -1 <= near.min() <= near.max() < count)
     ):
         raise UserError(
             f"{path}: not the neighbours of an index of {count} rows; run `dvc repro index`"
         )
-    return values.reshape(len(column), -1).astype(np.int32)
+    return near
 
 
 def list_shards(index: Path) -> list[tuple[str, Int[np.ndarray, " n"]]]:

@@ -4,10 +4,13 @@ A matrix maps image features into the text encoder's space. It is trained on the
 training split. There, similarities to an image's own caption are too high, and those to concepts
 that the caption leaves out, which curation looks for, are too low. So the embeddings of training
 images are cross-fitted: each comes from a matrix that was not trained on its caption.
+
+Features and texts are read batch by batch, so they need not fit into memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +19,11 @@ from jaxtyping import Float, Float32, Int, Int32
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from captionseg.arrays import Rows
 from captionseg.encoders.encoder import normalise
 from captionseg.typed import AboveZero, Count, ShareBelowOne, ZeroOrMore
+
+SPAN = 64  # blocks of rows that are summed in float32
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ class AlignmentParams:
 
 
 def fit(
-    features: Float[np.ndarray, "image feature"],
-    text: Float[np.ndarray, "image embedding"],
+    features: Rows | Float[np.ndarray, "image feature"],
+    text: Rows | Float[np.ndarray, "image embedding"],
     params: AlignmentParams,
     *,
     seed: int,
@@ -76,12 +82,12 @@ def fit(
         params: parameters of the training.
         seed: seed of batches and dropout; the same seed gives the same matrix.
     """
-    mean, scale = features.mean(0), features.std(0) + 1e-6
-    x = torch.from_numpy(((features - mean) / scale).astype(np.float32))
-    t = torch.from_numpy(text.astype(np.float32))
+    x, t = Rows.of(features), Rows.of(text)
+    mean, deviation = measure_spread(x)
+    scale = deviation + 1e-6
     generator = torch.Generator().manual_seed(seed)
     # small initial weights, because MiniLM's embeddings have a large common mean
-    weight = (0.01 * torch.randn(x.shape[1], t.shape[1], generator=generator)).requires_grad_()
+    weight = (0.01 * torch.randn(x.width, t.width, generator=generator)).requires_grad_()
     steps = max(1, len(x) // min(params.batch, len(x)))
     optimiser = torch.optim.AdamW(
         [weight], lr=params.learning_rate, weight_decay=params.weight_decay
@@ -93,14 +99,43 @@ def fit(
     for _ in range(params.epochs):
         order = torch.randperm(len(x), generator=generator)
         for rows in order[: steps * min(params.batch, len(x))].chunk(steps):
+            image = torch.from_numpy((x[rows.numpy()] - mean) / scale)
             # four times as fast as bernoulli
-            noise = (torch.rand(len(rows), x.shape[1], generator=generator) < keep) / keep
-            loss = soft_contrastive((x[rows] * noise) @ weight, t[rows], params)
+            noise = (torch.rand(len(rows), x.width, generator=generator) < keep) / keep
+            caption = torch.from_numpy(t[rows.numpy()])
+            loss = soft_contrastive((image * noise) @ weight, caption, params)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    return Alignment(mean.astype(np.float32), scale.astype(np.float32), weight.detach().numpy())
+    return Alignment(mean, scale, weight.detach().numpy())
+
+
+def measure_spread(
+    features: Rows,
+) -> tuple[Float32[np.ndarray, " feature"], Float32[np.ndarray, " feature"]]:
+    """Return the mean and the standard deviation of each feature."""
+    count = np.float32(len(features))
+    mean = sum_rows(features, lambda block: block) / count
+    squares = sum_rows(features, lambda block: (block - mean) ** 2)
+    return mean, np.sqrt(squares / count)
+
+
+def sum_rows(
+    features: Rows, change: Callable[[np.ndarray], np.ndarray]
+) -> Float32[np.ndarray, " feature"]:
+    """Return the sum over all rows of `change(rows)`.
+
+    Rows are added in float32, as by `sum`, up to SPAN blocks of them, and these sums in float64:
+    after some millions of rows a sum in float32 no longer grows.
+    """
+    total, span = np.zeros(features.width), np.zeros((1, features.width), np.float32)
+    for number, block in enumerate(features.blocks(), start=1):
+        span = np.concatenate([span, change(block)]).sum(0, keepdims=True)
+        if number % SPAN == 0:
+            total += span[0]
+            span[:] = 0
+    return (total + span[0]).astype(np.float32)
 
 
 def soft_contrastive(
@@ -120,14 +155,14 @@ def assign_folds(count: int, folds: int, *, seed: int) -> Int32[np.ndarray, " {c
 
 
 def cross_fit(
-    features: Float[np.ndarray, "image feature"],
-    text: Float[np.ndarray, "image embedding"],
+    features: Rows | Float[np.ndarray, "image feature"],
+    text: Rows | Float[np.ndarray, "image embedding"],
     fold: Int[np.ndarray, " image"],
     params: AlignmentParams,
     *,
     seed: int,
-) -> Float32[np.ndarray, "image embedding"]:
-    """Embed images, each by the alignment that was trained on the other folds.
+) -> dict[int, Alignment]:
+    """Train an alignment for each fold, on the other folds.
 
     Args:
         features: see `fit`.
@@ -136,9 +171,22 @@ def cross_fit(
         params: see `fit`.
         seed: see `fit`.
     """
-    out = np.zeros((len(features), text.shape[1]), np.float32)
+    features, text, fitted = Rows.of(features), Rows.of(text), {}
     for k in tqdm(np.unique(fold), desc="cross-fitting", unit="fold"):
-        inside = fold == k
-        train = ~inside if (~inside).any() else inside
-        out[inside] = fit(features[train], text[train], params, seed=seed)(features[inside])
+        others = np.flatnonzero(fold != k)
+        train = others if len(others) else np.flatnonzero(fold == k)
+        fitted[int(k)] = fit(features.select(train), text.select(train), params, seed=seed)
+    return fitted
+
+
+def embed_by_fold(
+    features: Float[np.ndarray, "image feature"],
+    fold: Int[np.ndarray, " image"],
+    fitted: Mapping[int, Alignment],
+) -> Float32[np.ndarray, "image embedding"]:
+    """Embed images, each by the alignment of its fold."""
+    width = next(iter(fitted.values())).weight.shape[1]
+    out = np.zeros((len(features), width), np.float32)
+    for k in np.unique(fold):
+        out[fold == k] = fitted[int(k)](features[fold == k])
     return out

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from captionseg.encoders.dense_head import DenseHead
 from captionseg.encoders.text_tower import TextTower
+
+if TYPE_CHECKING:
+    from captionseg.encoders.reduction import Reduction
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,21 @@ class Encoder(Protocol):
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed T texts: [T, D] float32, L2-normalised."""
+        ...
+
+
+class ReducibleEncoder(Encoder, Protocol):
+    """An encoder that reduces its dense features before they leave its device."""
+
+    def features(
+        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
+    ) -> Features:
+        """See Encoder.
+
+        Args:
+            images: the images.
+            reduction: reduces dense features; None for all channels.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from captionseg.encoders.encoder import Features, normalise
+from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.text_tower import BertTower
 from captionseg.grids import squash
 from captionseg.records import UserError, one_line
@@ -67,7 +68,9 @@ class Lite0MiniLM:
         with torch.inference_mode(False):
             return load_text_tower().to(self.runtime.device).eval().requires_grad_(False)
 
-    def features(self, images: Sequence[np.ndarray]) -> Features:
+    def features(
+        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
+    ) -> Features:
         """See Encoder.
 
         Pooled features are means of the head map (1280 channels) over the whole image and over the
@@ -83,13 +86,14 @@ class Lite0MiniLM:
             block, head = self.image_tower(pixels.permute(0, 3, 1, 2))
         head = head.float()
         mean, upper, lower, highest = pool_parts(head)
-        medians = torch.cat([h.median(2).values for h in split_halves(head)], 1).cpu().numpy()
+        medians = torch.cat([find_medians(half) for half in split_halves(head)], 1).cpu().numpy()
         descriptor = np.concatenate(
             [normalise(mean.cpu().numpy()), normalise(medians)], 1
         ) / np.sqrt(2.0)
-        dense = torch.cat([head, block.float()], 1).permute(0, 2, 3, 1).cpu().numpy()
+        maps = head.permute(0, 2, 3, 1), block.float().permute(0, 2, 3, 1)
+        dense = reduction.join(*maps) if reduction else torch.cat(maps, -1)
         pooled = torch.cat([mean, upper, lower, highest], 1).cpu().numpy()
-        return Features(pooled, descriptor.astype(np.float32), dense)
+        return Features(pooled, descriptor.astype(np.float32), dense.cpu().numpy())
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder."""
@@ -128,6 +132,19 @@ def pool_parts(head: Tensor) -> tuple[Tensor, ...]:
         *(h.mean(2) for h in split_halves(head)),
         head.flatten(2).amax(2),
     )
+
+
+def find_medians(cells: Tensor) -> Tensor:
+    """Return the medians [B, C] of cells [B, C, n] that are not negative; of an even number the
+    lower of the two in the middle.
+
+    Most are zero after a ReLU, which is seen by counting; only the others are sorted.
+    """
+    count = cells.shape[2]
+    positive = cells.sign().sum(2) >= count - (count - 1) // 2
+    medians = torch.zeros_like(cells[:, :, 0])
+    medians[positive] = cells[positive].median(1).values
+    return medians
 
 
 class _ImageTower(nn.Module):

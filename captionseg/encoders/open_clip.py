@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import build_joint_head, build_vit_head
 from captionseg.encoders.encoder import Features, normalise
+from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.grids import squash
 from captionseg.records import UserError
@@ -78,7 +79,9 @@ class OpenClip:
         """See Encoder."""
         return ClipTower(self.model, self.tokenizer)
 
-    def features(self, images: Sequence[np.ndarray]) -> Features:
+    def features(
+        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
+    ) -> Features:
         """See Encoder. P = R = D, the width of the joint space; F is D too, or with dense: tokens
         the width of the tower.
         """
@@ -87,8 +90,9 @@ class OpenClip:
         )
         with torch.inference_mode(), self.runtime.autocast():
             pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
-        image = normalise(pooled.float().cpu().numpy())
-        return Features(image, image, dense.float().cpu().numpy())
+        image, dense = normalise(pooled.float().cpu().numpy()), dense.float()
+        dense = reduction.reduce_tensor(dense) if reduction else dense
+        return Features(image, image, dense.cpu().numpy())
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; for pictures of other sizes, positions are resized."""

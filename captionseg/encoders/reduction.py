@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from captionseg.storage.reading import explain_read_errors
 from captionseg.storage.writing import write_tensors
 
 if TYPE_CHECKING:  # protocols, which the checks of tests cannot ask an object for
-    from captionseg.encoders.encoder import Encoder
+    from captionseg.encoders.encoder import Encoder, ReducibleEncoder
     from captionseg.encoders.text_tower import TextTower
 
 FILE = "reduction.safetensors"
@@ -49,9 +49,15 @@ class Reduction:
         self, dense: Float[Tensor, "*batch feature"]
     ) -> Float[Tensor, "*batch reduced"]:
         """Reduce a tensor of dense features, with gradients."""
-        wide, basis = len(self.mean), torch.from_numpy(self.basis).to(dense)
-        offset = torch.from_numpy(self.mean @ self.basis).to(dense)
-        return torch.cat([dense[..., :wide] @ basis - offset, dense[..., wide:]], -1)
+        return self.join(dense[..., : len(self.mean)], dense[..., len(self.mean) :])
+
+    def join(
+        self, wide: Float[Tensor, "*batch channel"], fine: Float[Tensor, "*batch rest"]
+    ) -> Float[Tensor, "*batch reduced"]:
+        """Reduce the P channels, and put the other channels behind them, with gradients."""
+        basis = torch.from_numpy(self.basis).to(wide)
+        offset = torch.from_numpy(self.mean @ self.basis).to(wide)
+        return torch.cat([wide @ basis - offset, fine], -1)
 
     @staticmethod
     def fit(cells: Float[np.ndarray, "cell channel"], width: int) -> Reduction:
@@ -91,7 +97,7 @@ class Reduction:
 class ReducedEncoder:
     """An encoder with reduced dense features. See Encoder."""
 
-    def __init__(self, encoder: Encoder, reduction: Reduction) -> None:
+    def __init__(self, encoder: ReducibleEncoder, reduction: Reduction) -> None:
         self.encoder, self.reduction = encoder, reduction
         self.aligned, self.batch, self.fine, self.head = (
             encoder.aligned,
@@ -102,8 +108,7 @@ class ReducedEncoder:
 
     def features(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> Features:
         """See Encoder."""
-        features = self.encoder.features(images)
-        return replace(features, dense=self.reduction(features.dense))
+        return self.encoder.features(images, self.reduction)
 
     def text(self, texts: Sequence[str]) -> Float32[np.ndarray, "text embedding"]:
         """See Encoder."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from captionseg.encoders.alignment import Alignment
 from captionseg.encoders.dense_head import DenseHead, build_alignment_head
-from captionseg.encoders.encoder import Encoder, normalise
+from captionseg.encoders.encoder import Encoder, ReducibleEncoder, normalise
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
 from captionseg.records import UserError, one_line
@@ -179,7 +179,7 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(f"{wrong} ({one_line(error)}); {advise(folder)}") from None
     runtime = detect(device, precision)
-    encoder = params.build(runtime)
+    encoder: ReducibleEncoder = params.build(runtime)
     return ReducedEncoder(encoder, reduction) if reduction else encoder
 
 

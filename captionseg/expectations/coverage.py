@@ -28,7 +28,7 @@ from captionseg.expectations.coverage_tables import (
 )
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_true
-from captionseg.records import DROPPED, UserError
+from captionseg.records import CAPTION_NEIGHBOURS, DROPPED, NEIGHBOURS, SIMILARITIES, UserError
 from captionseg.segment_text.counts import read_shard_counts
 from captionseg.storage.reading import read_array, read_json, read_table
 
@@ -36,7 +36,7 @@ pc: Any = compute  # its functions are made when it is imported
 
 ARRAYS = {"features": ("pooled", "descriptor", "dense"), "regions": ("labels", "pooled", "count")}
 BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # files of the index
-NEAR = ("neighbours", "caption_neighbours")
+NEAR = (NEIGHBOURS, SIMILARITIES, CAPTION_NEIGHBOURS)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def check_index(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Par
         yield from (check_file(folders.index / kind, name, rows) for name, rows in expected.items())
         yield from list_strays(folders.index / kind, suffix, list(expected))
     yield Part("index/ids.parquet", indexed, len(pairs))
-    yield from (check_file(folders.index, f"{name}.parquet", len(pairs)) for name in NEAR)
+    yield from (check_file(folders.index, name, len(pairs)) for name in NEAR)
     for name in ("image", "text"):
         yield Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from pyarrow import compute
 from captionseg.datasets.ids import read_ids
 from captionseg.lineage.lookup import NEAR, Match, find_near, read_columns, read_row, read_shards
 from captionseg.lineage.training import list_recipes
-from captionseg.records import CAPTIONS, NEIGHBOURS, SEGMENTS, SUPERVISION
-from captionseg.storage.reading import read_batches, read_json, read_table
+from captionseg.records import CAPTIONS, NEIGHBOURS, SEGMENTS, SIMILARITIES, SUPERVISION
+from captionseg.storage.reading import read_array, read_batches, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -115,15 +114,14 @@ def list_neighbours(
 ) -> list[dict[str, Any]]:
     """The images most similar to that of a pair: uid, similarity, url, caption, shard and key."""
     row = pc.index(ids["uid"], pair["uid"]).as_py()
-    file = places.data / "index" / "neighbours.parquet"
-    if row < 0 or not file.exists():
+    index = places.data / "index"
+    if row < 0 or not (index / NEIGHBOURS).exists():
         return []
-    batches = read_batches(file, ["neighbours", "similarities"], BATCH, schema=NEIGHBOURS)
-    near = next(itertools.islice(batches, row // BATCH, None)).slice(row % BATCH, 1).to_pylist()[0]
+    near, similarity = (
+        read_array(index / name, rows=len(ids))[row] for name in (NEIGHBOURS, SIMILARITIES)
+    )
     nearest = [
-        (number, similarity)
-        for number, similarity in zip(near["neighbours"], near["similarities"], strict=True)
-        if number >= 0
+        found for found in zip(near.tolist(), similarity.tolist(), strict=True) if found[0] >= 0
     ][:limit]
     numbers = pa.array([number for number, _ in nearest], pa.int64())
     rows = ids.select(["uid", "shard", "key"]).take(numbers).to_pylist()

@@ -26,7 +26,7 @@ from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.recipes import Recipe
 from captionseg.records import NEIGHBOURS, RECALL, SEGMENTS, SUPERVISION, ClassTable
 from captionseg.storage.folders import read_tables
-from captionseg.storage.reading import read_json, read_table
+from captionseg.storage.reading import read_array, read_json
 from captionseg.supervision.parquet_files import from_table
 from captionseg.training.curve import read as read_curve
 
@@ -119,9 +119,9 @@ class Artifacts:
     def neighbours(self, uids: Iterable[str], count: int) -> dict[str, list[str]]:
         """uid -> uids of the most similar pictures."""
         number = {uid: row for row, uid in enumerate(self.rows)}
-        file = self.folders.prepared.index / "neighbours.parquet"
-        table = read_table(file, schema=NEIGHBOURS, columns=["neighbours"])
-        near = {uid: table["neighbours"][number[uid]].as_py() for uid in uids if uid in number}
+        file = self.folders.prepared.index / NEIGHBOURS
+        table = read_array(file, rows=len(self.rows))
+        near = {uid: table[number[uid]].tolist() for uid in uids if uid in number}
         return {
             uid: [self.rows[row] for row in rows if row >= 0][:count] for uid, rows in near.items()
         }

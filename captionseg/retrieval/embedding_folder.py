@@ -15,7 +15,7 @@ matched in this order:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
+from captionseg.arrays import Rows
 from captionseg.records import UserError
 from captionseg.storage.folders import list_files
 from captionseg.storage.reading import explain_read_errors, read_array, read_table
@@ -184,32 +185,34 @@ def find_embeddings(
     return folder, rows
 
 
-def replace_embeddings(folder: EmbeddingFolder, rows: np.ndarray, own: np.ndarray) -> np.ndarray:
+def replace_embeddings(
+    folder: EmbeddingFolder, rows: np.ndarray, own: Rows
+) -> Iterator[np.ndarray]:
     """Replace the encoder's embeddings by those of a folder, for pairs that the folder has.
 
     Args:
         folder: the folder.
         rows: [N] its row of each pair, -1 for none.
-        own: [N, D] float32 embeddings by the encoder, L2-normalised.
+        own: [N, D] embeddings by the encoder, L2-normalised.
 
     Returns:
-        [N, D] float32, L2-normalised.
+        blocks of the N rows in order: [n, D] float32, L2-normalised.
 
     Raises:
         UserError: if the folder was made by another model.
     """
-    pairs = np.flatnonzero(rows >= 0)
-    stored = folder.read(rows[pairs])
-    norm = np.linalg.norm(stored, axis=1, keepdims=True)
-    usable = np.isfinite(norm[:, 0]) & (norm[:, 0] > 0)
-    pairs, stored = pairs[usable], stored[usable] / norm[usable]
-    cosine = np.median((stored * own[pairs]).sum(1)) if len(pairs) else 0.0
-    if cosine < ALIKE:
+    cosine = np.full(len(own), np.nan, np.float32)
+    for start, block in enumerate_blocks(own):
+        stored, usable = read_normalised(folder, rows[start : start + len(block)])
+        cosine[start : start + len(block)][usable] = (stored[usable] * block[usable]).sum(1)
+    pairs = int(np.isfinite(cosine).sum())
+    middle = float(np.nanmedian(cosine)) if pairs else 0.0
+    if middle < ALIKE:
         raise UserError(
             f"index.embeddings: {folder.path} is of another model than index.encoder: the median "
-            f"cosine of both embeddings of a picture is {cosine:.2f}"
+            f"cosine of both embeddings of a picture is {middle:.2f}"
         )
-    if missing := len(own) - len(pairs):
+    if missing := len(own) - pairs:
         log.warning(
             "index.embeddings: %s has no embedding of %d of %d pairs; those are embedded by "
             "index.encoder",
@@ -217,6 +220,29 @@ def replace_embeddings(folder: EmbeddingFolder, rows: np.ndarray, own: np.ndarra
             missing,
             len(own),
         )
-    out = own.copy()
-    out[pairs] = stored
-    return out
+    return (
+        take_usable(*read_normalised(folder, rows[start : start + len(block)]), block)
+        for start, block in enumerate_blocks(own)
+    )
+
+
+def enumerate_blocks(rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the blocks of rows, each with the number of its first row."""
+    return zip(range(0, len(rows), rows.BLOCK), rows.blocks(), strict=True)
+
+
+def read_normalised(folder: EmbeddingFolder, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read rows [n] of a folder, -1 for none: [n, D] float32, L2-normalised; and whether there is
+    such a row that has a direction, [n] bool.
+    """
+    stored, there = np.zeros((len(rows), folder.width), np.float32), rows >= 0
+    stored[there] = folder.read(rows[there])
+    norm = np.linalg.norm(stored, axis=1, keepdims=True)
+    usable = np.isfinite(norm[:, 0]) & (norm[:, 0] > 0)
+    stored[usable] /= norm[usable]
+    return stored, usable
+
+
+def take_usable(stored: np.ndarray, usable: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Take stored rows where they are usable, and own ones elsewhere."""
+    return np.where(usable[:, None], stored, own)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from captionseg.retrieval.index import ALL_EFFORT, Effort
+from captionseg.arrays import Rows
+from captionseg.retrieval.index import ALL_EFFORT, AUTO, MEMORY, Effort
 
 
 class ExactIndex:
@@ -13,19 +14,20 @@ class ExactIndex:
 
     Args:
         vectors: rows of the index.
-        key: ignored.
-        effort: ignored.
+        key, effort, memory: ignored.
     """
 
     exact = True
 
     def __init__(
         self,
-        vectors: Float[np.ndarray, "row dim"],
-        key: str | None = None,
+        vectors: Rows | Float[np.ndarray, "row dim"],
+        key: str = AUTO,
         effort: Effort = ALL_EFFORT,
+        *,
+        memory: float = MEMORY,
     ) -> None:
-        self.vectors = np.ascontiguousarray(vectors, np.float32)
+        self.vectors = Rows.of(vectors)[np.arange(len(vectors))]
 
     def search(
         self, queries: Float[np.ndarray, "query dim"], k: int

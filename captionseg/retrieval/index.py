@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from captionseg.arrays import Rows
 from captionseg.runtime.fan_out import count_cores
 
+AUTO = "auto"
+MEMORY = 16.0  # GiB
 SAMPLE = 200  # number of queries for the recall of an index
 TIE = 1e-5  # cosines that differ by less are equal up to rounding
 
@@ -54,63 +57,77 @@ class Index(Protocol):
         ...
 
 
-def neighbours(
+def find_neighbours(
     index: Index,
     rows: Int[np.ndarray, " indexed"],
-    descriptor: Float32[np.ndarray, "row dim"],
+    queries: Rows | Float[np.ndarray, "row dim"],
     k: int,
     *,
     chunk: int = 256,
     picture: Int[np.ndarray, " row"] | None = None,
-) -> tuple[Int32[np.ndarray, "row {k}"], Float32[np.ndarray, "row {k}"]]:
+) -> Iterator[tuple[Int32[np.ndarray, "_row {k}"], Float32[np.ndarray, "_row {k}"]]]:
     """Find the k most similar indexed images of every image, without itself.
 
     Each chunk of queries is searched by one thread, because the number of threads would change the
     rounding of matrix products: the result is the same on any number of cores.
 
     Args:
-        index: index of `descriptor[rows]`.
-        rows: rows of the corpus in the index.
-        descriptor: L2-normalised descriptors of all rows, which are the queries.
+        index: index of some rows of the corpus.
+        rows: which these are.
+        queries: L2-normalised descriptors of all rows.
         k: number of neighbours.
         chunk: number of queries per chunk; it bounds the memory.
         picture: number of the picture of each row; rows with the same picture are not neighbours.
             None means that all pictures differ.
 
-    Returns:
-        neighbours, as rows of the corpus, padded with -1; and similarities, padded with -inf.
+    Yields:
+        for each chunk in order: neighbours, as rows of the corpus, padded with -1; and
+        similarities, padded with -inf.
     """
+    queries = Rows.of(queries)
     if picture is None:
-        picture = np.arange(len(descriptor))
+        picture = np.arange(len(queries))
     most = int(np.bincount(picture[rows]).max(initial=1))  # rows with the query's own picture
     width = min(k + most, len(rows))
-    near = np.full((len(descriptor), k), -1, np.int32)
-    similarity = np.full((len(descriptor), k), -np.inf, np.float32)
-    starts = range(0, len(descriptor), chunk)
-    for start, (score, ids) in zip(
-        starts, search_in_chunks(index, descriptor, width, starts), strict=True
+    starts = range(0, len(queries), chunk)
+    for start, (score, found) in zip(
+        starts, search_in_chunks(index, queries, width, starts), strict=True
     ):
-        ids = np.where(ids < 0, -1, rows[ids]).astype(np.int32)
-        # Put the query's own rows last, keep the order of the rest.
-        own = (picture[ids] == picture[start : start + len(ids), None]) & (ids >= 0)
-        own_last = np.argsort(own, axis=1, kind="stable")
-        ids, score, own = (np.take_along_axis(a, own_last, 1)[:, :k] for a in (ids, score, own))
-        near[start : start + len(ids), : ids.shape[1]] = np.where(own, -1, ids)
-        similarity[start : start + len(ids), : ids.shape[1]] = np.where(own, -np.inf, score)
+        ids, nothing = rows[found].astype(np.int32), found < 0
+        ids[nothing] = -1
+        others = picture[ids] != picture[start : start + len(ids), None]
+        yield keep_first(others | nothing, k, ids, score)
+
+
+def keep_first(
+    chosen: Bool[np.ndarray, "query near"],
+    k: int,
+    ids: Int32[np.ndarray, "query near"],
+    score: Float32[np.ndarray, "query near"],
+) -> tuple[Int32[np.ndarray, "query {k}"], Float32[np.ndarray, "query {k}"]]:
+    """Keep the first k chosen entries of each row, in their order, padded with -1 and -inf."""
+    rank = chosen.cumsum(1, dtype=np.int32)
+    chosen = chosen & (rank <= k)
+    count = chosen.sum(1)
+    if (count == k).all():
+        return ids[chosen].reshape(-1, k), score[chosen].reshape(-1, k)
+    near = np.full((len(ids), k), -1, np.int32)
+    similarity = np.full((len(ids), k), -np.inf, np.float32)
+    filled = np.arange(k) < count[:, None]
+    near[filled], similarity[filled] = ids[chosen], score[chosen]
     return near, similarity
 
 
 def search_in_chunks(
-    index: Index, queries: Float[np.ndarray, "query dim"], k: int, starts: range
+    index: Index, queries: Rows, k: int, starts: range
 ) -> Iterator[tuple[Float32[np.ndarray, "_query _near"], Int64[np.ndarray, "_query _near"]]]:
     """Yield the results of `index.search` for the chunk of queries at each start, in order."""
 
     def search(
         start: int,
     ) -> tuple[Float32[np.ndarray, "query near"], Int64[np.ndarray, "query near"]]:
-        return index.search(
-            np.ascontiguousarray(queries[start : start + starts.step], np.float32), k
-        )
+        stop = min(start + starts.step, len(queries))
+        return index.search(queries[np.arange(start, stop)], k)
 
     threads = (
         1 if getattr(index, "on_gpu", False) else count_cores()
@@ -128,8 +145,8 @@ def search_in_chunks(
 
 def recall(
     index: Index,
-    vectors: Float32[np.ndarray, "row dim"],
-    queries: Float32[np.ndarray, "query dim"],
+    vectors: Rows | Float[np.ndarray, "row dim"],
+    queries: Rows | Float[np.ndarray, "query dim"],
     k: int,
 ) -> float:
     """Return the share of the k nearest rows that an index finds, in 0..1.
@@ -140,13 +157,25 @@ def recall(
         queries: L2-normalised; SAMPLE evenly spaced ones are used.
         k: number of requested rows.
     """
-    k, sample = min(k, len(vectors)), queries[:: max(1, len(queries) // SAMPLE)][:SAMPLE]
+    vectors, queries = Rows.of(vectors), Rows.of(queries)
+    step, k = max(1, len(queries) // SAMPLE), min(k, len(vectors))
+    sample = queries[np.arange(len(queries))[::step][:SAMPLE]]
     if not k or not len(sample):
         return 1.0
+    last = find_last_scores(vectors, sample, k)
     nearest, hits = index.search(sample, k)[1], 0
-    # one query at a time, to save memory
-    for query, rows in zip(np.asarray(sample, np.float32), nearest, strict=True):
-        score = vectors @ query
-        last = np.partition(score, len(score) - k)[len(score) - k]
-        hits += int((score[rows[rows >= 0]] >= last - TIE).sum())
+    for query, least, rows in zip(sample, last, nearest, strict=True):
+        hits += int((vectors[rows[rows >= 0]] @ query >= least - TIE).sum())
     return hits / (k * len(sample))
+
+
+def find_last_scores(
+    vectors: Rows, queries: Float32[np.ndarray, "query dim"], k: int
+) -> Float32[np.ndarray, " query"]:
+    """Return the similarity of the k-th nearest of all rows to each query."""
+    best = np.zeros((len(queries), 0), np.float32)
+    for block in vectors.blocks():
+        best = np.concatenate([best, queries @ block.T], 1)
+        if best.shape[1] > k:
+            best = np.partition(best, best.shape[1] - k, axis=1)[:, -k:]
+    return best.min(1)

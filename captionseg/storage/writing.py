@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,34 @@ def write_array(array: np.ndarray, path: Path | str) -> None:
     # w+b, because with wb numpy writes with C functions, whose errors do not report a full disk.
     with atomic_path(path) as part, part.open("w+b") as stream:
         np.save(stream, array, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def open_array(
+    path: Path | str, shape: tuple[int, ...], dtype: np.dtype | type
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that appends rows to a new `.npy` file, which appears when the block ends.
+
+    Rows are written to a stream, not to a memory map: a full disk kills the writer of a map.
+
+    Args:
+        path: the file.
+        shape: its shape; the rows that are appended must add up to it.
+        dtype: its type, to which rows are converted.
+    """
+    kind, count = np.dtype(dtype), 0
+    header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(kind)}
+
+    def append(rows: np.ndarray) -> None:
+        nonlocal count
+        assert rows.shape[1:] == shape[1:], f"{path}: rows {rows.shape[1:]}, expected {shape[1:]}"
+        stream.write(np.ascontiguousarray(rows, kind).data)
+        count += len(rows)
+
+    with atomic_path(path) as part, part.open("w+b") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        yield append
+        assert count == shape[0], f"{path}: {count} rows were written, expected {shape[0]}"
 
 
 def write_tensors(

@@ -100,7 +100,7 @@ class ToyEncoder:
     def __init__(self, *, aligned: bool, batch: int) -> None:
         self.aligned, self.batch, self.fine = aligned, batch, 0
 
-    def features(self, images: Sequence[np.ndarray]):
+    def features(self, images: Sequence[np.ndarray], reduction=None):
         from captionseg.encoders.encoder import Features, normalise
 
         small = [Image.fromarray(image).resize((4, 4), Image.Resampling.BOX) for image in images]
@@ -112,6 +112,7 @@ class ToyEncoder:
                 *(normalise(pooled @ rng.normal(size=(48, 16))),) * 2,
                 dense @ rng.normal(size=(3, 16)),
             )
+        dense = reduction(dense) if reduction else dense
         return Features(pooled, normalise(pooled), dense)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from captionseg.arrays import ShardedArray
+from captionseg.arrays import Rows, ShardedArray
 from captionseg.records import UserError
 from captionseg.storage.writing import write_array
 
@@ -37,3 +37,18 @@ def test_a_row_that_is_not_there_is_an_error(folder, row):
 def test_an_empty_folder_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no npy files"):
         ShardedArray.of_folder(tmp_path)
+
+
+def test_rows_are_read_as_they_are_asked_for(folder):
+    path, whole = folder
+    rows = Rows(ShardedArray.of_folder(path), np.array([9, 2, 2, 5]))
+    assert (len(rows), rows.width) == (4, 3)
+    assert rows[np.array([0, 3])].dtype == np.float32
+    np.testing.assert_array_equal(rows[np.array([0, 3])], whole[[9, 5]])
+    blocks = list(rows.map(lambda block: 2 * block).blocks(3))
+    assert [len(block) for block in blocks] == [3, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks), 2 * whole[[9, 2, 2, 5]])
+    half = rows.map(np.negative).select(np.array([3, 0]))
+    np.testing.assert_array_equal(half[np.array([0, 1])], -whole[[5, 9]])
+    assert Rows.of(rows) is rows
+    np.testing.assert_array_equal(Rows.of(whole)[np.array([1])], whole[[1]])

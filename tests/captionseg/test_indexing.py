@@ -13,15 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from threadpoolctl import threadpool_limits
 
-from captionseg import indexing
+from captionseg import embedding, indexing
 from captionseg import neighbours as neighbour_files
+from captionseg.arrays import Rows
 from captionseg.datasets.shard_images import read_images
 from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval.faiss import FaissIndex
-from captionseg.retrieval.index import neighbours
+from captionseg.retrieval.index import find_neighbours
 from captionseg.storage.folders import read_arrays, read_tables
 from captionseg.storage.writing import write_array, write_table
 
@@ -30,12 +31,13 @@ TRAIN = 35  # 36 rows of which one failed
 
 def test_clip_retrieval_layout(world):
     assert sorted(p.name for p in world.index.iterdir()) == [
-        "caption_neighbours.parquet",
+        "caption_neighbours.npy",
         "ids.parquet",
         "image.index",
         "img_emb",
         "metadata",
-        "neighbours.parquet",
+        "neighbours.npy",
+        "similarities.npy",
         "text.index",
         "text_emb",
     ]
@@ -121,28 +123,41 @@ def test_a_picture_that_is_trained_on_and_tested_with_is_said(world, caplog):
     assert not caplog.records
 
 
-def test_pairs_of_a_picture_are_in_one_fold(world, toy):
+def align(table, world, toy, folder, params=None):
+    """Embeddings of a table of the world's pairs."""
+    features = folder / "features"
+    if not features.exists():
+        features.mkdir()
+        for name in ("pooled", "dense"):
+            (features / name).symlink_to(world.features / name)
+    return embedding.align(
+        table,
+        features,
+        toy.params().build(None),
+        params or toy.index_params(),
+        scratch=folder,
+        seed=0,
+    )
+
+
+def test_pairs_of_a_picture_are_in_one_fold(world, toy, tmp_path):
     """Else an alignment has seen the picture whose embedding it makes."""
     table, picture = in_threes(world.table)
-    *_, fold = indexing.align(
-        table, world.features, toy.params().build(None), toy.index_params(), seed=0
-    )
+    fold = align(table, world, toy, tmp_path).fold
     train = np.array(table["split"].to_pylist()) == "train"
     assert all(len(set(fold[train & (picture == number)])) == 1 for number in picture[train])
     assert sorted(np.bincount(fold[train][::3])) == [2, 2, 2, 3, 3]  # of twelve pictures
-    *_, alone = indexing.align(
-        world.table, world.features, toy.params().build(None), toy.index_params(), seed=0
-    )
+    alone = align(world.table, world, toy, tmp_path).fold
     np.testing.assert_array_equal(alone[train], assign_folds(TRAIN, 5, seed=0))
 
 
 @pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])
 def test_neighbours_are_of_other_pictures(world, toy, tmp_path, name, caplog):
     table, picture = in_threes(world.table)
-    vectors = read_arrays(world.index / "text_emb").astype(np.float32)
+    vectors = Rows(read_arrays(world.index / "text_emb"))
     params = toy.index_params(neighbours=4)
     neighbour_files.write_neighbours(name, table, vectors, vectors, 32, params, tmp_path)
-    near = np.array(pq.read_table(tmp_path / f"{name}.parquet")["neighbours"].to_pylist())
+    near = np.load(tmp_path / f"{name}.npy")
     assert near.shape == (len(table), 32)
     assert (near >= 0).all()
     assert not (picture[near] == picture[:, None]).any()
@@ -153,18 +168,15 @@ def test_neighbours_are_of_other_pictures(world, toy, tmp_path, name, caplog):
 
 @pytest.mark.parametrize("name", ["neighbours", "caption_neighbours"])
 def test_neighbours_are_training_images_and_never_the_image_itself(world, name):
-    table = pq.read_table(world.index / f"{name}.parquet")
-    assert table.schema == NEIGHBOURS
-    near = np.array(table["neighbours"].to_pylist())
+    near = np.load(world.index / f"{name}.npy")
+    assert near.dtype == np.int32
     split = np.array(world.table["split"].to_pylist())
     assert (split[near] == "train").all()
     assert not (near == np.arange(len(near))[:, None]).any()
 
 
 def test_neighbours_show_the_same_things(world):
-    near = np.array(pq.read_table(world.index / "neighbours.parquet")["neighbours"].to_pylist())[
-        :, 0
-    ]
+    near = np.load(world.index / NEIGHBOURS)[:, 0]
     first = [url.split("/")[1] for url in world.table["url"].to_pylist()]
     kind = np.array([(int(n) % 3, int(n) // 3 % 3) for n in first])
     assert (kind == kind[near]).all()
@@ -181,28 +193,33 @@ def test_the_saved_space_embeds_as_the_index_does(world):
     )
 
 
-def test_training_images_are_embedded_by_alignments_that_never_saw_their_caption(world, toy):
-    encoder, params = toy.params().build(None), toy.index_params()
-    _, before, _, fold = indexing.align(world.table, world.features, encoder, params, seed=0)
+def test_training_images_are_embedded_by_alignments_that_never_saw_their_caption(
+    world, toy, tmp_path
+):
+    first = align(world.table, world, toy, tmp_path)
+    before, fold = read_all(first.image), first.fold
     captions = world.table["caption"].to_pylist()
     changed = [c if f != 2 else "water water water" for c, f in zip(captions, fold, strict=True)]
     column = world.table.schema.get_field_index("caption")
     table = world.table.set_column(column, "caption", pa.array(changed))
-    _, after, _, again = indexing.align(table, world.features, encoder, params, seed=0)
-    np.testing.assert_array_equal(fold, again)
+    second = align(table, world, toy, tmp_path)
+    after = read_all(second.image)
+    np.testing.assert_array_equal(fold, second.fold)
     inside = fold == 2
     np.testing.assert_array_equal(before[inside], after[inside])
     assert not np.isclose(before[~inside], after[~inside]).all(1).any()
 
 
-def test_one_fold_scores_training_images_by_what_saw_them(world, toy):
+def read_all(rows):
+    return np.concatenate(list(rows.blocks()))
+
+
+def test_one_fold_scores_training_images_by_what_saw_them(world, toy, tmp_path):
     params = toy.index_params()
     params = replace(params, alignment=replace(params.alignment, folds=1))
-    space, embedding, _, _ = indexing.align(
-        world.table, world.features, toy.params().build(None), params, seed=0
-    )
+    found = align(world.table, world, toy, tmp_path, params)
     np.testing.assert_array_equal(
-        embedding, space.project_pooled(read_arrays(world.features / "pooled"))
+        read_all(found.image), found.space.project_pooled(read_arrays(world.features / "pooled"))
     )
 
 
@@ -291,8 +308,9 @@ def test_bytes_do_not_depend_on_the_number_of_threads():
     for threads in (1, 2):
         with threadpool_limits(threads):
             reduction = Reduction.fit(cells, 64)
-            near = neighbours(FaissIndex(vectors), np.arange(len(vectors)), vectors, 32)
-        found[threads] = [a.tobytes() for a in (reduction.mean, reduction.basis, *near)]
+            near = find_neighbours(FaissIndex(vectors), np.arange(len(vectors)), vectors, 32)
+            parts = [part for pair in near for part in pair]
+        found[threads] = [a.tobytes() for a in (reduction.mean, reduction.basis, *parts)]
     assert found[1] == found[2]
 
 

@@ -21,6 +21,7 @@ from captionseg.storage.reading import (
 from captionseg.storage.writing import (
     atomic_path,
     describe_trouble,
+    open_array,
     write_array,
     write_json,
     write_table,
@@ -253,3 +254,27 @@ def test_what_is_wrong_with_a_disk_is_said_in_one_line():
     assert describe_trouble(FileNotFoundError(errno.ENOENT, "x", "ours")) == "", (
         "rather a mistake of ours"
     )
+
+
+def test_an_array_that_is_written_by_block_is_as_if_saved_at_once(tmp_path):
+    whole = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    write_array(whole.astype(np.float16), tmp_path / "whole.npy")
+    with open_array(tmp_path / "blocks.npy", whole.shape, np.float16) as append:
+        for rows in (whole[:1], whole[1:1], whole[1:].transpose(0, 2, 1).transpose(0, 2, 1)):
+            append(rows)
+        assert not (tmp_path / "blocks.npy").exists()
+    assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_an_array_of_another_shape_than_was_said_is_not_left(tmp_path):
+    with (
+        pytest.raises(AssertionError, match="1 rows were written, expected 2"),
+        open_array(tmp_path / "a.npy", (2, 3), np.int32) as append,
+    ):
+        append(np.zeros((1, 3), np.int32))
+    with (
+        pytest.raises(AssertionError, match=r"rows \(4,\), expected \(3,\)"),
+        open_array(tmp_path / "a.npy", (2, 3), np.int32) as append,
+    ):
+        append(np.zeros((1, 4), np.int32))
+    assert not list(tmp_path.iterdir())

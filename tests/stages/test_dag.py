@@ -53,7 +53,7 @@ def test_every_artifact_is_where_the_design_says(clone):
         "data/pairs/00000.tar",
         "data/pairs/00000_stats.json",
         "data/index/image.index",
-        "data/index/neighbours.parquet",
+        "data/index/neighbours.npy",
         "data/segments/00000.parquet",
         "reports/validation/index.html",
         "reports/index.html",

@@ -5,7 +5,7 @@ import pytest
 
 from captionseg.curation import corpus as corpora
 from captionseg.encoders.text_space import TextSpace
-from captionseg.records import NEIGHBOURS, UserError
+from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.text.prompts import embed_classes
 from captionseg.text.vocabulary import VocabularyParams, build
@@ -57,17 +57,12 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
     # test, train, tune
     order = np.argsort(np.array(world.table["split"].to_pylist()), kind="stable")
     rank = np.argsort(order)
-    for file in ("ids.parquet", "neighbours.parquet", "caption_neighbours.parquet"):
-        table = pq.read_table(world.index / file).take(pa.array(order))
-        table = table.set_column(0, "row", pa.array(np.arange(len(order))))
-        if file != "ids.parquet":
-            near = [rank[row].tolist() for row in table["neighbours"].to_pylist()]
-            table = pa.table(
-                [table["row"], pa.array(near, NEIGHBOURS.field(1).type), table["similarities"]],
-                schema=NEIGHBOURS,
-            )
-        # several chunks, as in a large table
-        pq.write_table(table, tmp_path / file, row_group_size=7)
+    table = pq.read_table(world.index / "ids.parquet").take(pa.array(order))
+    table = table.set_column(0, "row", pa.array(np.arange(len(order))))
+    # several chunks, as in a large table
+    pq.write_table(table, tmp_path / "ids.parquet", row_group_size=7)
+    for file in (NEIGHBOURS, CAPTION_NEIGHBOURS):
+        np.save(tmp_path / file, rank[np.load(world.index / file)][order].astype(np.int32))
     for name in ("img_emb", "metadata", "features/pooled"):
         (tmp_path / name).mkdir(parents=True)
     features, shard = tmp_path / "features", np.array(world.table["shard"].to_pylist())[order]
@@ -94,13 +89,10 @@ def test_neighbours_are_rows_of_the_corpus(world, tmp_path, loaded):
 
 def test_neighbours_outside_the_training_split_become_padding(world, tmp_path, loaded):
     test_row = world.table["split"].to_pylist().index("test")
-    for file in ("neighbours.parquet", "caption_neighbours.parquet"):
-        table = pq.read_table(world.index / file)
-        near = [[test_row, -1, *row[2:]] for row in table["neighbours"].to_pylist()]
-        pq.write_table(
-            table.set_column(1, "neighbours", pa.array(near, NEIGHBOURS.field(1).type)),
-            tmp_path / file,
-        )
+    for file in (NEIGHBOURS, CAPTION_NEIGHBOURS):
+        near = np.load(world.index / file)
+        near[:, :2] = test_row, -1
+        np.save(tmp_path / file, near)
     for name in ("img_emb", "metadata", "ids.parquet"):
         (tmp_path / name).symlink_to(world.index / name)
     corpus, _ = corpora.load(
@@ -123,3 +115,26 @@ def test_no_training_pair_is_one_line(world, tmp_path):
     )
     with pytest.raises(UserError, match="nothing to curate"):
         corpora.load(tmp_path, world.features, lambda _: None, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        np.zeros((4, 2), np.int32),  # of another number of rows
+        np.full((5, 2), 5, np.int32),  # a row that is not there
+        np.full((5, 2), -2, np.int32),
+        np.zeros((5, 2), np.int64),
+        np.zeros(5, np.int32),
+    ],
+)
+def test_neighbours_of_another_index_are_one_line(tmp_path, near):
+    np.save(tmp_path / NEIGHBOURS, near)
+    with pytest.raises(UserError, match="not the neighbours of an index of 5 rows; run `dvc repro"):
+        corpora.read_neighbours(tmp_path / NEIGHBOURS, 5)
+
+
+def test_neighbours_are_not_read_into_memory(tmp_path):
+    np.save(tmp_path / NEIGHBOURS, np.array([[1, -1], [0, -1]], np.int32))
+    near = corpora.read_neighbours(tmp_path / NEIGHBOURS, 2)
+    assert isinstance(near, np.memmap)
+    assert near.tolist() == [[1, -1], [0, -1]]

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from captionseg.encoders.alignment import AlignmentParams, assign_folds, cross_fit, fit
+from captionseg.arrays import Rows
+from captionseg.encoders import alignment
+from captionseg.encoders.alignment import (
+    AlignmentParams,
+    assign_folds,
+    cross_fit,
+    embed_by_fold,
+    fit,
+    measure_spread,
+    sum_rows,
+)
 from captionseg.encoders.encoder import normalise
 
 PARAMS = AlignmentParams(epochs=30, batch=32, learning_rate=1e-2, dropout=0.1)
@@ -16,6 +26,11 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
     text = normalise(rng.normal(size=(300, 8)))
     features = text @ rng.normal(size=(8, 20)) + 0.3 * rng.normal(size=(300, 20))
     return (features * np.geomspace(0.01, 100, 20) + 5.0).astype(np.float32), text
+
+
+def embed(features: np.ndarray, text: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Cross-fitted embeddings."""
+    return embed_by_fold(features, fold, cross_fit(features, text, fold, PARAMS, seed=0))
 
 
 def found(images: np.ndarray, text: np.ndarray) -> float:
@@ -63,6 +78,32 @@ def test_a_feature_that_never_changes_does_no_harm(pairs):
     assert np.isfinite(fit(features, pairs[1], PARAMS, seed=0)(features)).all()
 
 
+def test_what_is_read_from_a_file_in_another_order_of_rows_is_fitted_as_in_memory(pairs, tmp_path):
+    features, text = pairs
+    order = np.random.default_rng(0).permutation(300)
+    np.save(tmp_path / "features.npy", features[np.argsort(order)])
+    stored = Rows(np.load(tmp_path / "features.npy", mmap_mode="r"), order)
+    expected, found = (fit(x, text, PARAMS, seed=0) for x in (features, stored))
+    for name in ("mean", "scale", "weight"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_mean_and_deviation_are_those_of_numpy():
+    features = np.random.default_rng(0).normal(3, 2, size=(3000, 7)).astype(np.float32)
+    mean, deviation = measure_spread(Rows(features))
+    np.testing.assert_array_equal(mean, features.mean(0))
+    np.testing.assert_array_equal(deviation, features.std(0))
+
+
+def test_sums_of_many_rows_do_not_stop_growing(monkeypatch):
+    """In float32 2^24 + 1 is 2^24; so are lost the ones in the span of 2^24, and no others."""
+    monkeypatch.setattr(alignment, "SPAN", 1)
+    values = np.ones((2 * Rows.BLOCK, 2), np.float32)
+    values[0] = 2**24
+    assert values.sum(0).tolist() == [2**24] * 2
+    assert sum_rows(Rows(values), lambda block: block).tolist() == [2**24 + Rows.BLOCK] * 2
+
+
 def test_folds_are_equal_in_size_and_in_random_order():
     fold = assign_folds(103, 5, seed=0)
     assert sorted(np.bincount(fold)) == [20, 20, 21, 21, 21]
@@ -74,12 +115,12 @@ def test_folds_are_equal_in_size_and_in_random_order():
 def test_no_embedding_depends_on_the_texts_of_its_own_fold(pairs):
     features, text = pairs
     fold = assign_folds(300, 4, seed=0)
-    before = cross_fit(features, text, fold, PARAMS, seed=0)
+    before = embed(features, text, fold)
     for k in (0, 3):
         inside = fold == k
         wrong = text.copy()
         wrong[inside] = wrong[inside][::-1]
-        after = cross_fit(features, wrong, fold, PARAMS, seed=0)
+        after = embed(features, wrong, fold)
         np.testing.assert_array_equal(before[inside], after[inside])
         assert (np.abs(before[~inside] - after[~inside]).max(1) > 1e-4).all()
 
@@ -90,11 +131,11 @@ def test_cross_fitted_similarities_are_honest(pairs):
     noise = normalise(rng.normal(size=(60, 30)))
     text = normalise(rng.normal(size=(60, 8)))
     seen = fit(noise, text, PARAMS, seed=0)(noise)
-    honest = cross_fit(noise, text, assign_folds(60, 5, seed=0), PARAMS, seed=0)
+    honest = embed(noise, text, assign_folds(60, 5, seed=0))
     assert found(seen, text) > 5 * found(honest, text)
 
 
 def test_a_single_fold_is_scored_by_what_saw_it(pairs):
     features, text = pairs
-    one = cross_fit(features, text, np.zeros(300, np.int32), PARAMS, seed=0)
+    one = embed(features, text, np.zeros(300, np.int32))
     np.testing.assert_array_equal(one, fit(features, text, PARAMS, seed=0)(features))

@@ -8,6 +8,7 @@ import torch
 
 from captionseg.encoders.encoder import normalise
 from captionseg.encoders.encoders import ENCODERS
+from captionseg.encoders.reduction import Reduction
 from captionseg.index_params import IndexParams
 
 NAMES = sorted(ENCODERS)
@@ -50,6 +51,19 @@ def test_a_text_does_not_know_its_batch(build, name):
         together, np.concatenate([encoder.text([t]) for t in texts]), atol=1e-5
     )
     assert len(encoder.text([])) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dense_features_are_reduced_on_the_way_as_they_are_afterwards(build, pictures, name):
+    encoder = build(name)
+    whole = encoder.features(pictures)
+    cells = whole.dense.reshape(-1, whole.dense.shape[3])
+    reduction = Reduction.fit(cells[:, : cells.shape[1] - encoder.fine], 3)
+    reduced = encoder.features(pictures, reduction)
+    np.testing.assert_allclose(reduced.dense, reduction(whole.dense), rtol=1e-4, atol=1e-4)
+    assert reduced.dense.shape[3] == 3 + encoder.fine
+    for field in ("pooled", "descriptor"):
+        np.testing.assert_array_equal(getattr(reduced, field), getattr(whole, field))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,12 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from captionseg.encoders import lite0_minilm
-from captionseg.encoders.lite0_minilm import Lite0MiniLMParams, fold_batch_norms, load_image_tower
+from captionseg.encoders.lite0_minilm import (
+    Lite0MiniLMParams,
+    find_medians,
+    fold_batch_norms,
+    load_image_tower,
+)
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.runtime.device import Runtime
@@ -47,6 +52,16 @@ def test_the_tower_is_the_trained_one():
         head = tower.eval()(pixels)[-1].mean((2, 3))
         best = (head @ kernel.T + bias)[0].topk(5).indices.tolist()
     assert {409, 892} & set(best)  # analog clock, wall clock
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 14), (1, 1), (1, 2), (3, 5)])
+def test_medians_are_those_of_torch_whatever_the_share_of_zeros(height, width):
+    torch.manual_seed(0)
+    thresholds = torch.linspace(-3, 3, 40)[:, None, None]
+    cells = torch.relu(torch.randn(3, 40, height, width) - thresholds).flatten(2)
+    expected = cells.median(2).values
+    assert torch.equal(find_medians(cells), expected)
+    assert torch.equal(find_medians(cells.mT.contiguous().mT), expected)  # of any layout
 
 
 def test_folding_changes_nothing():

@@ -49,8 +49,8 @@ def test_only_dense_features_are_reduced_and_fine_channels_are_left_out_of_the_f
         batch=3,
         fine=2,
         text=lambda texts: np.ones((len(texts), 2)),
-        features=lambda images: Features(
-            np.ones((len(images), 5)), np.ones((len(images), 5)), dense[: len(images)]
+        features=lambda images, reduction=lambda dense: dense: Features(
+            np.ones((len(images), 5)), np.ones((len(images), 5)), reduction(dense[: len(images)])
         ),
     )
     reduction = fit_reduction(encoder, [np.zeros((8, 8, 3), np.uint8)] * 4, 2)

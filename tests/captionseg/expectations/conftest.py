@@ -15,17 +15,7 @@ import pytest
 
 from captionseg.expectations.coverage import ARRAYS, NEAR
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
-from captionseg.records import (
-    DROPPED,
-    IDS,
-    MARKS,
-    NEIGHBOURS,
-    PAIRS,
-    SEGMENTS,
-    SUPERVISION,
-    TRUTH,
-    make_uid,
-)
+from captionseg.records import DROPPED, IDS, MARKS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, make_uid
 from captionseg.segment_text.rle import encode
 from captionseg.storage.writing import write_array, write_json, write_table
 
@@ -110,11 +100,7 @@ class Run:
         ]
         write_table(pa.Table.from_pylist(ids, schema=IDS), self.folder / "index" / "ids.parquet")
         for name in NEAR:
-            near = [{"row": row, "neighbours": [], "similarities": []} for row in range(len(ids))]
-            write_table(
-                pa.Table.from_pylist(near, schema=NEIGHBOURS),
-                self.folder / "index" / f"{name}.parquet",
-            )
+            write_array(np.zeros((len(ids), 0), np.int32), self.folder / "index" / name)
         for name in ("image", "text"):
             (self.folder / "index" / f"{name}.index").write_bytes(b"")
         vocabulary = self.folder / "supervision" / "vocabulary"

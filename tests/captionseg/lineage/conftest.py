@@ -14,9 +14,9 @@ from PIL import Image
 
 from captionseg import cli
 from captionseg.datasets.ids import hash_ids, read_ids
-from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SUPERVISION, make_uid
+from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SIMILARITIES, SUPERVISION, make_uid
 from captionseg.sources.phash import hash_jpeg
-from captionseg.storage.writing import write_json, write_table
+from captionseg.storage.writing import write_array, write_json, write_table
 
 HOSTILE = "\u732b \U0001f408 caf\u00e9 \x1b[31m\u202egod\u2066\x00\x9b2J\nnext"
 """A caption of any script, with what would move a cursor or turn the line."""
@@ -84,12 +84,10 @@ def write_index(data, rows) -> None:
         for n, r in enumerate(rows)
     ]
     write_table(pa.Table.from_pylist(ids, schema=IDS), data / "index" / "ids.parquet")
-    near = [
-        {"row": n, "neighbours": [(n + 1) % len(rows), -1], "similarities": [0.75, 0.0]}
-        for n in range(len(rows))
-    ]
-    table = pa.Table.from_pylist(near, schema=NEIGHBOURS)
-    write_table(table, data / "index" / "neighbours.parquet")
+    near = np.array([[(n + 1) % len(rows), -1] for n in range(len(rows))], np.int32)
+    write_array(near, data / "index" / NEIGHBOURS)
+    similarity = np.array([[0.75, -np.inf]] * len(rows), np.float16)
+    write_array(similarity, data / "index" / SIMILARITIES)
 
 
 def write_made(data, train) -> None:

@@ -112,14 +112,8 @@ def write_index(folders):
         for i, row in enumerate(pairs.select(["uid", "shard", "key", "split"]).to_pylist())
     ]
     write_table(pa.Table.from_pylist(ids, schema=IDS), folders.prepared.index / "ids.parquet")
-    near = [[(i + 1) % n, (i + 2) % n, -1] for i in range(n)]
-    rows = [
-        {"row": i, "neighbours": found, "similarities": [0.5, 0.4, 0.0]}
-        for i, found in enumerate(near)
-    ]
-    write_table(
-        pa.Table.from_pylist(rows, schema=NEIGHBOURS), folders.prepared.index / "neighbours.parquet"
-    )
+    near = np.array([[(i + 1) % n, (i + 2) % n, -1] for i in range(n)], np.int32)
+    write_array(near, folders.prepared.index / NEIGHBOURS)
     labels = np.stack([np.repeat(np.repeat(np.arange(4).reshape(2, 2), 4, 0), 4, 1)] * n).astype(
         np.uint8
     )

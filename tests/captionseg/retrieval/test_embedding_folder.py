@@ -6,13 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from captionseg.arrays import Rows
 from captionseg.records import UserError
-from captionseg.retrieval.embedding_folder import (
-    EmbeddingFolder,
-    find_embeddings,
-    replace_embeddings,
-    strip_folders,
-)
+from captionseg.retrieval.embedding_folder import EmbeddingFolder, find_embeddings, strip_folders
+from captionseg.retrieval.embedding_folder import replace_embeddings as replace_by_block
 from captionseg.storage.writing import write_array, write_table
 
 URLS = [f"https://example.org/a/{name}.jpg" for name in ("cat", "dog", "fox", "owl", "ant")]
@@ -20,6 +17,11 @@ KEYS = [f"00000{n:04d}" for n in range(5)]
 CAPTIONS = ["a cat", "a dog", "a fox", "an owl", "an ant"]
 PAIRS = pa.table({"url": URLS, "key": KEYS, "caption": CAPTIONS})
 OWN = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0][:5].astype(np.float32)
+
+
+def replace_embeddings(folder, rows, own):
+    """All blocks of `replace_by_block` in one."""
+    return np.concatenate(list(replace_by_block(folder, rows, Rows(own))))
 
 
 def write(folder, order, *, files=2, vectors=OWN, **columns):

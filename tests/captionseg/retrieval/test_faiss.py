@@ -1,13 +1,15 @@
 import re
+from typing import ClassVar
 
 import faiss
 import numpy as np
 import pytest
 
+from captionseg.arrays import Rows
 from captionseg.encoders.encoder import normalise
 from captionseg.records import UserError
 from captionseg.retrieval import faiss as module
-from captionseg.retrieval.faiss import FaissIndex
+from captionseg.retrieval.faiss import FaissIndex, choose_key, draw_sample
 from captionseg.retrieval.index import Effort, recall
 
 VECTORS = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
@@ -92,3 +94,91 @@ def test_what_is_asked_for_is_what_a_loaded_graph_does_too(tmp_path):
     asked = FaissIndex(VECTORS, "HNSW8", Effort(ef_search=77))
     asked.search(VECTORS[:1], 90)
     assert faiss.downcast_index(asked.index).hnsw.efSearch == 77
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "memory", "gpu", "key"),
+    [
+        (99_999, 512, 16, False, "Flat"),
+        (100_000, 512, 16, False, "HNSW32"),
+        (200_000, 3840, 16, False, "HNSW32"),
+        (250_000, 512, 16, False, "IVF2000,Flat"),
+        (4_000_000, 512, 16, False, "IVF8000,Flat"),  # 7.6 GiB
+        (4_000_000, 3840, 16, False, "IVF8000,SQ8"),  # 14.3 of 57.2 GiB
+        (4_000_000, 3840, 8, False, "IVF8000,PQ960"),  # 3.6 GiB
+        (90_000, 3840, 1, False, "IVF1200,SQ8"),  # 1.3 GiB do not fit
+        (4_000_000, 30, 0.05, False, "IVF8000,PQ6"),  # the parts are of equal width
+        (900_000, 512, 16, True, "Flat"),
+        (4_000_000, 512, 16, True, "IVF8000,Flat"),
+    ],
+)
+def test_the_key_follows_from_the_size(count, width, memory, gpu, key):
+    assert choose_key(count, width, memory, gpu=gpu) == key
+    assert faiss.index_factory(width, key, faiss.METRIC_INNER_PRODUCT).d == width
+
+
+@pytest.mark.parametrize("key", ["IVF20,Flat", "IVF20,SQ8"])
+def test_keys_of_large_corpora_can_be_built_and_find_most(key):
+    rng = np.random.default_rng(0)
+    vectors = normalise(rng.normal(size=(40, 24))[rng.integers(40, size=2000)] * 2)
+    vectors = normalise(vectors + 0.1 * rng.normal(size=vectors.shape))
+    assert recall(FaissIndex(vectors, key), vectors, vectors, 20) > 0.9
+
+
+def test_vectors_are_read_by_block_and_lists_trained_on_a_sample(monkeypatch):
+    class Counted(Rows):
+        read: ClassVar[list[int]] = []
+
+        def __getitem__(self, positions):
+            self.read.append(len(positions))
+            return super().__getitem__(positions)
+
+    monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(module, "LEAST", 90)
+    monkeypatch.setattr(module, "SAMPLE", 40)
+    index = FaissIndex(Counted(VECTORS), "IVF3,Flat")
+    assert Counted.read == [120, 64, 64, 64, 8]  # 40 rows for each of three lists
+    assert index.index.ntotal == 200
+    rows = Rows(np.arange(200.0)[:, None])
+    np.testing.assert_array_equal(draw_sample(rows, 2, 16)[:3, 0], [0, 2, 4])  # evenly spaced
+    assert len(draw_sample(rows, 2, 4 * 4 * 50 / 2**30)) == 50  # a quarter of the memory
+    assert len(draw_sample(rows, 99, 16)) == 200
+
+
+def test_of_very_many_lists_no_quarter_is_searched():
+    index = FaissIndex(np.random.default_rng(0).normal(size=(3000, 4)), "IVF300,Flat")
+    index.search(VECTORS[:1, :4], 1)
+    assert faiss.extract_index_ivf(index.index).nprobe == 64
+
+
+class Gpu:
+    """Stands for the part of faiss that only its build for GPUs has."""
+
+    def __init__(self, monkeypatch):
+        self.copies, self.settings = [], []
+        monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+        monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", self.copy)
+        monkeypatch.setattr(faiss, "GpuParameterSpace", lambda: self, raising=False)
+
+    def copy(self, index):
+        self.copies.append(faiss.clone_index(index))
+        return self.copies[-1]
+
+    def set_index_parameter(self, index, name, value):
+        assert index is self.copies[-1]
+        faiss.ParameterSpace().set_index_parameter(index, name, value)
+
+
+def test_lists_are_searched_on_gpus_and_graphs_are_not(monkeypatch):
+    gpu = Gpu(monkeypatch)
+    monkeypatch.setattr(module, "GPU_FLAT_LIMIT", 100)
+    index = FaissIndex(VECTORS)  # IVF57
+    assert index.on_gpu
+    score, rows = index.search(VECTORS[:5], 3)
+    assert faiss.extract_index_ivf(gpu.copies[0]).nprobe == 15
+    np.testing.assert_array_equal(gpu.copies[0].search(VECTORS[:5], 3)[1], rows)
+    assert score.shape == (5, 3)
+    assert not FaissIndex(VECTORS, "HNSW8").on_gpu
+    assert len(gpu.copies) == 1
+    monkeypatch.setattr(module, "GPU_FLAT_LIMIT", 1000)
+    assert FaissIndex(VECTORS).exact

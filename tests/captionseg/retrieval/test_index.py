@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
+from captionseg.arrays import Rows
 from captionseg.encoders.encoder import normalise
 from captionseg.retrieval.exact import ExactIndex
-from captionseg.retrieval.index import neighbours, recall
+from captionseg.retrieval.index import find_neighbours, recall
 from captionseg.retrieval.indexes import INDEXES
+
+
+def neighbours(*arguments, **options) -> tuple[np.ndarray, np.ndarray]:
+    """All chunks of `find_neighbours` in one."""
+    near, similarity = zip(*find_neighbours(*arguments, **options), strict=True)
+    return np.concatenate(near), np.concatenate(similarity)
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +153,16 @@ def test_what_an_index_did_not_find_is_nobody():
     assert near[0].tolist() == [7, -1, 6]
     assert similarity.shape == (9, 3)
     assert set(near.ravel()) == {-1, 6, 7}
+
+
+def test_recall_of_vectors_in_a_file_is_that_of_an_array(tmp_path):
+    """In blocks, of which each holds some of the nearest."""
+    vectors = normalise(np.random.default_rng(0).normal(size=(3000, 4)))
+    np.save(tmp_path / "vectors.npy", vectors)
+    stored = Rows(np.load(tmp_path / "vectors.npy", mmap_mode="r"))
+    assert recall(ExactIndex(stored), stored, stored, 50) == 1.0
+    index = ExactIndex(vectors)
+    index.vectors = np.where(np.arange(3000)[:, None] % 2, 0, vectors)
+    products = vectors[::15] @ vectors.T
+    nearest = np.argsort(-products, axis=1)[:, :50]
+    assert recall(index, stored, stored, 50) == pytest.approx((nearest % 2 == 0).mean(), abs=1e-3)
