@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from captionseg.datasets.ids import count_shard_rows, read_ids
+from captionseg.datasets.ids import count_index_shards, read_ids
 from captionseg.datasets.random_access import Pictures
 from captionseg.inference.preparation import needs_pixels, needs_regions
 from captionseg.modeling.segmenter import InputSpec
@@ -33,7 +33,7 @@ class PreparedFolders:
 
     def shards(self) -> dict[str, int]:
         """Return shard -> its number of rows in the index, in order; all arrays must match it."""
-        return count_shard_rows(read_ids(self.index))
+        return count_index_shards(self.index)
 
     def pictures(self) -> Pictures:
         """Return the pictures of the index's rows."""

@@ -57,11 +57,37 @@ def may_be_negative(
 ) -> Bool[Tensor, "query key"]:
     """Whether text k may be a negative of image q: it names a concept outside the image's archive.
 
+    Memory is that of [query, concepts that the texts name] and of a few results, all bool.
+
     Args:
         archive: concepts that image q may show; -1 pads.
         concepts: concepts that text k names; -1 pads. A text that names none may always be a
             negative.
     """
-    inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]
-    real = (concepts >= 0)[None]
-    return (real & ~inside).any(-1) | ~real.any(-1)
+    real = concepts >= 0
+    named = concepts[real].unique()
+    outside = mark_absent(archive, named)
+    # padding takes the last column, which is False for every image
+    column = torch.where(real, torch.searchsorted(named, concepts), len(named))
+    allowed = (~real).all(1).repeat(len(archive), 1)
+    for position in column.unbind(1):
+        allowed |= outside[:, position]
+    return allowed
+
+
+def mark_absent(
+    archive: Int[Tensor, "query held"], named: Int[Tensor, " concept"]
+) -> Bool[Tensor, "query columns"]:
+    """Mark which concepts an image's archive does not hold, and a last column of False.
+
+    Args:
+        archive: concepts of each image, -1 pads.
+        named: different concepts in ascending order.
+    """
+    absent = torch.ones(len(archive), len(named) + 1, dtype=torch.bool, device=archive.device)
+    absent[:, -1] = False
+    if len(named):
+        place = torch.searchsorted(named, archive.contiguous()).clamp(max=len(named) - 1)
+        # what no text names goes to the last column, which is False anyway
+        absent.scatter_(1, torch.where(named[place] == archive, place, len(named)), False)
+    return absent
