@@ -49,7 +49,11 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
         "data": {"source": params.value("download.source"), "ids": hash_ids(stream_ids(index))},
     }
     folders = Folders(
-        PreparedFolders(pairs, index, regions, features), supervision, truth, segments
+        PreparedFolders(pairs, index, regions, features),
+        supervision,
+        truth,
+        segments,
+        columns=model.parent / ".columns",
     )
     measures = pretrain(
         params.recipes[recipe],

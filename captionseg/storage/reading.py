@@ -130,9 +130,7 @@ def read_batches(
             yield batch
 
 
-def list_leaves(
-    file: pq.ParquetFile, columns: Sequence[str], fields: Collection[str]
-) -> list[str]:
+def list_leaves(file: pq.ParquetFile, columns: Sequence[str], fields: Collection[str]) -> list[str]:
     """List the paths of parquet's leaves of some columns, of nested ones only those of `fields`."""
     paths = (file.schema.column(i).path for i in range(len(file.schema)))
     return [

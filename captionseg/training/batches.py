@@ -92,9 +92,8 @@ class Batches(IterableDataset):
         """Draw concepts for rows [B] of the training set: [B, L], -1 pads."""
         data = self.data
         columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
-        return np.where(
-            columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1
-        )
+        texts = data.texts[rows].astype(np.int64)
+        return np.where(columns >= 0, np.take_along_axis(texts, np.maximum(columns, 0), 1), -1)
 
     def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
         """Make this rank's part of a batch.
@@ -113,10 +112,10 @@ class Batches(IterableDataset):
             regions,
             mask,
             torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
-            torch.from_numpy(data.named[rows]),
+            torch.from_numpy(data.named[rows].astype(np.int64)),
             torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
             torch.from_numpy(drawn),
-            torch.from_numpy(data.archive[rows]),
+            torch.from_numpy(data.archive[rows].astype(np.int64)),
             image=image,
             dense=None
             if data.dense is None
@@ -146,7 +145,7 @@ class Batches(IterableDataset):
         if data.masked is None or data.masked_target is None:
             return None
         return MaskedCaptions(
-            torch.from_numpy(data.masked_target[rows]),
+            torch.from_numpy(data.masked_target[rows].astype(np.int64)),
             embedding=torch.from_numpy(data.masked[rows]),
         )
 

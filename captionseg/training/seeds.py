@@ -28,6 +28,7 @@ from captionseg.runtime import ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
+from captionseg.storage.folders import ROWS
 from captionseg.storage.writing import atomic_path, write_json
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary, find_plurals
@@ -68,6 +69,7 @@ def train(
         reads=reads,
         encode=frozen().text if reads.masking and not reads.tokens else None,
         device=params.device,
+        main=main,
     )
     score = None
     if main:
@@ -220,7 +222,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
     Classes of a benchmark that are not among them count as unseen.
     """
     if data.segments is None:
-        named = data.texts[data.texts >= 0]
+        named = find_drawn(data)
     else:
         phrases = data.segments.phrases
         named = (
@@ -230,6 +232,15 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
         )
     with atomic_path(folder / CONCEPTS) as part:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
+
+
+def find_drawn(data: TrainingSet) -> np.ndarray:
+    """Numbers of the concepts that may be drawn for some pair, in ascending order."""
+    found = np.zeros(len(data.concepts), bool)
+    for start in range(0, len(data), ROWS):
+        texts = data.texts[start : start + ROWS]
+        found[texts[texts >= 0]] = True
+    return np.flatnonzero(found)
 
 
 def save_tokenizer(reads: InputSpec, folder: Path) -> None:

@@ -139,10 +139,7 @@ def test_may_be_negative_as_defined(queries, held, keys, named, concepts):
     archive = torch.randint(-1, concepts, (queries, held), generator=generator)
     texts = torch.randint(-1, concepts, (keys, named), generator=generator)
     expected = [
-        [
-            not (names := set(text) - {-1}) or not names <= set(image)
-            for text in texts.tolist()
-        ]
+        [not (names := set(text) - {-1}) or not names <= set(image) for text in texts.tolist()]
         for image in archive.tolist()
     ]
     assert may_be_negative(archive, texts).tolist() == expected
