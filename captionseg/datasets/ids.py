@@ -36,24 +36,29 @@ def stream_ids(index: Path, size: int = ROWS) -> Iterator[pa.RecordBatch]:
         UserError: as `read_ids`; of repeated pairs after the last row.
     """
     path = index / "ids.parquet"
-    rows, shards, last, hashes = 0, set[str](), "", []
+    rows, shards, hashes = 0, dict[str, int](), []
     for batch in read_batches(path, IDS.names, size, schema=IDS):
         if any(batch[name].null_count for name in IDS.names):
             refuse(path, "uid, shard, key or split is missing in some row")
         if not np.array_equal(batch["row"].to_numpy(), np.arange(rows, rows + len(batch))):
             refuse(path, "its rows are not numbered from 0 in order")
-        for shard in pc.run_end_encode(batch["shard"]).values.to_pylist():
-            if shard != last and shard in shards:
-                refuse(path, "the rows of a shard do not stand together")
-            shards.add(last := shard)
+        if not add_counts(shards, batch["shard"]):
+            refuse(path, "the rows of a shard do not stand together")
         rows += len(batch)
         hashes.append(np.fromiter(map(hash, batch["uid"].to_pylist()), np.int64, len(batch)))
         yield batch
-    different = np.unique(np.concatenate(hashes)) if hashes else ()
-    if len(different) < rows:  # different uids may have equal hashes
+    if has_repeated(hashes):  # which different uids may have
         uid = read_table(path, schema=IDS, columns=["uid"])["uid"]
         if pc.count_distinct(uid).as_py() < rows:
             refuse(path, "a uid is there twice")
+
+
+def has_repeated(parts: list[np.ndarray]) -> bool:
+    """Return whether any number is there twice in some arrays; the list is emptied."""
+    numbers = np.concatenate([*parts, np.zeros(0, np.int64)])
+    parts.clear()
+    numbers.sort()  # np.unique would hash them, which is slower and takes ten times the memory
+    return bool((numbers[1:] == numbers[:-1]).any())
 
 
 def refuse(path: Path, problem: str) -> NoReturn:
@@ -75,11 +80,26 @@ def count_shard_rows(ids: pa.Table) -> dict[str, int]:
 
 def count_index_shards(index: Path) -> dict[str, int]:
     """Shard -> number of its rows in an index, in order, without all ids in memory."""
-    counts: dict[str, int] = {}
-    for batch in stream_ids(index):
-        for shard, count in count_shard_rows(pa.table({"shard": batch["shard"]})).items():
-            counts[shard] = counts.get(shard, 0) + count
+    path, counts = index / "ids.parquet", dict[str, int]()
+    for batch in read_batches(path, ["shard"], ROWS, schema=IDS):
+        if not add_counts(counts, batch["shard"]):
+            refuse(path, "the rows of a shard do not stand together")
     return counts
+
+
+def add_counts(counts: dict[str, int], shards: pa.Array) -> bool:
+    """Add further rows of an index to the numbers of rows of its shards.
+
+    Returns:
+        False if the rows of some shard do not stand together.
+    """
+    runs = pc.run_end_encode(shards)
+    lengths = np.diff(runs.run_ends.to_numpy(), prepend=0)
+    for shard, length in zip(runs.values.to_pylist(), lengths.tolist(), strict=True):
+        if shard in counts and shard != next(reversed(counts)):
+            return False
+        counts[shard] = counts.get(shard, 0) + length
+    return True
 
 
 def hash_ids(ids: Iterable[pa.RecordBatch]) -> str:
