@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from captionseg.datasets.ids import count_index_shards, number_shards, stream_ids
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
-from captionseg.storage.folders import RowStream, list_shard_files
+from captionseg.storage.folders import ROWS, RowStream, list_shard_files
 from captionseg.storage.reading import read_array, read_json, read_table
 from captionseg.storage.writing import atomic_path, write_json
 from captionseg.supervision.parquet_files import ConceptLists, list_concepts, stream_rows
@@ -34,6 +34,8 @@ pc: Any = compute  # its functions are made when it is imported
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 DESCRIPTION = "columns.json"
+
+PART = ROWS  # of the index that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class _Rules:
         }
         count, stream = 0, stream_rows(self.folder / rule)
         pairs = len(train)
-        while (table := stream.take(1 << 14)) is not None:
+        while (table := stream.take(ROWS)) is not None:
             train.difference_update(table["uid"].to_pylist())
             count += len(table)
         raise UserError(
@@ -181,7 +183,7 @@ class _Writer:
     def write(self) -> dict[str, int]:
         """Write all rows; name -> width of its lists."""
         index = self.sources.index
-        for ids in stream_ids(index):
+        for ids in stream_ids(index, PART):
             train = pc.equal(ids["split"], "train")
             captions = self.take_captions(ids)
             ids = ids.filter(train)
