@@ -6,6 +6,8 @@ import multiprocessing
 import resource
 from pathlib import Path
 
+import pyarrow as pa
+
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.training.batches import Batches
 from perf.loader import load
@@ -27,6 +29,8 @@ def stay_within(small: Path, run: Path) -> None:
 
     Imports and pools of threads are no part of them, mapped files are.
     """
+    pa.set_cpu_count(1)  # each thread takes address space, and when they start is chance
+    pa.set_io_thread_count(1)
     make_batch(small)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT, resource.RLIM_INFINITY))
