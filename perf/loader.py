@@ -18,7 +18,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,9 @@ from captionseg.training.loader import Folders
 from captionseg.training.training_set import TrainingSet
 from perf.clock import compare
 from perf.made_up_pairs import write_run
+from perf.memory import read_own_memory, watch_memory
 
 pc: Any = compute  # its functions are made when it is imported
-
-EVERY = 0.002  # seconds between looks at memory
 
 
 def load(run: Path, reads: InputSpec | None = None) -> TrainingSet:
@@ -103,33 +101,15 @@ def join(arrays: list[np.ndarray]) -> Tensor:
     return torch.cat([torch.from_numpy(np.array(array)).double() for array in arrays])
 
 
-def read_own_memory() -> int:
-    """Bytes of this process that are in memory and belong to no file."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) << 10
-    raise SystemExit("no RssAnon in /proc/self/status")
-
-
 def measure_load(small: Path, run: Path, reads: InputSpec) -> dict[str, int]:
     """Bytes that a process gains by loading `run` and making a batch: at most, and in the end."""
     next(iter(Batches(load(small, reads), batch=128, texts=3, seed=0)))
     pa.default_memory_pool().release_unused()
-    before, peak, over = read_own_memory(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not over.wait(EVERY):
-            peak = max(peak, read_own_memory())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    data = load(run, reads)
-    next(iter(Batches(data, batch=128, texts=3, seed=0)))
-    over.set()
-    thread.join()
+    with watch_memory() as peak:
+        data = load(run, reads)
+        next(iter(Batches(data, batch=128, texts=3, seed=0)))
     pa.default_memory_pool().release_unused()
-    return {"peak": peak - before, "held": read_own_memory() - before}
+    return {"peak": peak.most, "held": read_own_memory() - peak.before}
 
 
 def measure_in_child(small: Path, run: Path) -> dict[str, int]:

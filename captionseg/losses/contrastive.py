@@ -66,28 +66,29 @@ def may_be_negative(
     """
     real = concepts >= 0
     named = concepts[real].unique()
-    outside = mark_absent(archive, named)
-    # padding takes the last column, which is False for every image
-    column = torch.where(real, torch.searchsorted(named, concepts), len(named))
-    allowed = (~real).all(1).repeat(len(archive), 1)
-    for position in column.unbind(1):
-        allowed |= outside[:, position]
-    return allowed
+    absent = mark_absent(archive, named)
+    # padding takes the last row, which is False for every image
+    row = torch.where(real, torch.searchsorted(named, concepts.contiguous()), len(named))
+    allowed = (~real).all(1)[:, None].repeat(1, len(archive))
+    for position in row.unbind(1):
+        allowed |= absent[position]
+    return allowed.T.contiguous()
 
 
 def mark_absent(
     archive: Int[Tensor, "query held"], named: Int[Tensor, " concept"]
-) -> Bool[Tensor, "query columns"]:
-    """Mark which concepts an image's archive does not hold, and a last column of False.
+) -> Bool[Tensor, "rows query"]:
+    """Mark which images' archives do not hold a concept; in a last row none.
 
     Args:
         archive: concepts of each image, -1 pads.
         named: different concepts in ascending order.
     """
-    absent = torch.ones(len(archive), len(named) + 1, dtype=torch.bool, device=archive.device)
-    absent[:, -1] = False
+    absent = torch.ones(len(named) + 1, len(archive), dtype=torch.bool, device=archive.device)
+    absent[-1] = False
     if len(named):
         place = torch.searchsorted(named, archive.contiguous()).clamp(max=len(named) - 1)
-        # what no text names goes to the last column, which is False anyway
-        absent.scatter_(1, torch.where(named[place] == archive, place, len(named)), False)
+        # what no text names goes to the last row, which is False anyway
+        row = torch.where(named[place] == archive, place, len(named))
+        absent.scatter_(0, row.T, False)
     return absent

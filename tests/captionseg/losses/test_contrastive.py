@@ -143,3 +143,5 @@ def test_may_be_negative_as_defined(queries, held, keys, named, concepts):
         for image in archive.tolist()
     ]
     assert may_be_negative(archive, texts).tolist() == expected
+    strided = texts.T.contiguous().T
+    assert may_be_negative(archive.T.contiguous().T, strided).tolist() == expected
