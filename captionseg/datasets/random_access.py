@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from captionseg.datasets.ids import read_ids
+from captionseg.datasets.ids import stream_ids
 from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import (
     check_digest,
@@ -17,15 +18,17 @@ from captionseg.datasets.shard_images import (
     name_image,
     open_shard,
 )
-from captionseg.records import UserError
+from captionseg.records import IDS, UserError
 from captionseg.sources.source import Place
+from captionseg.storage.reading import read_table
 
 
 class Pictures:
     """The images of an index by row, uint8 [H, W, 3].
 
-    The tables of a shard are read with its first image. 52 bytes per row are kept: file, offset,
-    size and digest of its image. An image with another digest raises an error.
+    The tables of a shard are read with its first image. About 73 bytes per row are kept: its key, a
+    hash of its uid, and file, offset, size and digest of its image. An image with another digest
+    raises an error.
 
     Args:
         pairs: folder of shards.
@@ -37,28 +40,28 @@ class Pictures:
     def __init__(
         self,
         pairs: Path,
-        shards: Sequence[str],
-        keys: Sequence[str],
-        uids: Sequence[str] | None = None,
+        shards: Sequence[str] | pa.ChunkedArray,
+        keys: Sequence[str] | pa.ChunkedArray,
+        uids: Iterable[str] | None = None,
     ) -> None:
         self.pairs = pairs
-        self.names, self.shard = np.unique(np.asarray(shards, str), return_inverse=True)
-        self.keys = np.asarray(keys, str)
-        self.uids = None if uids is None else np.asarray(uids, "S")
-        self.offset, self.size = (
-            np.full(len(self.keys), -1, np.int64),
-            np.zeros(len(self.keys), np.int64),
-        )
-        self.digest = np.zeros((len(self.keys), 32), np.uint8)
-        self.file = np.full(len(self.keys), -1, np.int32)  # -1: the tar of the row's shard
+        encoded = combine(shards).dictionary_encode()
+        self.names, self.shard = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+        self.keys = combine(keys)
+        self.uids = None if uids is None else np.fromiter(map(hash, uids), np.int64)
+        count = len(self.keys)
+        self.offset, self.size = np.full(count, -1, np.int64), np.zeros(count, np.int32)
+        self.digest = np.zeros((count, 32), np.uint8)
+        self.file = np.full(count, -1, np.int32)  # -1: the tar of the row's shard
         self.files: dict[str, int] = {}
         self.places: list[str] = []
 
     @staticmethod
     def of_index(pairs: Path, index: Path) -> Pictures:
         """The pictures of an index's rows."""
-        ids = read_ids(index)
-        return Pictures(pairs, *(ids[name].to_pylist() for name in ("shard", "key", "uid")))
+        ids = read_table(index / "ids.parquet", schema=IDS, columns=["shard", "key"])
+        uids = (uid for part in stream_ids(index) for uid in part["uid"].to_pylist())
+        return Pictures(pairs, ids["shard"], ids["key"], uids)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,7 +80,7 @@ class Pictures:
         place = Place(file, int(self.offset[row]), int(self.size[row]))
         with explain_absence(place, path), Path(place.file).open("rb") as stream:
             data = os.pread(stream.fileno(), place.size, place.start)
-        name = name_image(place, path, self.keys[row])
+        name = name_image(place, path, self.keys[row].as_py())
         check_digest(data, self.digest[row].tobytes().hex(), name, path)
         return decode(data, name)
 
@@ -93,12 +96,13 @@ class Pictures:
         positions = {key: position for position, key in enumerate(table["key"])}
         with open_shard(path) as opened:
             for row in rows:
-                place, position = opened.find(self.keys[row]), positions.get(self.keys[row])
+                key = self.keys[row].as_py()
+                place, position = opened.find(key), positions.get(key)
                 if position is None or (
-                    self.uids is not None and table["uid"][position].encode() != self.uids[row]
+                    self.uids is not None and hash(table["uid"][position]) != self.uids[row]
                 ):
                     raise UserError(
-                        f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that "
+                        f"{path.with_suffix('.parquet')}: {key} is not the pair that "
                         "was indexed; run `dvc repro index`"
                     )
                 self.digest[row] = np.frombuffer(
@@ -114,3 +118,10 @@ class Pictures:
             self.files[file] = len(self.places)
             self.places.append(file)
         return self.files[file]
+
+
+def combine(texts: Sequence[str] | pa.ChunkedArray) -> pa.Array:
+    """Return texts as one array of Arrow's."""
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.combine_chunks()
+    return pa.array(texts, pa.string())

@@ -46,6 +46,7 @@ class PreparedFolders:
         refine: str = "none",
         side: int = 0,
         masks: MaskMaker | None = None,
+        pictures: Pictures | None = None,
     ) -> PreparedInputs:
         """Return the inputs for rows of the index, with only what is needed.
 
@@ -54,12 +55,13 @@ class PreparedFolders:
             refine: method of RefineParams; pamr needs pixels, segments needs regions.
             side: side of square pictures, see PreparedInputs.
             masks: makes masks that replace regions.
+            pictures: those of the index's rows; None opens them, if they are needed.
         """
         pixels = needs_pixels(reads, refine)
         regions = needs_regions(reads, refine, masks is not None)
         return PreparedInputs(
             regions=self.regions if regions else None,
-            pictures=self.pictures() if pixels or masks else None,
+            pictures=(pictures or self.pictures()) if pixels or masks else None,
             dense=self.features / "dense" if reads.dense else None,
             side=side,
             masks=masks,

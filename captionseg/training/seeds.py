@@ -74,7 +74,7 @@ def train(
     score = None
     if main:
         score = make_tune_score(
-            params, folders, reads, lambda: data.space.encoder if data.space else frozen()
+            params, folders, data, lambda: data.space.encoder if data.space else frozen()
         )
         write_concepts(data, out)
     speeds, folders_of = [], {seed: out / "seeds" / str(seed) for seed in params.seeds}
@@ -198,10 +198,11 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
 
 
 def make_tune_score(
-    params: PretrainParams, folders: Folders, reads: InputSpec, frozen: Callable[[], Encoder]
+    params: PretrainParams, folders: Folders, data: TrainingSet, frozen: Callable[[], Encoder]
 ) -> Score | None:
     """Return the function from a model to its tune mIoU; None if the tune split has no truth."""
-    tune = tuning.load(folders, side=params.tune_side, reads=reads)
+    reads = data.reads
+    tune = tuning.load(folders, side=params.tune_side, reads=reads, pictures=data.pictures)
     if tune is None:
         return None
     device, classes = detect(params.device).device, None
