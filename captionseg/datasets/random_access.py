@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -120,8 +121,10 @@ class Pictures:
         return self.files[file]
 
 
-def combine(texts: Sequence[str] | pa.ChunkedArray) -> pa.Array:
-    """Return texts as one array of Arrow's."""
-    if isinstance(texts, pa.ChunkedArray):
-        return texts.combine_chunks()
-    return pa.array(texts, pa.string())
+def combine(texts: Any) -> Any:
+    """Return strings, or a column of Arrow's, as one array of Arrow's."""
+    return (
+        texts.combine_chunks()
+        if isinstance(texts, pa.ChunkedArray)
+        else pa.array(texts, pa.string())
+    )
