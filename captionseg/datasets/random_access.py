@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -112,6 +113,15 @@ class Pictures:
                 self.offset[row], self.size[row] = place.start, place.size
                 if place.file != str(path):
                     self.file[row] = self.number_file(place.file)
+
+    def read_ahead(self, rows: np.ndarray) -> None:
+        """Have the system read the tars of some rows from start to end, in the background."""
+        if not hasattr(os, "posix_fadvise"):  # on macOS
+            return
+        for number in np.unique(self.shard[rows]):
+            path = self.pairs / f"{self.names[number]}.tar"
+            with contextlib.suppress(OSError), path.open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def number_file(self, file: str) -> int:
         """The number of a file that is not the tar of a shard."""

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_index_shards, number_shards, read_ids
 from captionseg.encoders.text_space import TextSpace
@@ -151,6 +153,7 @@ def map_columns(
         dense=ShardedArray.of_folder(prepared.features / "dense", shards) if reads.dense else None,
         pictures=prepared.pictures() if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.space else None,
+        shards=np.cumsum([0, *shards.values()]),
         reads=reads,
     )
 

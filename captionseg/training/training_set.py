@@ -60,6 +60,7 @@ class TrainingSet:
         segments: segments with texts.
         space: the frozen encoder; None if only its stored outputs are read.
         sentences: captions as text; None for models that read embeddings.
+        shards: [number of shards + 1] first row of each shard of the index, and the number of rows.
         reads: what the model reads.
     """
 
@@ -81,6 +82,7 @@ class TrainingSet:
     segments: SegmentSet | None = None
     space: TextSpace | None = None
     sentences: Sentences | None = None
+    shards: np.ndarray | None = None
     reads: InputSpec = field(default_factory=InputSpec)
 
     def __len__(self) -> int:
