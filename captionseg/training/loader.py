@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from captionseg.arrays import ShardedArray
-from captionseg.datasets.ids import count_index_shards, number_shards, read_ids
+from captionseg.datasets.ids import count_index_shards, number_shards
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
@@ -27,10 +27,9 @@ from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
-from captionseg.training.preparation import DESCRIPTION, Encode, Sources, prepare, read_vocabulary
-from captionseg.training.segment_set import SegmentSet
-from captionseg.training.segment_set import read as read_segments
-from captionseg.training.stored_columns import read_lists, read_texts
+from captionseg.training.preparation import WIDTHS, Encode, Sources, prepare, read_vocabulary
+from captionseg.training.segment_files import MaskForm, RowFinder, map_segments, write_segments
+from captionseg.training.stored_columns import prepare_folder, read_lists, read_texts
 from captionseg.training.training_set import Sentences, TrainingSet
 
 
@@ -89,10 +88,9 @@ def load(
         data = map_columns(sources, prepared, columns, device=device)
         if reads.tokens:
             data = add_sentences(data, columns, folders.supervision / "vocabulary")
+        if reads.segments:
+            data = add_segments(data, sources, folders, columns, main=main)
         ranks.share(None)  # waits until every rank has mapped the files
-    if reads.segments:
-        segments = read_named_segments(data, folders)
-        data = dataclasses.replace(data, segments=segments)
     return data
 
 
@@ -126,7 +124,7 @@ def map_columns(
     """
     reads, index, shards = sources.reads, prepared.index, count_index_shards(prepared.index)
     concepts, embedding = read_vocabulary(sources.supervision / "vocabulary")
-    width = read_json(columns / DESCRIPTION)["width"]
+    width = read_json(columns / WIDTHS)
     drawn = read_lists(
         columns, "drawn", width["drawn"], {"concept": -1, "weight": 0.0, "cluster": -1}
     )
@@ -174,36 +172,41 @@ def add_sentences(data: TrainingSet, columns: Path, vocabulary: Path) -> Trainin
     return dataclasses.replace(data, sentences=sentences)
 
 
-def read_named_segments(data: TrainingSet, folders: Folders) -> SegmentSet:
-    """Read the segments of the pairs of a training set with their texts.
+def add_segments(
+    data: TrainingSet, sources: Sources, folders: Folders, columns: Path, *, main: bool
+) -> TrainingSet:
+    """Add the segments of the pairs of a training set, with their texts.
 
     Args:
         data: the training set, with its encoder.
+        sources: what the columns are made from.
         folders: of the earlier stages.
+        columns: folder of the columns; segments are in a folder beside it.
+        main: see `load`.
 
     Raises:
         UserError: if there is no such folder, or none of the pairs has a segment.
     """
-    reads = data.reads
+    reads, place = data.reads, columns.with_name(f"{columns.name}_segments")
     if folders.segments is None:
         raise UserError(
             "this model learns from segments and needs data/segments; run `dvc repro segment_text`"
         )
-    assert data.space is not None
-    grid = (
-        (reads.cells, reads.cells)
-        if data.dense is None
-        else (data.dense.shape[1], data.dense.shape[2])
-    )
-    uids = read_ids(folders.prepared.index)["uid"]
-    rows = dict(zip(uids.take(data.rows).to_pylist(), data.rows.tolist(), strict=True))
-    return read_segments(
-        folders.segments,
-        rows,
-        len(uids),
-        grid=grid,
-        encode=data.space.encode,
-        kinds=reads.kinds,
-        templates=read_templates(reads.prompts),
-        coded=data.dense is None,
-    )
+    grid = (reads.cells, reads.cells) if data.dense is None else data.dense.shape[1:3]
+    form = MaskForm((grid[0], grid[1]), coded=data.dense is None)
+    if main:
+        assert data.space is not None
+        with prepare_folder(place, {**sources.describe(), "grid": list(grid)}) as part:
+            if part is not None:
+                write_segments(
+                    folders.segments,
+                    part,
+                    RowFinder(sources.index, data.rows),
+                    len(data.caption_embedding),
+                    form=form,
+                    encode=data.space.encode,
+                    kinds=reads.kinds,
+                    templates=read_templates(reads.prompts),
+                )
+    ranks.share(None)  # waits for the first rank
+    return dataclasses.replace(data, segments=map_segments(place, form))

@@ -7,7 +7,6 @@ the corpus is in memory, apart from a hash of 8 bytes a pair (`stream_ids`).
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,17 +22,18 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import ROWS, RowStream, list_shard_files
 from captionseg.storage.reading import read_array, read_json, read_table
-from captionseg.storage.writing import atomic_path, write_json
-from captionseg.supervision.parquet_files import ConceptLists, list_concepts, stream_rows
+from captionseg.storage.writing import write_json
+from captionseg.supervision.parquet_files import ConceptLists
 from captionseg.text.alike import find_alike, widen
 from captionseg.training.masked import CaptionMasker
-from captionseg.training.stored_columns import GrowingArray, ListWriter, TextWriter
+from captionseg.training.rule_rows import RuleRows, is_same
+from captionseg.training.stored_columns import GrowingArray, ListWriter, TextWriter, prepare_folder
 
 pc: Any = compute  # its functions are made when it is imported
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
-DESCRIPTION = "columns.json"
+WIDTHS = "width.json"
 
 PART = ROWS  # of the index that are in memory at a time
 
@@ -77,64 +77,11 @@ def prepare(sources: Sources, folder: Path, encode: Encode | None) -> None:
         UserError: if a rule has not been run, its rows are not the training rows of the index, it
             names unknown concepts, or kept nothing; or if a caption is empty that a model reads.
     """
-    if (folder / DESCRIPTION).is_file():
-        if read_json(folder / DESCRIPTION).get("of") == sources.describe():
-            return
-        shutil.rmtree(folder)
-    for part in folder.parent.glob(f".{folder.name}.*.part"):  # of a run that was killed
-        shutil.rmtree(part)
-    with atomic_path(folder) as part:
-        part.mkdir()
-        with contextlib.closing(_Writer(sources, part, encode)) as writer:
-            widths = writer.write()
-        write_json({"of": sources.describe(), "width": widths}, part / DESCRIPTION)
-
-
-class _Rules:
-    """The rules that a recipe reads, in equal parts of the training rows."""
-
-    def __init__(self, folder: Path, rules: Sequence[str], vocabulary: Sequence[str]) -> None:
-        self.folder, self.vocabulary = folder, pa.array(vocabulary, pa.string())
-        for rule in rules:
-            if not (folder / rule).is_dir():
-                raise UserError(
-                    f"{folder / rule}: rule {rule!r} was not run; add it to curate.rules"
-                )
-        self.streams = {rule: stream_rows(folder / rule) for rule in dict.fromkeys(rules)}
-
-    def take(self, uids: pa.Array, index: Path) -> dict[str, ConceptLists]:
-        """The next rows of each rule, which are those of training pairs `uids`."""
-        found = {}
-        for rule, stream in self.streams.items():
-            table = stream.take(len(uids))
-            if len(uids) and (table is None or not is_same(table["uid"], uids)):
-                self.refuse(rule, index)
-            if table is not None:
-                found[rule] = list_concepts(table, self.vocabulary)
-        return found
-
-    def end(self, index: Path) -> None:
-        """Check that no rule has further rows."""
-        for rule, stream in self.streams.items():
-            if stream.take(1) is not None:
-                self.refuse(rule, index)
-
-    def refuse(self, rule: str, index: Path) -> None:
-        """Raise UserError for a rule whose rows are not the training rows of the index."""
-        train = {
-            uid
-            for ids in stream_ids(index)
-            for uid in ids.filter(pc.equal(ids["split"], "train"))["uid"].to_pylist()
-        }
-        count, stream = 0, stream_rows(self.folder / rule)
-        pairs = len(train)
-        while (table := stream.take(ROWS)) is not None:
-            train.difference_update(table["uid"].to_pylist())
-            count += len(table)
-        raise UserError(
-            f"{self.folder / rule}: does not match the {pairs} training pairs of the index "
-            f"({count} rows, {len(train)} pairs missing); run `dvc repro curate`"
-        )
+    with prepare_folder(folder, sources.describe()) as part:
+        if part is not None:
+            with contextlib.closing(_Writer(sources, part, encode)) as writer:
+                widths = writer.write()
+            write_json(widths, part / WIDTHS)
 
 
 class _Writer:
@@ -145,9 +92,8 @@ class _Writer:
         self.sources, self.folder, self.encode = sources, folder, encode
         concepts, embedding = read_vocabulary(vocabulary)
         self.alike = find_alike(concepts, embedding, sources.alike)
-        self.rules = _Rules(
-            sources.supervision, (sources.curation, sources.archive, "nouns"), concepts
-        )
+        rules = sources.curation, sources.archive, "nouns"
+        self.rules = RuleRows(sources.supervision, rules, concepts, sources.index)
         self.captions = open_captions(sources.index) if reads.tokens or reads.masking else None
         self.masker = None
         if reads.masking:
@@ -188,7 +134,7 @@ class _Writer:
             captions = self.take_captions(ids)
             ids = ids.filter(train)
             self.add(ids, None if captions is None else captions.filter(train))
-        self.rules.end(index)
+        self.rules.end()
         if not self.rows.count:
             rule = self.sources.curation
             raise UserError(
@@ -210,7 +156,7 @@ class _Writer:
 
     def add(self, ids: pa.RecordBatch, captions: pa.Array | None) -> None:
         """Write training rows of the index."""
-        if not (found := self.rules.take(ids["uid"], self.sources.index)):
+        if not (found := self.rules.take(ids["uid"])):
             return
         drawn, archive, nouns = (
             found[rule] for rule in (self.sources.curation, self.sources.archive, "nouns")
@@ -286,11 +232,6 @@ def open_captions(index: Path) -> RowStream:
     files = list_shard_files(index / "metadata", ".parquet", names)
     schema = pa.schema([("uid", pa.string()), ("caption", pa.string())])
     return RowStream(files, schema.names, schema=schema)
-
-
-def is_same(column: pa.ChunkedArray, uids: pa.Array) -> bool:
-    """Return whether a column holds exactly these uids."""
-    return column.equals(pa.chunked_array([uids]))
 
 
 def read_vocabulary(folder: Path) -> tuple[list[str], np.ndarray]:

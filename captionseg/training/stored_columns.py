@@ -5,7 +5,9 @@ Processes of one machine that map a file share its pages, and none of them is he
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -14,7 +16,31 @@ import numpy as np
 import pyarrow as pa
 
 from captionseg.arrays import RaggedArray
-from captionseg.storage.reading import read_array
+from captionseg.storage.reading import read_array, read_json
+from captionseg.storage.writing import atomic_path, write_json
+
+DESCRIPTION = "made_of.json"
+
+
+@contextlib.contextmanager
+def prepare_folder(folder: Path, of: Mapping[str, Any]) -> Iterator[Path | None]:
+    """Yield a new folder that is renamed to `folder` after the block; None if that is there.
+
+    Args:
+        folder: the folder.
+        of: what it is made of; a folder of anything else is made anew.
+    """
+    if (folder / DESCRIPTION).is_file():
+        if read_json(folder / DESCRIPTION) == of:
+            yield None
+            return
+        shutil.rmtree(folder)
+    for part in folder.parent.glob(f".{folder.name}.*.part"):  # of a run that was killed
+        shutil.rmtree(part)
+    with atomic_path(folder) as part:
+        part.mkdir()
+        yield part
+        write_json(of, part / DESCRIPTION)
 
 
 class GrowingArray:

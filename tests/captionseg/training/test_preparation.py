@@ -19,6 +19,7 @@ from captionseg.supervision.columns import Supervision
 from captionseg.supervision.parquet_files import read, write
 from captionseg.text.alike import find_alike
 from captionseg.training import loader, preparation
+from captionseg.training.stored_columns import DESCRIPTION
 from captionseg.training.training_set import TrainingSet
 
 
@@ -88,7 +89,7 @@ def test_a_resumed_run_takes_what_is_there(mixed, tmp_path):
 def test_columns_without_a_description_are_written_anew(mixed, tmp_path):
     place = replace(mixed, columns=tmp_path / "columns")
     first = np.array(loader.load(place, curation="cocu", archive="cocu").rows)
-    (tmp_path / "columns" / preparation.DESCRIPTION).unlink()
+    (tmp_path / "columns" / DESCRIPTION).unlink()
     (tmp_path / "columns" / "row.npy").write_bytes(b"torn")
     again = loader.load(place, curation="cocu", archive="cocu")
     np.testing.assert_array_equal(first, again.rows)
