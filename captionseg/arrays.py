@@ -1,4 +1,4 @@
-"""Large arrays stored in one file per shard, read by row, and rows of them as float32."""
+"""Large arrays that stay on disk and are read by row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Integer, Shaped
+from jaxtyping import Float32, Int64, Integer, Shaped
+from numpy.typing import DTypeLike
 
 from captionseg.storage.folders import map_arrays
 
@@ -97,3 +98,48 @@ class Rows:
         """Yield all rows in order, at most `size` at a time."""
         for start in range(0, len(self), size):
             yield self[np.arange(start, min(start + size, len(self)))]
+
+
+class RaggedArray:
+    """Rows of different lengths, end to end in a memory-mapped array; read as rows of one width.
+
+    Args:
+        start: row i is `values[start[i]:start[i + 1]]`.
+        values: of all rows.
+        width: number of values of a row that is read, at least that of the longest.
+        pad: fills rows that are shorter.
+    """
+
+    def __init__(
+        self,
+        start: Int64[np.ndarray, " starts"],
+        values: Shaped[np.ndarray, " all"],
+        width: int,
+        pad: float,
+    ) -> None:
+        # indexing a memmap makes a memmap, which costs more than the indexing
+        self.start, self.values = np.asarray(start), np.asarray(values)
+        self.width, self.pad = width, pad
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the array with all rows padded."""
+        return len(self), self.width
+
+    def __getitem__(
+        self, rows: Integer[np.ndarray, " row"] | int | np.integer | slice
+    ) -> Shaped[np.ndarray, "*row width"]:
+        """Return rows in the requested order, padded."""
+        rows = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        first, end = self.start[rows, None], self.start[rows + 1, None]
+        place = first + np.arange(self.width)
+        inside = place < end
+        padded = np.full(inside.shape, self.pad, self.values.dtype)
+        padded[inside] = self.values[place[inside]]
+        return padded
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)

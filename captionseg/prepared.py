@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pyarrow import compute
 from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.arrays import ShardedArray
-from captionseg.datasets.ids import read_ids
+from captionseg.datasets.ids import stream_ids
 from captionseg.datasets.pair_tables import read_shard, read_truth
 from captionseg.datasets.random_access import Pictures
 from captionseg.grids import MEAN, STD, squash
 from captionseg.model_inputs import Inputs
 from captionseg.segmenters.interfaces import MaskMaker
+
+pc: Any = compute  # its functions are made when it is imported
 
 
 @dataclass(frozen=True)
@@ -47,30 +51,34 @@ class LabelledPictures:
             pairs: shards of pairs, for scoring: a picture with the same mask in several pairs
                 counts once, as the first. None counts every pair.
         """
-        ids = read_ids(index).select(["uid", "split", "shard"]).to_pydict()
         known = read_truth(truth)
         masks = dict(zip(known["uid"].to_pylist(), known["mask"].to_pylist(), strict=True))
-        rows = [i for i, uid in enumerate(ids["uid"]) if ids["split"][i] == split and uid in masks]
+        rows = [
+            row
+            for ids in stream_ids(index)
+            for row in ids.filter(pc.equal(ids["split"], split)).to_pylist()
+            if row["uid"] in masks
+        ]
         if pairs is not None:
-            rows = drop_repeated_pictures(rows, ids, masks, pairs)
-        uid = [ids["uid"][row] for row in rows]
-        return LabelledPictures(uid, np.array(rows, np.int64), [masks[u] for u in uid])
+            rows = drop_repeated_pictures(rows, masks, pairs)
+        uid, row = ([pair[name] for pair in rows] for name in ("uid", "row"))
+        return LabelledPictures(uid, np.array(row, np.int64), [masks[u] for u in uid])
 
     def __len__(self) -> int:
         return len(self.uid)
 
 
 def drop_repeated_pictures(
-    rows: Sequence[int], ids: Mapping[str, Sequence[str]], masks: Mapping[str, bytes], pairs: Path
-) -> list[int]:
-    """Keep the first of all rows of the index with the same picture and mask."""
+    rows: Sequence[dict[str, Any]], masks: Mapping[str, bytes], pairs: Path
+) -> list[dict[str, Any]]:
+    """Keep the first of all rows of the index, schema IDS, with the same picture and mask."""
     shown: dict[str, str | None] = {}
-    for shard in dict.fromkeys(ids["shard"][row] for row in rows):
+    for shard in dict.fromkeys(row["shard"] for row in rows):
         table = read_shard(pairs, shard)
         shown.update(zip(table["uid"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-    first: dict[tuple[str, bytes], int] = {}
+    first: dict[tuple[str, bytes], dict[str, Any]] = {}
     for row in rows:
-        uid = ids["uid"][row]
+        uid = row["uid"]
         first.setdefault((shown.get(uid) or uid, masks[uid]), row)
     return list(first.values())
 

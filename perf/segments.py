@@ -120,7 +120,9 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     pairs = read_pairs(data / "pairs")
     rows = Counter(pairs["shard"].to_pylist())
     todo = [
-        (shard, row) for shard, rows in list_images(pairs, inputs, params).items() for row in rows
+        (shard, row)
+        for shard, images in list_images(pairs, inputs, params).items()
+        for row in images.to_pylist()
     ]
     seconds: dict[str, float] = defaultdict(float)
     maker = params.build(

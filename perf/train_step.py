@@ -4,9 +4,9 @@ batch.
     python -m perf.train_step [--batch 8] [--steps 5] [--device cpu] [--precision fp32]
 
 Both do the forward pass of pictures and of four texts a picture, the caption loss of CLIP, and the
-backward pass; the text encoders see the same tokens, 77 a text of which 13 are not padding, as in
-captions of ten words. Rounds take turns, so that a machine that slows down slows both; the ratio is
-that of the medians.
+backward pass; the text encoders see the same tokens, 13 a text without padding, as in captions of
+ten words. Rounds take turns, so that a machine that slows down slows both; the ratio is that of the
+medians.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from captionseg.modeling.weights.groupvit_checkpoint import to_transformers, to_
 from captionseg.runtime.device import Runtime, detect
 
 TEXTS = 4  # the caption and three prompts
+TOKENS = 13  # of a text
 
 
 def clip_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -96,9 +97,8 @@ def main() -> None:
     }
     models["transformers"].to(runtime.device)
     image = torch.randn(arguments.batch, 3, 224, 224, device=runtime.device)
-    tokens = torch.randint(1, 49_000, (TEXTS * arguments.batch, 77), device=runtime.device)
-    tokens[:, 12:] = 0
-    tokens[:, 12] = 49_407
+    tokens = torch.randint(1, 49_000, (TEXTS * arguments.batch, TOKENS), device=runtime.device)
+    tokens[:, -1] = 49_407
     losses = {
         "captionseg": lambda: our_loss(models["captionseg"], image, tokens),
         "transformers": lambda: their_loss(models["transformers"], image, tokens),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from captionseg.datasets.ids import hash_ids, read_ids
+from captionseg.datasets.ids import hash_ids, stream_ids
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.params import Params
 from captionseg.records import UserError
@@ -46,10 +46,14 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     context = {
         "regions": asdict(params.regions),
         "prompts": params.pretrain.prompts,
-        "data": {"source": params.value("download.source"), "ids": hash_ids(read_ids(index))},
+        "data": {"source": params.value("download.source"), "ids": hash_ids(stream_ids(index))},
     }
     folders = Folders(
-        PreparedFolders(pairs, index, regions, features), supervision, truth, segments
+        PreparedFolders(pairs, index, regions, features),
+        supervision,
+        truth,
+        segments,
+        columns=model.parent / ".columns",
     )
     measures = pretrain(
         params.recipes[recipe],

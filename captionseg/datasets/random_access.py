@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from captionseg.datasets.ids import read_ids
+from captionseg.datasets.ids import stream_ids
 from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import (
     check_digest,
@@ -17,15 +20,17 @@ from captionseg.datasets.shard_images import (
     name_image,
     open_shard,
 )
-from captionseg.records import UserError
+from captionseg.records import IDS, UserError
 from captionseg.sources.source import Place
+from captionseg.storage.reading import read_table
 
 
 class Pictures:
     """The images of an index by row, uint8 [H, W, 3].
 
-    The tables of a shard are read with its first image. 52 bytes per row are kept: file, offset,
-    size and digest of its image. An image with another digest raises an error.
+    The tables of a shard are read with its first image. About 73 bytes per row are kept: its key, a
+    hash of its uid, and file, offset, size and digest of its image. An image with another digest
+    raises an error.
 
     Args:
         pairs: folder of shards.
@@ -37,28 +42,28 @@ class Pictures:
     def __init__(
         self,
         pairs: Path,
-        shards: Sequence[str],
-        keys: Sequence[str],
-        uids: Sequence[str] | None = None,
+        shards: Sequence[str] | pa.ChunkedArray,
+        keys: Sequence[str] | pa.ChunkedArray,
+        uids: Iterable[str] | None = None,
     ) -> None:
         self.pairs = pairs
-        self.names, self.shard = np.unique(np.asarray(shards, str), return_inverse=True)
-        self.keys = np.asarray(keys, str)
-        self.uids = None if uids is None else np.asarray(uids, "S")
-        self.offset, self.size = (
-            np.full(len(self.keys), -1, np.int64),
-            np.zeros(len(self.keys), np.int64),
-        )
-        self.digest = np.zeros((len(self.keys), 32), np.uint8)
-        self.file = np.full(len(self.keys), -1, np.int32)  # -1: the tar of the row's shard
+        encoded = combine(shards).dictionary_encode()
+        self.names, self.shard = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+        self.keys = combine(keys)
+        self.uids = None if uids is None else np.fromiter(map(hash, uids), np.int64)
+        count = len(self.keys)
+        self.offset, self.size = np.full(count, -1, np.int64), np.zeros(count, np.int32)
+        self.digest = np.zeros((count, 32), np.uint8)
+        self.file = np.full(count, -1, np.int32)  # -1: the tar of the row's shard
         self.files: dict[str, int] = {}
         self.places: list[str] = []
 
     @staticmethod
     def of_index(pairs: Path, index: Path) -> Pictures:
         """The pictures of an index's rows."""
-        ids = read_ids(index)
-        return Pictures(pairs, *(ids[name].to_pylist() for name in ("shard", "key", "uid")))
+        ids = read_table(index / "ids.parquet", schema=IDS, columns=["shard", "key"])
+        uids = (uid for part in stream_ids(index) for uid in part["uid"].to_pylist())
+        return Pictures(pairs, ids["shard"], ids["key"], uids)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,7 +82,7 @@ class Pictures:
         place = Place(file, int(self.offset[row]), int(self.size[row]))
         with explain_absence(place, path), Path(place.file).open("rb") as stream:
             data = os.pread(stream.fileno(), place.size, place.start)
-        name = name_image(place, path, self.keys[row])
+        name = name_image(place, path, self.keys[row].as_py())
         check_digest(data, self.digest[row].tobytes().hex(), name, path)
         return decode(data, name)
 
@@ -93,12 +98,13 @@ class Pictures:
         positions = {key: position for position, key in enumerate(table["key"])}
         with open_shard(path) as opened:
             for row in rows:
-                place, position = opened.find(self.keys[row]), positions.get(self.keys[row])
+                key = self.keys[row].as_py()
+                place, position = opened.find(key), positions.get(key)
                 if position is None or (
-                    self.uids is not None and table["uid"][position].encode() != self.uids[row]
+                    self.uids is not None and hash(table["uid"][position]) != self.uids[row]
                 ):
                     raise UserError(
-                        f"{path.with_suffix('.parquet')}: {self.keys[row]} is not the pair that "
+                        f"{path.with_suffix('.parquet')}: {key} is not the pair that "
                         "was indexed; run `dvc repro index`"
                     )
                 self.digest[row] = np.frombuffer(
@@ -108,9 +114,27 @@ class Pictures:
                 if place.file != str(path):
                     self.file[row] = self.number_file(place.file)
 
+    def read_ahead(self, rows: np.ndarray) -> None:
+        """Have the system read the tars of some rows from start to end, in the background."""
+        if not hasattr(os, "posix_fadvise"):  # on macOS
+            return
+        for number in np.unique(self.shard[rows]):
+            path = self.pairs / f"{self.names[number]}.tar"
+            with contextlib.suppress(OSError), path.open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
     def number_file(self, file: str) -> int:
         """The number of a file that is not the tar of a shard."""
         if file not in self.files:
             self.files[file] = len(self.places)
             self.places.append(file)
         return self.files[file]
+
+
+def combine(texts: Any) -> Any:
+    """Return strings, or a column of Arrow's, as one array of Arrow's."""
+    return (
+        texts.combine_chunks()
+        if isinstance(texts, pa.ChunkedArray)
+        else pa.array(texts, pa.string())
+    )

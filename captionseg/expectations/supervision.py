@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -37,7 +37,7 @@ FINITE = {"score": (-1e6, 1e6)}
 def build_suites(
     rule: str,
     table: pa.Table,
-    home: Mapping[str, str],
+    home: pa.Table,
     vocabulary: Collection[str],
     params: ValidateParams,
     *,
@@ -48,7 +48,7 @@ def build_suites(
     Args:
         rule: its name.
         table: table with schema SUPERVISION and a column `shard`.
-        home: uid -> shard of the successful training pairs.
+        home: uid and shard of the successful training pairs.
         vocabulary: all concepts.
         params: section `validate`.
         marked: uids that no rule keeps.
@@ -62,9 +62,7 @@ def build_suites(
     return out
 
 
-def to_frame(
-    table: pa.Table, home: Mapping[str, str], marked: Collection[str] = ()
-) -> pd.DataFrame:
+def to_frame(table: pa.Table, home: pa.Table, marked: Collection[str] = ()) -> pd.DataFrame:
     """A row for each pair.
 
     concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given:
@@ -83,10 +81,15 @@ def to_frame(
     rows["texts_unique"] = ~rows.index.isin(texts["row"][texts.duplicated()])
     rows["reason_given"] = rows["kept"].fillna(False).astype(bool) == rows["drop_reason"].isna()
     rows["concepts_given"] = pc.is_valid(table["concepts"]).to_numpy()
-    rows["in_pairs"] = rows["uid"].isin(list(home))
-    rows["in_its_shard"] = ~rows["in_pairs"] | (rows["uid"].map(home) == table["shard"].to_pandas())
+    place = pc.index_in(table["uid"], value_set=home["uid"].combine_chunks())
+    shard = home["shard"].combine_chunks().take(place.combine_chunks())
+    rows["in_pairs"] = pc.is_valid(place).to_numpy()
+    # of rows that are no pairs there is no shard, so the comparison is null
+    same = pc.equal(table["shard"], pa.chunked_array([shard]))
+    rows["in_its_shard"] = pc.fill_null(same, True).to_numpy()
     if marked:
-        is_marked = rows["uid"].isin(list(marked))
+        chosen = pc.is_in(table["uid"], value_set=pa.array(list(marked), pa.string()))
+        is_marked = pd.Series(chosen.to_numpy())
         rows["kept_unless_marked"] = rows["kept"].where(~is_marked)
         rows["marked_dropped"] = ~(is_marked & rows["kept"].fillna(False).astype(bool))
     return rows

@@ -112,13 +112,12 @@ def build_rule_suites(
         successful: rows of the pairs.
     """
     train = successful.filter(pc.equal(successful["split"], "train"))
-    home = dict(zip(train["uid"].to_pylist(), train["shard"].to_pylist(), strict=True))
     file = folders.supervision / "vocabulary" / "concepts.parquet"
     words = set(read_table(file, columns=["text"])["text"].to_pylist())
     marked = read_marked(folders.supervision)
     for rule in rules:
         table = read_with_shards(folders.supervision / rule)
-        yield from supervision.build_suites(rule, table, home, words, params, marked=marked)
+        yield from supervision.build_suites(rule, table, train, words, params, marked=marked)
 
 
 def build_segment_suites(

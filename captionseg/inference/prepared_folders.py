@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from captionseg.datasets.ids import count_shard_rows, read_ids
+from captionseg.datasets.ids import count_index_shards, read_ids
 from captionseg.datasets.random_access import Pictures
 from captionseg.inference.preparation import needs_pixels, needs_regions
 from captionseg.modeling.segmenter import InputSpec
@@ -33,7 +33,7 @@ class PreparedFolders:
 
     def shards(self) -> dict[str, int]:
         """Return shard -> its number of rows in the index, in order; all arrays must match it."""
-        return count_shard_rows(read_ids(self.index))
+        return count_index_shards(self.index)
 
     def pictures(self) -> Pictures:
         """Return the pictures of the index's rows."""
@@ -46,6 +46,7 @@ class PreparedFolders:
         refine: str = "none",
         side: int = 0,
         masks: MaskMaker | None = None,
+        pictures: Pictures | None = None,
     ) -> PreparedInputs:
         """Return the inputs for rows of the index, with only what is needed.
 
@@ -54,12 +55,13 @@ class PreparedFolders:
             refine: method of RefineParams; pamr needs pixels, segments needs regions.
             side: side of square pictures, see PreparedInputs.
             masks: makes masks that replace regions.
+            pictures: those of the index's rows; None opens them, if they are needed.
         """
         pixels = needs_pixels(reads, refine)
         regions = needs_regions(reads, refine, masks is not None)
         return PreparedInputs(
             regions=self.regions if regions else None,
-            pictures=self.pictures() if pixels or masks else None,
+            pictures=(pictures or self.pictures()) if pixels or masks else None,
             dense=self.features / "dense" if reads.dense else None,
             side=side,
             masks=masks,

@@ -36,7 +36,7 @@ def list_recipes(
     files = sorted(models.glob("*/config.json"))
     if not files:
         return None
-    recipes, ids_hash = read_recipes(params), None if ids is None else hash_ids(ids)
+    recipes, ids_hash = read_recipes(params), None if ids is None else hash_ids(ids.to_batches())
     rows = []
     for file in files:
         config = read_json(file)

@@ -57,11 +57,38 @@ def may_be_negative(
 ) -> Bool[Tensor, "query key"]:
     """Whether text k may be a negative of image q: it names a concept outside the image's archive.
 
+    Memory is that of [query, concepts that the texts name] and of a few results, all bool.
+
     Args:
         archive: concepts that image q may show; -1 pads.
         concepts: concepts that text k names; -1 pads. A text that names none may always be a
             negative.
     """
-    inside = (archive[:, None, None, :] == concepts[None, :, :, None]).any(-1)  # [Q, K, N]
-    real = (concepts >= 0)[None]
-    return (real & ~inside).any(-1) | ~real.any(-1)
+    real = concepts >= 0
+    named = concepts[real].unique()
+    absent = mark_absent(archive, named)
+    # padding takes the last row, which is False for every image
+    row = torch.where(real, torch.searchsorted(named, concepts.contiguous()), len(named))
+    allowed = (~real).all(1)[:, None].repeat(1, len(archive))
+    for position in row.unbind(1):
+        allowed |= absent[position]
+    return allowed.T.contiguous()
+
+
+def mark_absent(
+    archive: Int[Tensor, "query held"], named: Int[Tensor, " concept"]
+) -> Bool[Tensor, "rows query"]:
+    """Mark which images' archives do not hold a concept; in a last row none.
+
+    Args:
+        archive: concepts of each image, -1 pads.
+        named: different concepts in ascending order.
+    """
+    absent = torch.ones(len(named) + 1, len(archive), dtype=torch.bool, device=archive.device)
+    absent[-1] = False
+    if len(named):
+        place = torch.searchsorted(named, archive.contiguous()).clamp(max=len(named) - 1)
+        # what no text names goes to the last row, which is False anyway
+        row = torch.where(named[place] == archive, place, len(named))
+        absent.scatter_(0, row.T, False)
+    return absent

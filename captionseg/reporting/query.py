@@ -51,7 +51,7 @@ def add_pictures(hits: Sequence[Hit], prepared: PreparedFolders) -> list[Picture
     row_of, pictures = prepared.row_of(), prepared.pictures()
     rows = [row_of[hit.segment["uid"]] for hit in hits]
     return [
-        PicturedHit(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row]}.jpg")
+        PicturedHit(hit, pictures[row], f"{pictures.path(row)}:{pictures.keys[row].as_py()}.jpg")
         for hit, row in zip(hits, rows, strict=True)
     ]
 

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import compute
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from captionseg.captioners.corpus_captions import Captions
+from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.grounding.relevance import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line
@@ -39,6 +41,8 @@ from captionseg.segment_text.stage_inputs import (
     sample_cells,
 )
 from captionseg.storage.writing import remove_parts, write_json, write_table
+
+pc: Any = compute  # its functions are made when it is imported
 
 LOST = ("boxes_beyond_limit", "masks_empty", "masks_too_small", "masks_unstable", "masks_merged")
 """Counts of boxes that become no segment, see captionseg.segment_text.counts."""
@@ -73,9 +77,9 @@ def segment(
     shards = list_images(pairs, inputs, params)
     generated = Captions.load(inputs.captions)
     missing = [shard for shard, images in shards.items() if find_flaw(segments, shard, images)]
-    jobs = [Job(shard, shards[shard], generated.rows(shard)) for shard in missing]
+    jobs = [Job(shard, shards[shard]) for shard in missing]
     check_captions(jobs, generated)
-    rows = Counter(pairs["shard"].to_pylist())
+    rows = count_shard_rows(pairs)
     cells = sample_cells(inputs.features, params.cells, rows, seed=seed)
     work = functools.partial(
         segment_shard,
@@ -83,6 +87,7 @@ def segment(
         params,
         PerProcess(functools.partial(build_maker, params, space, cells)),
         segments,
+        generated,
     )
     with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
         for count in spread(work, jobs, runtime, device=params.device):
@@ -96,7 +101,7 @@ def segment(
     return summarize(segments)
 
 
-def find_flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> str:
+def find_flaw(segments: Path, shard: str, images: pa.Table) -> str:
     """What is wrong with a shard of segments, in words; empty if it is complete.
 
     Args:
@@ -106,7 +111,7 @@ def find_flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> s
     """
     try:
         count = Counter(json.loads((segments / f"{shard}_stats.json").read_text()))
-        uids = pq.ParquetFile(segments / f"{shard}.parquet").read(["uid"])["uid"].to_pylist()
+        uids = pq.ParquetFile(segments / f"{shard}.parquet").read(["uid"])["uid"]
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
@@ -114,18 +119,18 @@ def find_flaw(segments: Path, shard: str, images: Sequence[dict[str, Any]]) -> s
     rows = count["boxes"] - sum(count[name] for name in LOST)
     if len(uids) != rows:
         return f"{len(uids)} rows, expected {rows}"
-    if count["images"] != len(images) or not {*uids} <= {row["uid"] for row in images}:
+    known = pc.all(pc.is_in(uids, value_set=images["uid"].combine_chunks())).as_py()
+    if count["images"] != len(images) or known is False:
         return f"it is of other images than the {len(images)} of these pairs"
     return ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A shard, its images as `list_images` has them, and captions that were generated for them."""
+    """A shard, and its images as `list_images` has them."""
 
     shard: str
-    images: list[dict[str, Any]]
-    generated: dict[str, dict[str, Any]] | None
+    images: pa.Table
 
     def __str__(self) -> str:
         return f"segment_text: shard {self.shard}"
@@ -140,9 +145,9 @@ def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
         UserError: if only some images have none.
     """
     missing = {
-        job.shard: sum(row["uid"] not in job.generated for row in job.images)
+        job.shard: sum(uid not in known for uid in job.images["uid"].to_pylist())
         for job in jobs
-        if job.generated is not None
+        if (known := generated.rows(job.shard)) is not None
     }
     if 0 < sum(missing.values()) < sum(len(job.images) for job in jobs):
         shard = next(shard for shard, count in missing.items() if count)
@@ -160,19 +165,21 @@ def build_maker(
 
 
 def segment_shard(
-    inputs: Inputs, params: SegmentTextParams, maker: Callable[[], Maker], segments: Path, job: Job
+    inputs: Inputs,
+    params: SegmentTextParams,
+    maker: Callable[[], Maker],
+    segments: Path,
+    generated: Captions,
+    job: Job,
 ) -> int:
     """Write one shard, its stats last; returns its number of images."""
-    captions, count = read_captions(job.images, job.generated)
+    images = job.images.to_pylist()
+    captions, count = read_captions(images, generated.rows(job.shard))
     # products are small: more threads than one only wait for one another (5 to 45 ms an image on
     # busy cores); and whoever makes a shard rounds the same
     with threadpool_limits(1):
         phrases = dict(
-            zip(
-                (row["uid"] for row in job.images),
-                find_phrases(job.images, captions, params),
-                strict=True,
-            )
+            zip((row["uid"] for row in images), find_phrases(images, captions, params), strict=True)
         )
         maker().grounder.prepare(
             sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
@@ -186,4 +193,4 @@ def segment_shard(
     count.update(segments=len(rows), texts=sum(len(row["texts"]) for row in rows))
     write_table(pa.Table.from_pylist(rows, schema=SEGMENTS), segments / f"{job.shard}.parquet")
     write_json(dict(count), segments / f"{job.shard}_stats.json")
-    return len(job.images)
+    return len(images)

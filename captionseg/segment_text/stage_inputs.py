@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
 from captionseg.arrays import ShardedArray
+from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.shard_images import read_images
 from captionseg.records import UserError
 from captionseg.segment_text.curated_concepts import read_concepts
@@ -23,7 +25,14 @@ from captionseg.storage.reading import read_array
 from captionseg.text.referring import parse_references
 from captionseg.text.vocabulary import read_default_stop
 
+pc: Any = compute  # its functions are made when it is imported
+
 CELLS_PER_IMAGE = 16
+
+IMAGES = pa.schema(
+    [("uid", pa.string()), ("captions", pa.list_(pa.string())), ("concepts", pa.list_(pa.string()))]
+)
+"""Images of a shard and what was written about them."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,12 @@ class Inputs:
     regions: Path
 
 
-def list_images(
-    pairs: pa.Table, inputs: Inputs, params: SegmentTextParams
-) -> dict[str, list[dict[str, Any]]]:
-    """shard -> {uid, captions, concepts} of every image that is to have segments, in the order of
-    the shards.
+def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> dict[str, pa.Table]:
+    """shard -> `uid`, `captions` and `concepts` of every image that is to have segments, in the
+    order of the shards.
 
-    Pairs of a shard with the same image are one entry, under the uid of the first, with the
-    captions and the concepts of all.
+    Pairs of a shard with the same image are one row, under the uid of the first, with the captions
+    and the concepts of all.
 
     Args:
         pairs: of `read_pairs(inputs.pairs)`.
@@ -62,34 +69,44 @@ def list_images(
     Raises:
         UserError: if there is no such image, or curation left out some pairs.
     """
-    supervision, lost = inputs.supervision, Counter[str]()
-    concepts = read_concepts(supervision, params.curation, params.concepts)
-    images: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    by_digest: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in pairs.select(["uid", "caption", "split", "shard", "sha256"]).to_pylist():
-        uid = row["uid"]
-        if row["split"] != params.split:
-            continue
-        if (curated := concepts.get(uid)) is None:
-            lost[row["shard"]] += uid not in concepts
-            continue
-        digest = row["shard"], row["sha256"] or uid
-        if digest not in by_digest:
-            by_digest[digest] = {"uid": uid, "captions": [], "concepts": []}
-            images[row["shard"]].append(by_digest[digest])
-        by_digest[digest]["captions"].append(row["caption"] or "")
-        by_digest[digest]["concepts"] += curated
+    supervision, images = inputs.supervision, {}
+    curated = read_concepts(supervision, params.curation, params.concepts)
+    rows = pairs.select(["uid", "caption", "shard", "sha256"]).filter(
+        pc.equal(pairs["split"], params.split)
+    )
+    place = pc.index_in(rows["uid"], value_set=curated["uid"].combine_chunks())
+    rows = rows.append_column("concepts", curated["concepts"].take(place))
+    lost = rows["shard"].filter(pc.is_null(place))
+    start = 0
+    for shard, count in count_shard_rows(rows).items():
+        part = rows.slice(start, count)
+        if len(part := part.filter(pc.is_valid(part["concepts"]))):
+            images[shard] = join_pairs(part)
+        start += count
     if not images:
         raise UserError(
             f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of "
             f"{inputs.pairs}; check segment_text.split and segment_text.curation"
         )
-    if shard := next((shard for shard, rows in lost.items() if rows), ""):
+    if len(lost):
+        shard = lost[0].as_py()
         raise UserError(
-            f"{supervision / params.curation}: {lost[shard]} pairs of shard {shard} have no row "
-            "there; run `dvc repro curate`"
+            f"{supervision / params.curation}: {pc.sum(pc.equal(lost, shard)).as_py()} pairs of "
+            f"shard {shard} have no row there; run `dvc repro curate`"
         )
     return images
+
+
+def join_pairs(rows: pa.Table) -> pa.Table:
+    """The images of the pairs of a shard: `uid`, `captions`, `concepts`."""
+    by_digest: dict[str, dict[str, Any]] = {}
+    for row in rows.to_pylist():
+        image = by_digest.setdefault(
+            row["sha256"] or row["uid"], {"uid": row["uid"], "captions": [], "concepts": []}
+        )
+        image["captions"].append(row["caption"] or "")
+        image["concepts"] += row["concepts"]
+    return pa.Table.from_pylist(list(by_digest.values()), schema=IMAGES)
 
 
 def read_captions(
@@ -98,7 +115,7 @@ def read_captions(
     """The captions of each image, the original ones first, and counts of the generated ones.
 
     Args:
-        images: of a shard, as `list_images` has them.
+        images: rows of `list_images` of a shard.
         generated: uid -> row of CAPTIONS; None where none were generated.
     """
     captions = [list(row["captions"]) for row in images]

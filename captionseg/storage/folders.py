@@ -13,7 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.records import UserError
-from captionseg.storage.reading import AGAIN, read_array, read_table
+from captionseg.storage.reading import AGAIN, read_array, read_batches, read_table
+
+ROWS = 1 << 14
+"""Number of rows that are read at once where not all are."""
 
 
 def list_files(folder: Path | str, suffix: str) -> list[Path]:
@@ -81,6 +84,44 @@ def read_tables(
         if not table.schema.equals(tables[0].schema):
             raise UserError(f"{file}: columns or types differ from {files[0].name}; {AGAIN}")
     return pa.concat_tables(tables)
+
+
+class RowStream:
+    """The rows of parquet files one after another, a part at a time.
+
+    Only the rows of a part, and of the batch that its last row lies in, are in memory.
+
+    Args:
+        files: in row order.
+        columns: see `read_table`.
+        schema: see `read_table`.
+        fields: see `read_batches`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        columns: Sequence[str],
+        *,
+        schema: pa.Schema,
+        fields: Collection[str] = (),
+    ) -> None:
+        self.batches = (
+            batch
+            for file in files
+            for batch in read_batches(file, columns, ROWS, schema=schema, fields=fields)
+        )
+        self.rest: list[pa.RecordBatch] = []
+
+    def take(self, count: int) -> pa.Table | None:
+        """The next rows, fewer than `count` at the end; None after it."""
+        parts, missing = [], count
+        while missing and (batch := self.rest.pop() if self.rest else next(self.batches, None)):
+            parts.append(batch.slice(0, missing))
+            if len(batch) > missing:
+                self.rest.append(batch.slice(missing))
+            missing -= len(parts[-1])
+        return pa.Table.from_batches(parts) if parts else None
 
 
 def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,22 +100,45 @@ def read_table(
 
 
 def read_batches(
-    path: Path | str, columns: Sequence[str], size: int, *, schema: pa.Schema
+    path: Path | str,
+    columns: Sequence[str],
+    size: int,
+    *,
+    schema: pa.Schema,
+    fields: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a parquet file, at most `size` at a time; columns and errors as in
     `read_table`.
+
+    Args:
+        path: the file.
+        columns: columns of the schema.
+        size: number of rows.
+        schema: required columns and types.
+        fields: of columns that are lists of structs, read only these fields; empty reads all.
     """
     with explain_read_errors(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
         check_columns(file.schema_arrow, path, columns, schema)
-        batches = file.iter_batches(size, columns=list(columns))
+        batches = file.iter_batches(size, columns=list_leaves(file, columns, fields))
         while True:
             with explain_read_errors(path):
                 batch = next(batches, None)
             if batch is None:
                 return
             yield batch
+
+
+def list_leaves(file: pq.ParquetFile, columns: Sequence[str], fields: Collection[str]) -> list[str]:
+    """List the paths of parquet's leaves of some columns, of nested ones only those of `fields`."""
+    paths = (file.schema.column(i).path for i in range(len(file.schema)))
+    return [
+        path
+        for path in paths
+        if (parts := path.split("."))[0] in columns
+        and (len(parts) == 1 or not fields or parts[-1] in fields)
+    ]
 
 
 def check_columns(

@@ -65,15 +65,16 @@ def find_ends(concepts: Sequence[str]) -> tuple[Int[np.ndarray, " n"], Int[np.nd
     return both[:, 0], both[:, 1]
 
 
-def widen(archive: Int[np.ndarray, "N M"], alike: csr_array) -> Int[np.ndarray, "N M2"]:
-    """Add to each row the concepts that are alike one of it; -1 pads, here and there."""
-    row, place = np.nonzero(archive >= 0)
-    assert alike.shape is not None
-    shape = (len(archive), alike.shape[0])
-    held = csr_array((np.ones(len(row), np.int32), (row, archive[row, place])), shape=shape)
-    wide = csr_array(held @ alike.astype(np.int32))
+def widen(held: csr_array, alike: csr_array) -> csr_array:
+    """Add to the concepts of N images those that are alike one of them.
+
+    Args:
+        held: [N, C], not 0 where an image has a concept.
+        alike: of `find_alike`.
+
+    Returns:
+        [N, C], with the concepts of an image in ascending order.
+    """
+    wide = csr_array(held.astype(np.int32) @ alike.astype(np.int32))
     wide.sort_indices()
-    counts = np.diff(wide.indptr)
-    result = np.full((len(archive), counts.max(initial=0)), -1, archive.dtype)
-    result[np.arange(result.shape[1]) < counts[:, None]] = wide.indices
-    return result
+    return wide

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.training_set import TrainingSet
+
+TEXTS = 1024  # that are tokenised at once to see which are cut
 
 
 class BatchTexts:
@@ -43,9 +46,11 @@ class BatchTexts:
 
     def warn_of_long_texts(self, context: int) -> None:
         """Warn once, before the first batch, about texts that are cut."""
-        texts = [*self.sentences.captions, *(self.sentences.masked or ()), *self.concepts]
+        texts = itertools.chain(self.sentences.captions, self.sentences.masked or (), self.concepts)
+        long = (text for text in texts if may_be_cut(text, context))
         with group_warnings():
-            self.tokens([text for text in texts if may_be_cut(text, context)])
+            while part := list(itertools.islice(long, TEXTS)):
+                self.tokens(part)
 
     def __call__(
         self,
@@ -70,7 +75,7 @@ class BatchTexts:
             for i, row in enumerate(drawn)
             for j, concept in enumerate(row)
         ]
-        captions = [sentences.captions[row] for row in rows]
+        captions = pick(sentences.captions, rows)
         encoded, names, belonging = self.tokens(captions), None, None
         if self.tower is not None:
             texts = [self.concepts[concept] if concept >= 0 else "" for concept in drawn.flat]
@@ -97,11 +102,12 @@ class BatchTexts:
             drawn: [B, L] drawn concepts, -1 pads.
             chosen: [B] numbers of the templates of answers.
         """
-        if self.sentences.masked is None or self.masked_target is None:
+        masked = self.sentences.masked
+        if masked is None or self.masked_target is None:
             return None
         answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(drawn)]
-        tokens = torch.from_numpy(self.tokens([self.sentences.masked[row] for row in rows]))
-        target = self.targets(tokens, self.masked_target[rows])
+        tokens = torch.from_numpy(self.tokens(pick(masked, rows)))
+        target = self.targets(tokens, self.masked_target[rows].astype(np.int64))
         return MaskedCaptions(target, tokens=tokens, answers=torch.from_numpy(self.tokens(answers)))
 
     def match_concepts(
@@ -158,3 +164,9 @@ class BatchTexts:
             constant_values=-1,
         )
         return torch.where(is_mask, torch.from_numpy(padded).gather(1, order), -1)
+
+
+def pick(texts: Sequence[str], rows: np.ndarray) -> list[str]:
+    """Return the texts at rows [n]."""
+    numbers: list[int] = rows.tolist()
+    return [texts[number] for number in numbers]

@@ -40,6 +40,8 @@ class Batches(IterableDataset):
         augment: augments pictures, for models that read pixels.
 
     Attributes:
+        shuffle: number of shards whose rows are shuffled together, see `shuffle_rows`; 0 shuffles
+            all rows.
         epoch: the next epoch to read.
         first: its first batch to read, see `start_at`.
 
@@ -68,6 +70,7 @@ class Batches(IterableDataset):
                 f"learnt; raise it (now {batch}) or keep more rows (curation kept {len(data)})"
             )
         self.words, self.augment, self.epoch, self.first = words, augment, 0, 0
+        self.shuffle = 0
 
     def __len__(self) -> int:
         return len(self.data) // self.batch
@@ -78,23 +81,38 @@ class Batches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches; each of n DataLoader workers makes every n-th batch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data))
+        order, ends = self.shuffle_epoch()
         rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        read = 0  # rows that are being read
         for step in range(len(self)):
-            rows = order[step * self.batch : (step + 1) * self.batch]
+            start, end = step * self.batch, (step + 1) * self.batch
+            rows = order[start:end]
             drawn = self.draw(rows, rng)
             if step >= self.first and (step - self.first) % workers == worker:
+                if self.data.pictures is not None and len(ends) > 1 and read < end:
+                    wanted = ends[np.searchsorted(ends, end)]
+                    coming = order[max(start, read) : wanted]
+                    self.data.pictures.read_ahead(self.data.rows[coming])
+                    read = wanted
                 yield self.make(rows, drawn)
+
+    def shuffle_epoch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of an epoch in their order, and the ends of windows of `shuffle`
+        shards.
+        """
+        rng, data = np.random.default_rng([self.seed, self.epoch]), self.data
+        if not self.shuffle or data.shards is None:
+            return rng.permutation(len(data)), np.array([len(data)])
+        return shuffle_rows(np.searchsorted(data.rows, data.shards), self.shuffle, rng)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw concepts for rows [B] of the training set: [B, L], -1 pads."""
         data = self.data
         columns = draw(data.weight[rows], data.cluster[rows], self.texts, rng)
-        return np.where(
-            columns >= 0, np.take_along_axis(data.texts[rows], np.maximum(columns, 0), 1), -1
-        )
+        texts = data.texts[rows].astype(np.int64)
+        return np.where(columns >= 0, np.take_along_axis(texts, np.maximum(columns, 0), 1), -1)
 
     def make(self, rows: np.ndarray, drawn: np.ndarray) -> Batch:
         """Make this rank's part of a batch.
@@ -113,10 +131,10 @@ class Batches(IterableDataset):
             regions,
             mask,
             torch.from_numpy(data.caption_embedding[index].astype(np.float32)),
-            torch.from_numpy(data.named[rows]),
+            torch.from_numpy(data.named[rows].astype(np.int64)),
             torch.from_numpy(data.concept_embedding[np.maximum(drawn, 0)]),
             torch.from_numpy(drawn),
-            torch.from_numpy(data.archive[rows]),
+            torch.from_numpy(data.archive[rows].astype(np.int64)),
             image=image,
             dense=None
             if data.dense is None
@@ -146,7 +164,7 @@ class Batches(IterableDataset):
         if data.masked is None or data.masked_target is None:
             return None
         return MaskedCaptions(
-            torch.from_numpy(data.masked_target[rows]),
+            torch.from_numpy(data.masked_target[rows].astype(np.int64)),
             embedding=torch.from_numpy(data.masked[rows]),
         )
 
@@ -184,6 +202,30 @@ class Batches(IterableDataset):
             return torch.stack([augment(*place) for place in places]), None
         crops, windows = zip(*(augment(*place) for place in places), strict=True)
         return torch.stack(crops), list(windows)
+
+
+def shuffle_rows(
+    starts: np.ndarray, window: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shuffle the rows of shards so that only a few shards are read at a time.
+
+    Shards are put into random order, and every `window` of them are shuffled together.
+
+    Args:
+        starts: [S + 1]; the rows of shard i are those from `starts[i]` to before `starts[i + 1]`.
+        window: number of shards.
+        rng: generator of both orders.
+
+    Returns:
+        all rows in their order, and where windows end in it.
+    """
+    shards: list[int] = rng.permutation(np.flatnonzero(np.diff(starts))).tolist()
+    parts = [np.arange(*starts[shard : shard + 2].tolist()) for shard in shards]
+    windows = [
+        rng.permutation(np.concatenate(parts[first : first + window]))
+        for first in range(0, len(parts), window)
+    ]
+    return np.concatenate(windows), np.cumsum([len(rows) for rows in windows])
 
 
 class QuietLoader(DataLoader):

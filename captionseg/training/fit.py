@@ -159,7 +159,7 @@ def make_batches(
         if data.pictures
         else None
     )
-    return Batches(
+    batches = Batches(
         data,
         batch=params.batch,
         texts=params.texts,
@@ -169,6 +169,8 @@ def make_batches(
         words=words,
         augment=augment,
     )
+    batches.shuffle = params.shuffle
+    return batches
 
 
 def make_trainer(

@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from captionseg.storage.reading import read_json
-from captionseg.supervision.columns import Supervision
 from captionseg.text.entity_list import Masker
 
 
 @dataclass(frozen=True)
 class MaskedSentences:
-    """The masked captions of the rows of a supervision.
+    """Masked captions of n pairs.
 
     Attributes:
-        texts: [N] captions, with a mask instead of each entity.
-        target: [N, K] int64 numbers of the concepts behind the masks, in order, -1 pads.
+        texts: [n] captions, with a mask instead of each entity.
+        count: [n] number of masks.
+        target: numbers of the concepts behind the masks, in order, of all captions end to end.
     """
 
     texts: list[str]
+    count: np.ndarray
     target: np.ndarray
 
 
-def masked_captions(
-    captions: Sequence[str], supervision: Supervision, vocabulary: Path, *, most: int | None = None
-) -> MaskedSentences:
-    """Mask the caption of every row.
+class CaptionMasker:
+    """Masks the concepts that pairs have.
 
     Args:
-        captions: [N] captions.
-        supervision: supervision of the same rows, whose concepts are masked.
-        vocabulary: folder with lemma.json.
+        vocabulary: [C] all concepts.
+        lemma: see Masker.
         most: maximum number of masks per caption, the first; None masks all.
     """
-    number = {text: i for i, text in enumerate(supervision.vocabulary)}
-    masker = Masker(number, read_json(vocabulary / "lemma.json"))
-    rows = [
-        masker(caption, texts, most=most)
-        for caption, texts in zip(captions, supervision.to_texts(), strict=True)
-    ]
-    target = np.full(
-        (len(rows), max((len(names) for _, names in rows), default=0) or 1), -1, np.int64
-    )
-    for row, (_, names) in enumerate(rows):
-        target[row, : len(names)] = [number[name] for name in names]
-    return MaskedSentences([text for text, _ in rows], target)
+
+    def __init__(
+        self, vocabulary: Sequence[str], lemma: Mapping[str, str], *, most: int | None = None
+    ) -> None:
+        self.names, self.most = np.asarray(vocabulary, object), most
+        self.number = {text: i for i, text in enumerate(vocabulary)}
+        self.masker = Masker(self.number, lemma)
+
+    def __call__(
+        self, captions: Sequence[str], count: np.ndarray, concept: np.ndarray
+    ) -> MaskedSentences:
+        """Mask the captions of n pairs.
+
+        Args:
+            captions: [n].
+            count: [n] number of concepts to mask of each.
+            concept: their numbers, highest score first, of all pairs end to end.
+        """
+        names, ends = self.names[concept].tolist(), [0, *count.cumsum().tolist()]
+        rows = [
+            self.masker(caption, names[start:end], most=self.most)
+            for caption, (start, end) in zip(captions, itertools.pairwise(ends), strict=True)
+        ]
+        target = [self.number[name] for _, found in rows for name in found]
+        return MaskedSentences(
+            [text for text, _ in rows],
+            np.array([len(found) for _, found in rows], np.int64),
+            np.array(target, np.int32),
+        )

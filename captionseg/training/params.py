@@ -57,6 +57,9 @@ class PretrainParams:
         text_prompts: template set for drawn concepts, one template at random, for models that read
             tokens.
         augment: augmentation of pictures, for models that read pixels.
+        shuffle: number of shards whose pairs are shuffled together, in a random order of the
+            shards, so that only these are read at a time: for pictures that do not fit into memory.
+            0 shuffles all pairs.
         workers: number of processes that prepare batches; 0 means this process.
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device: auto, cpu, cuda or cuda:N.
@@ -78,6 +81,7 @@ class PretrainParams:
     prompts: PromptSet = "simple"
     text_prompts: PromptSet = "imagenet"
     augment: AugmentParams = field(default_factory=AugmentParams)
+    shuffle: Natural = 0
     workers: Natural = 0
     tune_side: Count = 56
     device: Device = "auto"

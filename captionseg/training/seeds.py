@@ -28,6 +28,7 @@ from captionseg.runtime import ranks
 from captionseg.runtime.device import detect
 from captionseg.runtime.launch import read_place
 from captionseg.runtime.params import RuntimeParams
+from captionseg.storage.folders import ROWS
 from captionseg.storage.writing import atomic_path, write_json
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary, find_plurals
@@ -68,11 +69,12 @@ def train(
         reads=reads,
         encode=frozen().text if reads.masking and not reads.tokens else None,
         device=params.device,
+        main=main,
     )
     score = None
     if main:
         score = make_tune_score(
-            params, folders, reads, lambda: data.space.encoder if data.space else frozen()
+            params, folders, data, lambda: data.space.encoder if data.space else frozen()
         )
         write_concepts(data, out)
     speeds, folders_of = [], {seed: out / "seeds" / str(seed) for seed in params.seeds}
@@ -196,10 +198,11 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
 
 
 def make_tune_score(
-    params: PretrainParams, folders: Folders, reads: InputSpec, frozen: Callable[[], Encoder]
+    params: PretrainParams, folders: Folders, data: TrainingSet, frozen: Callable[[], Encoder]
 ) -> Score | None:
     """Return the function from a model to its tune mIoU; None if the tune split has no truth."""
-    tune = tuning.load(folders, side=params.tune_side, reads=reads)
+    reads = data.reads
+    tune = tuning.load(folders, side=params.tune_side, reads=reads, pictures=data.pictures)
     if tune is None:
         return None
     device, classes = detect(params.device).device, None
@@ -220,7 +223,7 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
     Classes of a benchmark that are not among them count as unseen.
     """
     if data.segments is None:
-        named = data.texts[data.texts >= 0]
+        named = find_drawn(data)
     else:
         phrases = data.segments.phrases
         named = (
@@ -230,6 +233,15 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
         )
     with atomic_path(folder / CONCEPTS) as part:
         part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
+
+
+def find_drawn(data: TrainingSet) -> np.ndarray:
+    """Numbers of the concepts that may be drawn for some pair, in ascending order."""
+    found = np.zeros(len(data.concepts), bool)
+    for start in range(0, len(data), ROWS):
+        texts = data.texts[start : start + ROWS]
+        found[texts[texts >= 0]] = True
+    return np.flatnonzero(found)
 
 
 def save_tokenizer(reads: InputSpec, folder: Path) -> None:

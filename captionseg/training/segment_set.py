@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from captionseg.arrays import RaggedArray
 from captionseg.grids import Window, shares
 from captionseg.model_inputs import NamedSegments
-from captionseg.records import SEGMENTS, UserError
-from captionseg.segment_text.phrases import normalise_text
 from captionseg.segment_text.rle import decode
-from captionseg.storage.folders import list_files
-from captionseg.storage.reading import read_batches
 
-ROWS, MASKS, TEXTS = 1024, 32, 1024
-"""Number of rows that are read, of masks that are decoded, and of texts that are
-embedded at once.
-"""
+MASKS = 32  # that are decoded at once
 
 
 @dataclass(frozen=True)
@@ -31,14 +22,12 @@ class EncodedMasks:
 
     Attributes:
         grid: height and width of the grid to which masks are reduced.
-        data: bytes of all run lengths; a temporary file, see SegmentSet.
-        end: [n] int64 end of each segment's bytes.
+        rles: [n] run lengths, as COCO writes them.
         size: [n, 2] int32 height and width of each segment's picture.
     """
 
     grid: tuple[int, int]
-    data: np.ndarray
-    end: np.ndarray
+    rles: Sequence[str]
     size: np.ndarray
 
     def shares(self, numbers: np.ndarray, window: Window | None = None) -> np.ndarray:
@@ -50,24 +39,21 @@ class EncodedMasks:
         """
         parts = [np.zeros((0, *self.grid), np.float32)]
         for some in np.split(numbers, range(MASKS, len(numbers), MASKS)) if len(numbers) else ():
-            rles = [
-                bytes(self.data[self.end[i - 1] if i else 0 : self.end[i]]).decode("ascii")
-                for i in some
-            ]
+            rles = [self.rles[int(i)] for i in some]
             parts.append(shares(decode(rles, *self.size[some[0]].tolist()), self.grid, window))
         return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class SegmentSet:
-    """n segments of training pairs, with U different texts in T templates.
+    """n segments of training pairs, with U different texts in T templates; all memory-mapped.
 
     Attributes:
         start: [index rows + 1]; the segments of row i of the index are
             `order[start[i]:start[i + 1]]`.
         order: [n] numbers of segments.
-        masks: [n, gh, gw] float16 share of each cell of the features' grid that lies in a segment,
-            memory-mapped from a temporary file; or their run lengths, if pictures are cropped.
+        masks: [n, gh, gw] float16 share of each cell of the features' grid that lies in a segment;
+            or their run lengths, if pictures are cropped.
         texts: [n, K] int32 numbers of the texts that name a segment, -1 pads.
         embedding: [U, T, D] float16 embeddings of the texts in each template.
         phrases: [U] the texts, normalised.
@@ -76,7 +62,7 @@ class SegmentSet:
     start: np.ndarray
     order: np.ndarray
     masks: np.ndarray | EncodedMasks
-    texts: np.ndarray
+    texts: np.ndarray | RaggedArray
     embedding: np.ndarray
     phrases: Sequence[str] = ()
 
@@ -138,149 +124,6 @@ class SegmentSet:
         numbers = self.order[self.start[row] : self.start[row + 1]]
         if len(numbers) > most:
             numbers = numbers[np.sort(rng.permutation(len(numbers))[:most])]
-        column = rng.integers((self.texts[numbers] >= 0).sum(1))
-        return numbers, self.texts[numbers, column]
-
-
-@dataclass
-class MaskStore:
-    """Converts masks to bytes for a temporary file, and opens the file.
-
-    Attributes:
-        grid: height and width of the grid to which masks are reduced.
-        coded: whether run lengths are stored.
-        ends: see EncodedMasks.
-        sizes: see EncodedMasks.
-    """
-
-    grid: tuple[int, int]
-    coded: bool
-    ends: list[int] = field(default_factory=lambda: [0])
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-
-    def bytes_of(self, rles: Sequence[str], shape: tuple[int, int]) -> bytes:
-        """Return the bytes of masks of pictures of one size (height, width)."""
-        if not self.coded:
-            return shares(decode(rles, *shape), self.grid).astype(np.float16).tobytes()
-        for rle in rles:
-            self.ends.append(self.ends[-1] + len(rle))
-            self.sizes.append(shape)
-        return "".join(rles).encode("ascii")
-
-    def open_masks(self, file: object, count: int) -> np.ndarray | EncodedMasks:
-        """Open the masks of a file with the bytes of `count` masks."""
-        if not self.coded:
-            shape = (count, *self.grid)
-            return np.memmap(file, np.float16, "r", shape=shape)  # type: ignore[call-overload]
-        data = np.memmap(file, np.uint8, "r")  # type: ignore[call-overload]
-        return EncodedMasks(
-            self.grid, data, np.array(self.ends[1:]), np.array(self.sizes, np.int32)
-        )
-
-
-def read(
-    folder: Path,
-    rows: Mapping[str, int],
-    size: int,
-    *,
-    grid: tuple[int, int],
-    encode: Callable[[Sequence[str]], np.ndarray],
-    kinds: Collection[str],
-    templates: Sequence[str],
-    coded: bool = False,
-) -> SegmentSet:
-    """Read the segments of training pairs, shard by shard; masks are written to a temporary file.
-
-    Args:
-        folder: folder of the segment_text stage.
-        rows: uid -> row of the index, of the training pairs.
-        size: number of rows of the index.
-        grid: height and width of the features' grid.
-        encode: texts -> [n, D] embeddings.
-        kinds: kinds of texts to use; segments without such a text are left out.
-        templates: templates of the texts.
-        coded: whether masks are stored as run lengths, for pictures that are cropped.
-
-    Raises:
-        UserError: if none of the pairs has a segment.
-    """
-    owner: list[int] = []
-    texts: list[list[int]] = []
-    number: dict[str, int] = {}
-    store = MaskStore(grid, coded)
-    with tempfile.TemporaryFile() as file:
-        for shape, some in segments_of(folder, rows, kinds):
-            file.write(store.bytes_of([segment["rle"] for segment in some], shape))
-            for segment in some:
-                unique = dict.fromkeys(normalise_text(text) for text in segment["texts"])
-                owner.append(rows[segment["uid"]])
-                texts.append([number.setdefault(text, len(number)) for text in unique])
-        if not owner:
-            raise UserError(
-                f"{folder}: no segments for any training row; check segment_text.split, "
-                "segment_text.curation and the kinds of texts that the model learns from"
-            )
-        file.flush()
-        masks = store.open_masks(file, len(owner))
-    order = np.argsort(owner, kind="stable")
-    start = np.searchsorted(np.array(owner)[order], np.arange(size + 1))
-    phrases = list(number)
-    return SegmentSet(
-        start,
-        order,
-        masks,
-        pad_lists(texts),
-        embed_in_templates(phrases, encode, templates),
-        phrases,
-    )
-
-
-def segments_of(
-    folder: Path, rows: Mapping[str, int], kinds: Collection[str]
-) -> Iterator[tuple[tuple[int, int], list[dict]]]:
-    """Yield segments with texts of some kinds, a few with the same picture size at a time.
-
-    Args:
-        folder: folder of shards of segments.
-        rows: uid -> row of the index, of the pairs to read.
-        kinds: kinds of texts.
-
-    Yields:
-        (height, width), and rows of SEGMENTS whose `texts` are a list of texts.
-    """
-    for path in list_files(folder, ".parquet"):
-        for part in read_batches(
-            path, ["uid", "height", "width", "rle", "texts"], ROWS, schema=SEGMENTS
-        ):
-            rows_of_pairs = (row for row in part.to_pylist() if row["uid"] in rows)
-            named = (
-                {**row, "texts": [t["text"] for t in row["texts"] if t["kind"] in kinds]}
-                for row in rows_of_pairs
-            )
-            labelled = (row for row in named if row["texts"])
-            for shape, group in itertools.groupby(
-                labelled, key=lambda row: (row["height"], row["width"])
-            ):
-                while some := list(itertools.islice(group, MASKS)):
-                    yield shape, some
-
-
-def pad_lists(lists: Sequence[Sequence[int]]) -> np.ndarray:
-    """Pad n lists with -1 to an array [n, K] int32."""
-    out = np.full((len(lists), max(map(len, lists))), -1, np.int32)
-    for row, values in zip(out, lists, strict=True):
-        row[: len(values)] = values
-    return out
-
-
-def embed_in_templates(
-    texts: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray], templates: Sequence[str]
-) -> np.ndarray:
-    """Embed U texts in each of T templates: [U, T, D] float16."""
-    parts = []
-    for at in range(0, len(texts), TEXTS):
-        vectors = encode(
-            [template.format(text) for text in texts[at : at + TEXTS] for template in templates]
-        )
-        parts.append(vectors.reshape(-1, len(templates), vectors.shape[1]).astype(np.float16))
-    return np.concatenate(parts)
+        texts = self.texts[numbers]
+        column = rng.integers((texts >= 0).sum(1))
+        return numbers, texts[np.arange(len(texts)), column]

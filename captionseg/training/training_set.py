@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from captionseg.arrays import ShardedArray
+from captionseg.arrays import RaggedArray, ShardedArray
 from captionseg.datasets.random_access import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import InputSpec
@@ -24,16 +25,21 @@ class Sentences:
         vocabulary: the concepts, for models that read which words of captions name them; else None.
     """
 
-    captions: list[str]
-    masked: list[str] | None = None
+    captions: Sequence[str]
+    masked: Sequence[str] | None = None
     vocabulary: Vocabulary | None = None
+
+
+Lists = np.ndarray | RaggedArray
+"""Rows of one width; of the supervision memory-mapped."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """The N training pairs of a recipe that its rule kept, with C concepts in all.
 
-    Fields of the second half are None if the model does not read them.
+    What grows with the pairs is on disk and read by row, except for `count`. Fields of the second
+    half are None if the model does not read them.
 
     Attributes:
         rows: [N] rows of the index.
@@ -54,27 +60,29 @@ class TrainingSet:
         segments: segments with texts.
         space: the frozen encoder; None if only its stored outputs are read.
         sentences: captions as text; None for models that read embeddings.
+        shards: [number of shards + 1] first row of each shard of the index, and the number of rows.
         reads: what the model reads.
     """
 
     rows: np.ndarray
     regions: ShardedArray
     count: np.ndarray
-    caption_embedding: np.ndarray
+    caption_embedding: np.ndarray | ShardedArray
     concepts: list[str]
     concept_embedding: np.ndarray
-    texts: np.ndarray
-    weight: np.ndarray
-    cluster: np.ndarray
-    archive: np.ndarray
-    named: np.ndarray
+    texts: Lists
+    weight: Lists
+    cluster: Lists
+    archive: Lists
+    named: Lists
     masked: np.ndarray | None = None
-    masked_target: np.ndarray | None = None
+    masked_target: Lists | None = None
     dense: ShardedArray | None = None
     pictures: Pictures | None = None
     segments: SegmentSet | None = None
     space: TextSpace | None = None
     sentences: Sentences | None = None
+    shards: np.ndarray | None = None
     reads: InputSpec = field(default_factory=InputSpec)
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from captionseg.datasets.pair_tables import read_classes
+from captionseg.datasets.random_access import Pictures
 from captionseg.datasets.truth_masks import decode_mask
 from captionseg.metrics import areas, mean_iou
 from captionseg.model_inputs import Inputs
@@ -59,7 +60,12 @@ class TuneSet:
 
 
 def load(
-    folders: Folders, *, side: int, reads: InputSpec | None = None, split: str = "tune"
+    folders: Folders,
+    *,
+    side: int,
+    reads: InputSpec | None = None,
+    split: str = "tune",
+    pictures: Pictures | None = None,
 ) -> TuneSet | None:
     """Load the tune split; None if it is empty or has no true masks.
 
@@ -69,22 +75,23 @@ def load(
         reads: what the model reads. Region features are kept in memory; pictures, squashed to the
             side of training pictures, and dense features are read each time.
         split: name of the split.
+        pictures: those of the index's rows, if they are open already.
     """
-    pictures = LabelledPictures.of_split(
+    labelled = LabelledPictures.of_split(
         folders.prepared.index, folders.truth, split, pairs=folders.prepared.pairs
     )
     names = read_classes(folders.truth).names
-    if not len(pictures) or not names:
+    if not len(labelled) or not names:
         return None
     grid, size = (
-        np.stack([nearest(decode_mask(mask), side) for mask in pictures.masks]),
+        np.stack([nearest(decode_mask(mask), side) for mask in labelled.masks]),
         (side, side),
     )
     reads = reads or InputSpec()
-    prepared = folders.prepared.inputs(reads, side=reads.picture)
+    prepared = folders.prepared.inputs(reads, side=reads.picture, pictures=pictures)
     if not reads.regions:
-        return TuneSet(lambda part: prepared(pictures.rows[part], size), grid, names)
-    inputs = prepared(pictures.rows, size)
+        return TuneSet(lambda part: prepared(labelled.rows[part], size), grid, names)
+    inputs = prepared(labelled.rows, size)
     return TuneSet(lambda part: inputs.map(lambda tensor: tensor[part]), grid, names)
 
 

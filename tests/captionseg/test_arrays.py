@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from captionseg.arrays import Rows, ShardedArray
+from captionseg.arrays import RaggedArray, Rows, ShardedArray
 from captionseg.records import UserError
 from captionseg.storage.writing import write_array
 
@@ -52,3 +52,20 @@ def test_rows_are_read_as_they_are_asked_for(folder):
     np.testing.assert_array_equal(half[np.array([0, 1])], -whole[[5, 9]])
     assert Rows.of(rows) is rows
     np.testing.assert_array_equal(Rows.of(whole)[np.array([1])], whole[[1]])
+
+
+def test_rows_of_different_lengths_are_filled_to_one_width():
+    values = np.array([5, 6, 7, 8, 9], np.int32)
+    ragged = RaggedArray(np.array([0, 2, 2, 5]), values, 4, -1)
+    whole = [[5, 6, -1, -1], [-1, -1, -1, -1], [7, 8, 9, -1]]
+    assert ragged.shape == (3, 4)
+    assert len(ragged) == 3
+    assert np.asarray(ragged).tolist() == ragged[:].tolist() == whole
+    for rows in ([2, 0, 2], [], [1]):
+        found = ragged[np.array(rows, int)]
+        assert (found.dtype, found.shape) == (np.int32, (len(rows), 4))
+        assert found.tolist() == [whole[row] for row in rows]
+    assert ragged[2].tolist() == ragged[np.int64(2)].tolist() == whole[2]
+    assert ragged[1:].tolist() == whole[1:]
+    with pytest.raises(IndexError):
+        ragged[np.array([3])]

@@ -1,5 +1,6 @@
 """Whose the rows of an index are."""
 
+import hashlib
 import shutil
 
 import pyarrow as pa
@@ -7,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.datasets.ids import (
+    count_index_shards,
     count_shard_rows,
     hash_ids,
     number_shards,
     read_ids,
     read_metadata,
+    stream_ids,
 )
 from captionseg.records import UserError
 
@@ -20,9 +23,19 @@ def test_rows_of_shards_in_their_order(world):
     ids = read_ids(world.index)
     assert count_shard_rows(ids) == {"00000": 19, "00001": 16, "00002": 8, "00003": 8}
     assert number_shards({"x": 3, "a": 2}) == {"00000": 3, "00001": 2}
-    assert hash_ids(ids) == hash_ids(read_ids(world.index))
+    assert count_index_shards(world.index) == count_shard_rows(ids)
     split = pa.array(["test", *ids["split"].to_pylist()[1:]])
-    assert hash_ids(ids.set_column(4, "split", split)) != hash_ids(ids)
+    other = ids.set_column(4, "split", split)
+    assert hash_ids(other.to_batches()) != hash_ids(ids.to_batches())
+
+
+def test_the_hash_does_not_depend_on_the_parts_that_are_read(world):
+    total = hashlib.sha256()
+    for name in ("uid", "split"):
+        total.update("\n".join(read_ids(world.index)[name].to_pylist()).encode())
+    for size in (1, 7, 1000):
+        assert hash_ids(stream_ids(world.index, size)) == total.hexdigest()[:16]
+        assert pa.Table.from_batches(stream_ids(world.index, size)) == read_ids(world.index)
 
 
 @pytest.mark.parametrize(

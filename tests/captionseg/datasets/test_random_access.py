@@ -59,3 +59,10 @@ def test_pairs_that_are_not_those_of_the_index_are_refused(world):
         UserError, match=r"00000.parquet: 000000000 is not the pair that was indexed"
     ):
         _ = pictures[0]
+
+
+def test_reading_ahead_changes_nothing_and_asks_for_nothing_that_is_not_there(world, tmp_path):
+    pictures = Pictures.of_index(world.pairs, world.index)
+    pictures.read_ahead(np.arange(len(pictures)))
+    assert (pictures.offset < 0).all()
+    Pictures(tmp_path, ["0000x"], ["1"]).read_ahead(np.array([0]))

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from captionseg import cli
-from captionseg.datasets.ids import hash_ids, read_ids
+from captionseg.datasets.ids import hash_ids, stream_ids
 from captionseg.records import IDS, NEIGHBOURS, PAIRS, SEGMENTS, SIMILARITIES, SUPERVISION, make_uid
 from captionseg.sources.phash import hash_jpeg
 from captionseg.storage.writing import write_array, write_json, write_table
@@ -126,7 +126,7 @@ def run(tmp_path, monkeypatch) -> SimpleNamespace:
     made = [row for row in train if row["status"] == "success"]
     write_index(tmp_path / "data", [*made, *test])
     write_made(tmp_path / "data", made)
-    write_models(tmp_path / "models", hash_ids(read_ids(tmp_path / "data" / "index")))
+    write_models(tmp_path / "models", hash_ids(stream_ids(tmp_path / "data" / "index")))
     (tmp_path / "params.yaml").write_text(
         "recipes:\n  cocu-mil: {curation: cocu}\n  nouns-mil: {curation: nouns}\n"
         "  frozen: {curation: nouns}\n"

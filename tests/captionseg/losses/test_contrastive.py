@@ -127,3 +127,21 @@ def test_may_be_negative_by_hand():
         [False, True, True, True],
         [True, True, True, True],
     ]
+
+
+@pytest.mark.parametrize(
+    ("queries", "held", "keys", "named", "concepts"),
+    [(7, 5, 9, 3, 6), (1, 1, 1, 1, 1), (6, 4, 8, 2, 1000), (5, 0, 4, 2, 3), (4, 3, 5, 0, 3)],
+)
+def test_may_be_negative_as_defined(queries, held, keys, named, concepts):
+    """Against the definition, element by element; repeated concepts and padding anywhere."""
+    generator = torch.Generator().manual_seed(0)
+    archive = torch.randint(-1, concepts, (queries, held), generator=generator)
+    texts = torch.randint(-1, concepts, (keys, named), generator=generator)
+    expected = [
+        [not (names := set(text) - {-1}) or not names <= set(image) for text in texts.tolist()]
+        for image in archive.tolist()
+    ]
+    assert may_be_negative(archive, texts).tolist() == expected
+    strided = texts.T.contiguous().T
+    assert may_be_negative(archive.T.contiguous().T, strided).tolist() == expected

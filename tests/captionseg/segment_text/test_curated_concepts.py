@@ -13,7 +13,8 @@ def test_concepts_of_kept_rows_best_first(tmp_path: Path) -> None:
     kept, reasons = [True, False, True], ["", "duplicate", ""]
     supervision = supervision_of("abc", rows, kept=kept, reasons=reasons)
     write(supervision, tmp_path / "cocu" / "00000.parquet")
-    assert read_concepts(tmp_path, "cocu", 2) == {"a": ["dog", "grass"], "b": None, "c": []}
+    found = read_concepts(tmp_path, "cocu", 2).to_pydict()
+    assert found == {"uid": ["a", "b", "c"], "concepts": [["dog", "grass"], None, []]}
     with pytest.raises(
         UserError, match=r"segment_text.curation: no supervision of 'coco'.*\(there: cocu\)"
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from captionseg.text.alike import find_alike, widen
 
@@ -50,5 +51,7 @@ def test_one_concept_alone_and_none() -> None:
 def test_rows_are_widened_by_what_is_alike() -> None:
     names = ["swimming pool", "pool", "dog"]
     alike = find_alike(names, normalise(np.eye(3)), 0.0)
-    archive = np.array([[0, -1, -1], [2, 2, -1], [-1, -1, -1], [-1, 1, 2]])
-    assert widen(archive, alike).tolist() == [[0, 1, -1], [2, -1, -1], [-1, -1, -1], [0, 1, 2]]
+    held = csr_array(np.array([[1, 0, 0], [0, 0, 2], [0, 0, 0], [0, 1, 1]]))
+    wide = widen(held, alike)
+    rows = np.split(wide.indices, wide.indptr[1:-1])
+    assert [row.tolist() for row in rows] == [[0, 1], [2], [], [0, 1, 2]]

@@ -15,7 +15,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.training import loader
-from captionseg.training.batches import Batches
+from captionseg.training.batches import Batches, shuffle_rows
 from captionseg.training.training_set import TrainingSet
 
 
@@ -175,3 +175,68 @@ def test_dense_features_in_place_of_regions(world, folders):
     np.testing.assert_array_equal(batch.dense, expected.astype(np.float32))
     assert (batch.regions.shape, batch.region_mask.shape) == ((3, 0, 0), (3, 0))
     assert batch.image is batch.tokens is batch.masked is batch.segments is None
+
+
+STARTS = np.array([0, 40, 40, 100, 150, 210, 250, 300])  # seven shards, one of them empty
+
+
+def draw_orders(window: int, count: int) -> np.ndarray:
+    """Orders of the 300 rows in so many epochs: the place of each row."""
+    orders = [shuffle_rows(STARTS, window, np.random.default_rng([0, n]))[0] for n in range(count)]
+    return np.argsort(orders, axis=1)
+
+
+def test_windows_have_every_row_once_and_whole_shards():
+    for window, count in ((1, 6), (2, 3), (4, 2), (6, 1), (100, 1)):
+        order, ends = shuffle_rows(STARTS, window, np.random.default_rng(0))
+        assert sorted(order.tolist()) == list(range(300))
+        assert (len(ends), ends[-1]) == (count, 300)
+        for rows in np.split(order, ends[:-1]):
+            shards = np.unique(np.searchsorted(STARTS, rows, side="right") - 1)
+            assert len(rows) == np.diff(STARTS)[shards].sum()
+            assert len(shards) <= window
+
+
+def test_a_row_may_come_anywhere_and_others_each_epoch():
+    """Places are uniform over the epoch, so a row moves by a third of it from epoch to epoch."""
+    for window in (1, 2, 6):
+        places = draw_orders(window, 200)
+        assert len(np.unique(places[:, :5], axis=0)) > 190
+        assert np.abs(places.mean(0) / 300 - 0.5).max() < 0.09  # deviation of a mean is .02
+        moved = np.abs(np.diff(places, axis=0)).mean() / 300
+        assert moved == pytest.approx(1 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 6])
+def test_rows_of_a_shard_meet_as_often_as_their_window_implies(window):
+    """Two rows of shard 4 are in one half of their window, in batches of which there are many."""
+    places, batch = draw_orders(window, 400), 10
+    mine = places[:, 150:210] // batch
+    together = (mine[:, :, None] == mine[:, None]).sum((1, 2)) - mine.shape[1]
+    found = together.mean() / (60 * 59)
+    sizes = np.diff(STARTS)[[0, 2, 3, 5, 6]]
+    rows_of_window = 60 + (min(window, 6) - 1) * sizes.mean()
+    assert found == pytest.approx((batch - 1) / (rows_of_window - 1), rel=0.08)
+
+
+def test_an_epoch_of_windows_goes_on_in_its_middle_and_is_split_over_ranks(data):
+    """Shards of 19 and 16 rows; the first window is a shard."""
+
+    def windowed(**place) -> Batches:
+        batches = Batches(data, batch=8, texts=3, seed=0, **place)
+        batches.shuffle = 1
+        return batches
+
+    order, ends = windowed().shuffle_epoch()
+    assert ends.tolist() in ([19, 35], [16, 35])
+    assert sorted(order[: ends[0]].tolist()) in (list(range(19)), list(range(19, 35)))
+    whole = epoch(windowed(), 0)
+    assert not all(map(same, whole, epoch(Batches(data, batch=8, texts=3, seed=0), 0)))
+    for step, workers in ((1, 0), (3, 2)):
+        batches = windowed()
+        batches.start_at(step)
+        found = list(DataLoader(batches, batch_size=None, num_workers=workers))
+        assert all(map(same, found, whole[step:]))
+    parts = [epoch(windowed(rank=rank, world=2), 0) for rank in (0, 1)]
+    for one, split in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.equal(one.text_concept, torch.cat([part.text_concept for part in split]))

@@ -92,6 +92,18 @@ def test_workers_change_nothing(pixels, workers):
         assert all(map(same, epoch(alone, number), found))
 
 
+@pytest.mark.parametrize(("shuffle", "first", "seen"), [(1, 0, [1, 1]), (1, 3, [1]), (9, 0, [])])
+def test_each_shard_is_read_ahead_when_its_window_begins(pixels, monkeypatch, shuffle, first, seen):
+    batches, read = pixels(), []
+    rows_of = batches.data.pictures.shard
+    monkeypatch.setattr(
+        batches.data.pictures, "read_ahead", lambda rows: read.append(len(set(rows_of[rows])))
+    )
+    batches.shuffle, batches.first = shuffle, first
+    assert len(list(batches)) == 4 - first
+    assert read == seen
+
+
 def test_augmentation_leaves_other_random_numbers_alone(pixels):
     batches = iter(pixels())
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.datasets.ids import read_ids, read_metadata
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
@@ -99,13 +101,25 @@ def test_rows_are_those_of_the_index(world, data: TrainingSet):
     assert json.loads((world.supervision / "vocabulary" / "lemma.json").read_text())
 
 
-def test_an_empty_caption_is_one_line_for_models_that_read_words(folders, monkeypatch):
-    captions = loader.read_captions(folders.prepared.index)
+@pytest.fixture
+def captions(world) -> dict[str, str]:
+    """uid -> caption."""
+    return dict(zip(*read_metadata(world.index, read_ids(world.index)).to_pydict().values()))
+
+
+def test_an_empty_caption_is_one_line_for_models_that_read_words(world, folders, tmp_path):
+    shutil.copytree(world.index, tmp_path / "index")
     uid = read_tables(folders.supervision / "cocu")["uid"].to_pylist()[4]
-    monkeypatch.setattr(loader, "read_captions", lambda index: captions | {uid: "  "})
+    path = tmp_path / "index" / "metadata" / "metadata_00000.parquet"
+    table = pq.read_table(path)
+    blank = pc.if_else(pc.equal(table["uid"], uid), "  ", table["caption"])
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("caption"), "caption", blank), path
+    )
+    spoilt = replace(folders, prepared=replace(folders.prepared, index=tmp_path / "index"))
     with pytest.raises(UserError, match=f"the caption of {uid} is empty"):
         loader.load(
-            folders, curation="cocu", archive="cocu", reads=InputSpec(picture=16, tokens="clip")
+            spoilt, curation="cocu", archive="cocu", reads=InputSpec(picture=16, tokens="clip")
         )
 
 
@@ -121,7 +135,7 @@ def test_masked_captions_are_embedded_or_kept_as_words(folders):
     words = loader.load(
         folders, curation="cocu", archive="cocu", reads=InputSpec(tokens="bert", masking="all")
     )
-    assert words.sentences.masked == seen
+    assert list(words.sentences.masked) == seen
     np.testing.assert_array_equal(words.masked_target, data.masked_target)
 
 
@@ -140,12 +154,11 @@ def test_dense_features_come_with_the_encoder_that_made_them(world, folders, dat
     assert (found.reads.dense, found.sentences, found.pictures) == (True, None, None)
 
 
-def test_words_of_the_frozen_encoder_come_with_it(world, folders, data):
+def test_words_of_the_frozen_encoder_come_with_it(world, folders, data, captions):
     reads = InputSpec(picture=16, tokens="frozen")
     found = loader.load(folders, curation="cocu", archive="cocu", reads=reads)
     uid = np.array(pq.read_table(world.index / "ids.parquet")["uid"].to_pylist())[data.rows]
-    captions = loader.read_captions(world.index)
-    assert found.sentences.captions == [captions[u] for u in uid]
+    assert list(found.sentences.captions) == [captions[u] for u in uid]
     assert found.sentences.vocabulary is found.sentences.masked is found.dense is None
     assert found.space.encode(["dog"]).shape == (1, 16)
     assert found.reads is reads

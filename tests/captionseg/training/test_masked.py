@@ -1,11 +1,9 @@
 """Which words are masked, for each way of masking, and what is remembered of them."""
 
-import json
-
 import pytest
 
 from captionseg.supervision.columns import Supervision
-from captionseg.training.masked import masked_captions
+from captionseg.training.masked import CaptionMasker
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
 CAPTIONS = ["Two dogs on grass, a man", "nothing at all"]
@@ -28,8 +26,9 @@ CURATED, NOUNS = supervision(("sky", "people", "dog"), ("sky",)), supervision(("
     ],
     ids=["all", "one", "nouns"],
 )
-def test_masked_captions(tmp_path, source, most, text, target):
-    (tmp_path / "lemma.json").write_text(json.dumps({"dogs": "dog"}))
-    found = masked_captions(CAPTIONS, source, tmp_path, most=most)
+def test_masked_captions(source, most, text, target):
+    masker = CaptionMasker(source.vocabulary, {"dogs": "dog"}, most=most)
+    found = masker(CAPTIONS, source.count, source.concept[source.concept >= 0])
     assert found.texts == [text, "nothing at all"]
-    assert found.target.tolist() == [target, [-1] * len(target)]
+    assert found.target.tolist() == target
+    assert found.count.tolist() == [len(target), 0]

@@ -286,7 +286,7 @@ def test_what_was_named_is_written_down(train, tmp_path, data):
     train(tmp_path)
     names = (tmp_path / "concepts.txt").read_text().splitlines()
     assert names == sorted(set(names), key=data.concepts.index)
-    assert set(names) == {data.concepts[c] for c in set(data.texts.flatten().tolist()) - {-1}}
+    assert set(names) == {data.concepts[c] for c in set(data.texts[:].flatten().tolist()) - {-1}}
 
 
 def test_a_preset_is_where_a_recipe_starts_from():

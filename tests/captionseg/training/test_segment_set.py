@@ -22,7 +22,8 @@ from captionseg.storage.writing import write_table
 from captionseg.text.prompts import SEGMENT
 from captionseg.training import loader
 from captionseg.training.batches import Batches
-from captionseg.training.segment_set import EncodedMasks, SegmentSet, read
+from captionseg.training.segment_files import MaskForm, RowFinder, map_segments, write_segments
+from captionseg.training.segment_set import EncodedMasks, SegmentSet
 from captionseg.training.training_set import TrainingSet
 
 READS = InputSpec(dense=True, segments=3, kinds=("phrase", "expression", "concept"))
@@ -107,6 +108,15 @@ def test_workers_and_ranks_change_nothing(data):
         assert torch.equal(found, getattr(next(iter(whole)).segments, name))
 
 
+def read(folder, rows: dict[str, int], size: int, *, grid, coded=False, **options) -> SegmentSet:
+    """Write segments of pairs with these rows beside the shards, and map them."""
+    place, form = folder / f"columns{len(list(folder.iterdir()))}", MaskForm(grid, coded)
+    place.mkdir()
+    find_rows = lambda uids: np.array([rows.get(uid, -1) for uid in uids])  # noqa: E731
+    write_segments(folder, place, find_rows, size, form=form, **options)
+    return map_segments(place, form)
+
+
 def toy_set(counts: list[int]) -> SegmentSet:
     """So many segments for each row, each with a text of its own; the mask of segment i is i
     everywhere.
@@ -178,12 +188,15 @@ def test_kinds_choose_texts_and_segments(tmp_path):
         read, tmp_path, {"a": 0}, 1, grid=(1, 1), encode=ones, templates=["{}"]
     )
     every = take(kinds=["phrase", "expression", "concept"])
-    assert (every.phrases, every.texts.tolist()) == (
+    assert (list(every.phrases), every.texts[:].tolist()) == (
         ["a dog", "a dog on grass", "dog", "grass"],
         [[0, 1, 2], [3, -1, -1]],
     )
     captions = take(kinds=["phrase", "expression"])
-    assert (captions.phrases, captions.texts.tolist()) == (["a dog", "a dog on grass"], [[0, 1]])
+    assert (list(captions.phrases), captions.texts[:].tolist()) == (
+        ["a dog", "a dog on grass"],
+        [[0, 1]],
+    )
     with pytest.raises(UserError, match="the kinds of texts that the model learns from"):
         take(kinds=["sound"])
 
@@ -236,3 +249,25 @@ def test_run_lengths_are_decoded_for_the_part_that_is_seen(tmp_path):
     assert not batch.masks[0, 3:].any()
     whole = found.of_rows([1], seed=0, epoch=0, most=64).masks
     np.testing.assert_allclose(whole[0], shares(masks["a"], (4, 4)), atol=1e-6)
+
+
+def test_rows_of_pairs_by_their_uids(world, data):
+    ids = pq.read_table(world.index / "ids.parquet")["uid"].to_pylist()
+    find = RowFinder(world.index, data.rows[::3])
+    expected = [row if row in set(data.rows[::3].tolist()) else -1 for row in range(len(ids))]
+    assert find(ids).tolist() == expected
+    assert find([*ids[::-1], "nobody"]).tolist() == [*expected[::-1], -1]
+
+
+def test_a_resumed_run_takes_the_segments_that_are_there(named, tmp_path):
+    place = replace(named, columns=tmp_path / "columns")
+    first = loader.load(place, curation="cocu", archive="cocu", reads=READS).segments
+    again = loader.load(
+        replace(place, segments=tmp_path), curation="cocu", archive="cocu", reads=READS
+    ).segments
+    np.testing.assert_array_equal(first.texts[:], again.texts[:])
+    assert list(first.phrases) == list(again.phrases)
+    other = replace(READS, kinds=("concept",))
+    with pytest.raises(UserError, match=r"no segments for any training row"):
+        loader.load(place, curation="cocu", archive="cocu", reads=other)
+    assert not list(tmp_path.glob("*_segments*"))
