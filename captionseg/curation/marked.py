@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
 from captionseg.curation import corpus as corpora
 from captionseg.curation.rules import CurateParams
@@ -17,7 +19,10 @@ from captionseg.marking.mark import Marks, mark
 from captionseg.marking.marker import Rows
 from captionseg.marking.rows import load_rows, read_indexed_pairs, with_concepts
 from captionseg.records import Corpus
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.text.vocabulary import Vocabulary, build
+
+pc: Any = compute  # its functions are made when it is imported
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def load_marked(
     params: CurateParams,
     *,
     seed: int,
+    runtime: RuntimeParams = HERE,
 ) -> tuple[Corpus, Vocabulary, Rows, Marks]:
     """The corpus of the training pairs and its vocabulary; all pairs, and their marks.
 
@@ -58,6 +64,7 @@ def load_marked(
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         seed: of the markers.
+        runtime: what captions are spread over.
 
     Raises:
         UserError: if there is no training pair, or all are marked.
@@ -74,10 +81,12 @@ def load_marked(
         encode,
         prompts=params.prompts,
         unread=marks.unread[~rows.held_out],
+        runtime=runtime,
     )
     if params.vocabulary.file is None and params.vocabulary.visible:
-        unread = marks.unread[~rows.held_out]
-        read = ["" if hidden else text for text, hidden in zip(corpus.caption, unread, strict=True)]
+        hidden = pa.array(marks.unread[~rows.held_out])
+        read = pc.if_else(hidden, "", pa.array(corpus.caption, pa.string()))
         corpus, vocabulary = drop_invisible(corpus, vocabulary, read, params.vocabulary.visible)
-    rows = with_concepts(rows, corpus.named, corpus.vocabulary)
+    if late:
+        rows = with_concepts(rows, corpus.named, corpus.vocabulary)
     return corpus, vocabulary, rows, mark(rows, late, marks, seed=seed)

@@ -51,9 +51,8 @@ def number_pictures(pairs: pa.Table) -> np.ndarray:
 
 def count_shard_rows(ids: pa.Table) -> dict[str, int]:
     """Shard -> number of its rows, in the order of an index."""
-    names, counts = np.unique(ids["shard"].to_numpy(), return_counts=True)
-    count = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    return {name: count[name] for name in ids["shard"].unique().to_pylist()}
+    counts = ids["shard"].value_counts()
+    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist()))
 
 
 def hash_ids(ids: pa.Table) -> str:

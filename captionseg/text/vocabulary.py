@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import itertools
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
@@ -158,15 +160,15 @@ class Vocabulary:
             if (number := next((n for n in numbers if n >= 0), -1)) >= 0:
                 yield Match(start, last, number)
 
-    def match_captions(self, captions: Sequence[str]) -> csr_array:
+    def match_captions(self, captions: Iterable[str]) -> csr_array:
         """Match N captions: [N, C] bool, which concepts each names, see `read`."""
-        rows, columns = [], []
-        for row, caption in enumerate(captions):
-            named = sorted({match.number for match in self.read(caption)[1]})
-            rows += [row] * len(named)
-            columns += named
-        ones = np.ones(len(rows), bool)
-        return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
+        columns, starts = array.array("i"), array.array("q", [0])
+        for caption in captions:
+            columns.extend(sorted({match.number for match in self.read(caption)[1]}))
+            starts.append(len(columns))
+        ones = np.ones(len(columns), bool)
+        shape = len(starts) - 1, len(self.concepts)
+        return csr_array((ones, np.array(columns), np.array(starts)), shape=shape)
 
     def words(self, caption: str) -> list[tuple[str, int]]:
         """The words of a caption as written, each with the number of its concept, -1 for none; see
@@ -186,6 +188,7 @@ def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
     Raises:
         UserError: if there is no concept, or the file cannot be read.
     """
+    captions = pa.array(captions, pa.string()).to_pylist()
     if params.file is not None:
         return read_vocabulary(params.file, captions)
     stop = set(
