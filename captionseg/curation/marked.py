@@ -20,7 +20,8 @@ from captionseg.marking.marker import Rows
 from captionseg.marking.rows import load_rows, read_indexed_pairs, with_concepts
 from captionseg.records import Corpus
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.text.vocabulary import Vocabulary, build
+from captionseg.text.corpus_vocabulary import build
+from captionseg.text.vocabulary import Vocabulary
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -51,6 +52,7 @@ def load_marked(
     params: CurateParams,
     *,
     seed: int,
+    words: Path | None = None,
     runtime: RuntimeParams = HERE,
 ) -> tuple[Corpus, Vocabulary, Rows, Marks]:
     """The corpus of the training pairs and its vocabulary; all pairs, and their marks.
@@ -64,6 +66,7 @@ def load_marked(
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         seed: of the markers.
+        words: folder for tagged captions, see `captionseg.text.corpus_vocabulary.build`.
         runtime: what captions are spread over.
 
     Raises:
@@ -77,7 +80,7 @@ def load_marked(
     corpus, vocabulary = corpora.load(
         inputs.index,
         inputs.features,
-        lambda captions: build(captions, params.vocabulary),
+        lambda captions: build(captions, params.vocabulary, folder=words, runtime=runtime),
         encode,
         prompts=params.prompts,
         unread=marks.unread[~rows.held_out],

@@ -91,7 +91,7 @@ def curate(
     """
     scratch = supervision.with_name(f".{supervision.name}.shared")
     corpus, vocabulary, pairs, marks = load_marked(
-        inputs, encode, params, seed=seed, runtime=runtime
+        inputs, encode, params, seed=seed, words=scratch / "words", runtime=runtime
     )
     write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"

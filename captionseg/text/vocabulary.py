@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import functools
 import itertools
-import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
-from captionseg.remarks import quote_first
 from captionseg.text.lemmas import find_singulars, read_packaged
-from captionseg.text.noun_extraction import tag
-from captionseg.text.things import ThingParams, find_things
 from captionseg.text.words import Word, adjoin, split, tokens
 from captionseg.typed import Count, Share
 
@@ -28,14 +23,11 @@ __all__ = [
     "Match",
     "Vocabulary",
     "VocabularyParams",
-    "build",
     "find_plurals",
     "read_default_stop",
     "read_packaged",
     "tokens",
 ]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -181,69 +173,7 @@ class Vocabulary:
         return [(caption[word.start : word.end], n) for word, n in zip(words, number, strict=True)]
 
 
-def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
-    """Build the vocabulary: the frequent nouns of a corpus, by lemma, without stop words; or the
-    list of a file.
-
-    Raises:
-        UserError: if there is no concept, or the file cannot be read.
-    """
-    captions = pa.array(captions, pa.string()).to_pylist()
-    if params.file is not None:
-        return read_vocabulary(params.file, captions)
-    stop = set(
-        read_words(params.stop, "curate.vocabulary.stop") if params.stop else read_default_stop()
-    )
-    things = find_things(
-        tag(captions, params.spacy_model),
-        ThingParams(params.minimum, params.noun_share, params.compound, params.keep_rows),
-        stop,
-    )
-    if not things.concepts:
-        raise UserError(
-            f"curate.vocabulary: no noun occurs in {params.minimum} of {len(captions)} captions; "
-            "lower curate.vocabulary.minimum or give a file"
-        )
-    return Vocabulary(things.concepts[: params.size], things.lemma)
-
-
-def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
-    """Read the concepts of a file, with a warning about lines that can name nothing.
-
-    Raises:
-        UserError: if the file cannot be read, or holds no concept.
-    """
-    where = "curate.vocabulary.file"
-    lines = list(dict.fromkeys(read_words(path, where)))
-    concepts: dict[tuple[str, ...], str] = {}
-    repeated, signs = [], []
-    for line in lines:
-        if not (words := tuple(tokens(line))):
-            signs.append(line)
-        elif concepts.setdefault(words, line) != line:
-            repeated.append(line)
-    if not concepts:
-        raise UserError(f"{where}: {path} contains no concepts; write one per line")
-    vocabulary = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
-    unused = np.flatnonzero(np.asarray(vocabulary.match_captions(captions).sum(0)).ravel() == 0)
-    for problematic, reason in (
-        (signs, "have no letter and are ignored"),
-        (repeated, "have the same words as another one and are ignored"),
-        ([vocabulary.concepts[n] for n in unused], "occur in no caption"),
-    ):
-        if problematic:
-            log.warning(
-                "%s: of %d concepts %d %s: %s",
-                where,
-                len(lines),
-                len(problematic),
-                reason,
-                quote_first(problematic),
-            )
-    return vocabulary
-
-
-def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
+def find_plurals(concepts: Iterable[str], captions: Iterable[str]) -> dict[str, str]:
     """Plurals in the captions of words of the concepts: plural -> singular."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)}

@@ -7,8 +7,9 @@ from captionseg.curation import corpus as corpora
 from captionseg.encoders.text_space import TextSpace
 from captionseg.records import NEIGHBOURS, UserError
 from captionseg.storage.folders import read_arrays
+from captionseg.text.corpus_vocabulary import build
 from captionseg.text.prompts import embed_classes
-from captionseg.text.vocabulary import VocabularyParams, build
+from captionseg.text.vocabulary import VocabularyParams
 
 
 @pytest.fixture(scope="module")
