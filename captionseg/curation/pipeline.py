@@ -6,11 +6,11 @@ import functools
 import itertools
 import logging
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,7 @@ from captionseg.storage.writing import remove_parts, write_array, write_json, wr
 from captionseg.text.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
+FEW = 20_000  # pairs that are curated before other processes have started
 Measures = dict[str, Any]
 """Name -> value; `held_out` -> measures by held-out captions."""
 
@@ -57,6 +58,28 @@ class Known:
 
     concepts: Mapping[str, set[str]] = field(default_factory=dict)
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Places(NamedTuple):
+    """Folders that a run writes: its outputs, and what workers share until all is written."""
+
+    supervision: Path
+    shared: Path
+
+    @property
+    def corpus(self) -> Path:
+        """What all jobs read."""
+        return self.shared / "corpus"
+
+    @property
+    def fitted(self) -> Path:
+        """A folder for each rule that was fitted."""
+        return self.shared / "fitted"
+
+    @property
+    def words(self) -> Path:
+        """Tagged captions."""
+        return self.shared / "words"
 
 
 def curate(
@@ -89,39 +112,62 @@ def curate(
         measures by rule; and where there are markers, under DROPPED, how many pairs are marked, by
         kind.
     """
-    scratch = supervision.with_name(f".{supervision.name}.shared")
-    corpus, vocabulary, pairs, marks = load_marked(
-        inputs, encode, params, seed=seed, words=scratch / "words", runtime=runtime
-    )
-    write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
-    assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
-    write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    dropped = Counter(kind for kind in marks.kind.tolist() if kind)
-    marks = marks.take(np.flatnonzero(~pairs.held_out))
-    share(collect(corpus, vocabulary, marks, known), scratch / "corpus")
-    del corpus, vocabulary, pairs, marks  # what is read from now on is memory-mapped
-    rules = params.list_rules()
-    shards = corpora.list_shards(inputs.index)
+    places = Places(supervision, supervision.with_name(f".{supervision.name}.shared"))
+    dropped = prepare(inputs, encode, params, known, places=places, seed=seed, runtime=runtime)
+    rules, shards = params.list_rules(), corpora.list_shards(inputs.index)
     task = Task(
-        PerProcess(functools.partial(open_shared, scratch / "corpus")),
+        open_later(places.corpus),
         rules,
-        {name: PerProcess(functools.partial(open_shared, scratch / name)) for name in rules},
+        {name: open_later(places.fitted / name) for name in rules},
         supervision,
         params.sampled,
         seed,
     )
-    fit_rules(task, shards, scratch)
-    widths = write_all(task, shards, runtime)
+    if runtime.workers == 0 and runtime.fan_out == "processes" and shards[-1].end < FEW:
+        runtime = HERE
+    fit_rules(task, shards, places.fitted)
+    written = write_all(task, shards, runtime)
     remove_parts(supervision)
     concepts = len(task.shared().corpus.vocabulary)
     expected = count_rows_of_all(supervision, list(rules), shards, concepts)
     expected[supervision / "marks" / "marks.parquet"] = sum(dropped.values())
     if reason := find_incomplete(expected):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
-    measures = measure_all(task, shards, widths, runtime)
-    shutil.rmtree(scratch)
+    measures = measure_all(task, shards, written, runtime)
+    shutil.rmtree(places.shared)
     kinds = {kind: float(dropped[kind]) for kind in params.marks.kinds()}
     return measures | ({DROPPED: kinds} if kinds else {})
+
+
+def open_later(folder: Path) -> PerProcess[Any]:
+    """What `share` wrote or will have written, opened by each process for itself."""
+    return PerProcess(functools.partial(open_shared, folder))
+
+
+def prepare(
+    inputs: Inputs,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    params: CurateParams,
+    known: Known,
+    *,
+    places: Places,
+    seed: int,
+    runtime: RuntimeParams,
+) -> Counter[str]:
+    """Write the marks, the vocabulary, and what all jobs read.
+
+    Returns:
+        number of marked pairs by kind.
+    """
+    corpus, vocabulary, pairs, marks = load_marked(
+        inputs, encode, params, seed=seed, words=places.words, runtime=runtime
+    )
+    write_marks(pairs, marks, places.supervision / "marks" / "marks.parquet")
+    assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
+    write_vocabulary(corpus, vocabulary.lemma, places.supervision / "vocabulary")
+    of_training = marks.take(np.flatnonzero(~pairs.held_out))
+    share(collect(corpus, vocabulary, of_training, known), places.corpus)
+    return Counter(kind for kind in marks.kind.tolist() if kind)
 
 
 def collect(corpus: Corpus, vocabulary: Vocabulary, marks: Marks, known: Known) -> Shared:
@@ -132,39 +178,50 @@ def collect(corpus: Corpus, vocabulary: Vocabulary, marks: Marks, known: Known) 
     return Shared(corpus, kind, reason, known.concepts, held_out, measured)
 
 
-def fit_rules(task: Task, shards: Sequence[Shard], scratch: Path) -> None:
+def fit_rules(task: Task, shards: Sequence[Shard], fitted: Path) -> None:
     """Fit every rule with unfinished shards, unless a run that was killed has done so."""
     for name, rule in task.rules.items():
         finished = all(is_written(task.supervision, name, shard) for shard in shards)
-        if not finished and not is_shared(scratch / name):
-            share(rule.fit(task.shared().corpus), scratch / name)
+        if not finished and not is_shared(fitted / name):
+            share(rule.fit(task.shared().corpus), fitted / name)
 
 
-def write_all(task: Task, shards: Sequence[Shard], runtime: RuntimeParams) -> dict[str, Widths]:
-    """Write the supervisions of all rules; returns how wide each is."""
+def write_all(
+    task: Task, shards: Sequence[Shard], runtime: RuntimeParams
+) -> dict[str, list[Written]]:
+    """Write the supervisions of all rules; returns what is known of each shard, by rule."""
     jobs = list(itertools.product(task.rules, shards))
     results = spread(functools.partial(write_shard, task), jobs, runtime, called=describe)
-    written: defaultdict[str, list[Written]] = defaultdict(list)
+    written: dict[str, list[Written]] = {name: [] for name in task.rules}
     for (name, _), one in zip(jobs, tqdm(results, total=len(jobs), desc="shards", unit="shard")):
         written[name].append(one)
     for name, parts in written.items():
         dropped = sum((part.dropped for part in parts), Counter[str]())
         reasons = "".join(f", {n} {why}" for why, n in sorted(dropped.items()))
-        kept, count = sum(part.kept for part in parts), shards[-1].end
-        log.info("%s: kept %d of %d%s", name, kept, count, reasons)
-    return {
-        name: Widths(max(part.width for part in parts), max(part.measured_width for part in parts))
-        for name, parts in written.items()
-    }
+        kept = sum(part.counts["kept"] for part in parts)
+        log.info("%s: kept %d of %d%s", name, kept, shards[-1].end, reasons)
+    return written
 
 
 def measure_all(
-    task: Task, shards: Sequence[Shard], widths: Mapping[str, Widths], runtime: RuntimeParams
+    task: Task,
+    shards: Sequence[Shard],
+    written: Mapping[str, Sequence[Written]],
+    runtime: RuntimeParams,
 ) -> dict[str, Measures]:
     """Measure the supervisions of all rules; returns the measures by rule."""
+    counts = {name: Counter[str]() for name in task.rules}
+    if not task.shared().is_known:
+        for name, parts in written.items():
+            for part in parts:
+                counts[name].update(part.counts)
+        return {name: summarise(of_rule) for name, of_rule in counts.items()}
+    widths = {
+        name: Widths(max(p.width for p in parts), max(p.measured_width for p in parts))
+        for name, parts in written.items()
+    }
     jobs = [(name, shard, widths[name]) for name, shard in itertools.product(task.rules, shards)]
     results = spread(functools.partial(measure_shard, task), jobs, runtime, called=describe)
-    counts = {name: Counter[str]() for name in task.rules}
     by_captions = {name: Bootstrap(task.seed) for name in task.rules}
     for (name, *_), one in zip(jobs, tqdm(results, total=len(jobs), desc="measures", unit="shard")):
         counts[name].update(one.counts)

@@ -44,6 +44,11 @@ class Shared:
     held_out: csr_array
     measured: np.ndarray
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything to measure by."""
+        return bool(self.true) or bool(self.measured.any())
+
 
 @dataclass(frozen=True)
 class Task:
@@ -70,13 +75,13 @@ class Written(NamedTuple):
     """What is known of a shard when a rule has written it.
 
     Attributes:
-        kept: number of rows.
+        counts: of rows, kept rows and concepts, see `captionseg.curation.measure.count`.
         dropped: kind of a mark, or reason of the rule -> number of rows.
         width: most concepts that a row has.
         measured_width: most concepts that a row has which held-out captions measure.
     """
 
-    kept: int
+    counts: Counter[str]
     dropped: Counter[str]
     width: int
     measured_width: int
@@ -130,7 +135,7 @@ def write_shard(task: Task, job: tuple[str, Shard]) -> Written:
     reasons = np.where(kind == "", result.drop_reason, kind)
     measured = result.count[shared.measured[rows]]
     return Written(
-        kept=int(result.kept.sum()),
+        counts=count(result, {}, {}, sampled=task.sampled, seed=task.seed),
         dropped=Counter(reason for reason in reasons.tolist() if reason),
         width=int(result.count.max(initial=1)),
         measured_width=int(measured.max(initial=1)),
