@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -188,29 +188,47 @@ SEGMENTS = pa.schema(
 """Segments with all texts that name them (USE), one row per segment."""
 
 
+@runtime_checkable
+class RowArray(Protocol):
+    """An array that is read some rows at a time: numpy's own, or one whose rows stay on disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Captioned images, as rules read them. Row i of each array is pair i; all are read-only.
+
+    Only the rows that are asked for are in memory; the others are on disk, memory-mapped.
 
     Attributes:
         uid: 32 hex digits.
         caption: [N] strings.
         image_embedding: L2-normalised, in the space of `concept_embedding`. Those of the training
             split are cross-fitted: by an alignment that was not trained on their captions.
-        image_feature: frozen image features before any alignment with text; memory-mapped.
+        image_feature: frozen image features before any alignment with text.
         neighbours: rows of this corpus, most similar images first, never the row itself; -1 pads.
         caption_neighbours: rows whose captions are most similar to image i, never its own; -1 pads.
         vocabulary: [C] concepts, most frequent first.
         concept_embedding: L2-normalised embeddings of the prompted concepts t_m of CoCu.
-        named: [N, C] scipy CSR bool, whether caption i names concept c.
+        named: [N, C] scipy CSR bool, whether caption i names concept c: an entry for each that it
+            names, in ascending order, and no other.
     """
 
-    uid: Shaped[np.ndarray, " N"]
-    caption: Sequence[str]
-    image_embedding: Float32[np.ndarray, "N D"]
-    image_feature: Float[np.ndarray, "N P"]
-    neighbours: Int32[np.ndarray, "N K"]
-    caption_neighbours: Int32[np.ndarray, "N L"]
+    uid: Shaped[RowArray, " N"]
+    caption: Sequence[str] | RowArray
+    image_embedding: Float32[RowArray, "N D"]
+    image_feature: Float[RowArray, "N P"]
+    neighbours: Int32[RowArray, "N K"]
+    caption_neighbours: Int32[RowArray, "N L"]
     vocabulary: Sequence[str]
     concept_embedding: Float32[np.ndarray, "C D"]
     named: csr_array

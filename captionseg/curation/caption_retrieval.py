@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int
 
 from captionseg.curation.relevance import Positive, compute_relevance, expand
-from captionseg.curation.selection import curate_chunks, select, take, weigh
+from captionseg.curation.rule import Columns, Fitted
+from captionseg.curation.selection import select, take, weigh
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from captionseg.typed import AboveZero, Count
 
 
@@ -38,28 +38,27 @@ class CaptionRetrieval:
     own_first: bool = True
     chunk: Count = 1024
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+    def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        return curate_chunks(
-            "caption_retrieval",
-            corpus,
-            supervision,
-            self.chunk,
-            lambda rows: self.curate(corpus, rows),
-        )
+        return self.curate
 
-    def curate(self, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+    def curate(self, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> Columns:
         """Columns of the supervision of some rows."""
-        (support,) = expand(corpus.caption_neighbours[rows], self.captions, corpus.named)
-        own = corpus.named[rows].toarray()
-        f = compute_relevance(corpus, rows, self.positive)
-        score = np.where((support > 0) | own, f, -np.inf)
-        concept = select(score, own, self.limit, own_first=self.own_first)
-        score = take(f, concept, np.nan)
+        near, own = corpus.caption_neighbours[rows], corpus.named[rows]
+        found = expand(near, self.captions, own, corpus.named, minimum=1)
+        f = compute_relevance(corpus, rows, self.positive, found.concept)
+        place = select(
+            np.where(found.concept >= 0, f, -np.inf),
+            found.own,
+            self.limit,
+            own_first=self.own_first,
+        )
+        score = take(f, place, np.nan)
+        certain = take(found.own & self.own_first, place, False)
         return {
-            "concept": concept,
+            "concept": take(found.concept, place, -1),
             "score": score,
             "score_a": score,
-            "weight": weigh(score, take(own & self.own_first, concept, False), self.temperature),
-            "support": take(support, concept, 0),
+            "weight": weigh(score, certain, self.temperature),
+            "support": take(found.support, place, 0),
         }

@@ -4,22 +4,22 @@ nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
+
+from captionseg.curation.rule import Columns, Fitted
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Every row is kept as it is; what concepts it had are taken away."""
+    """Every row is kept as it is, without concepts."""
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+    def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        return replace(
-            Supervision.blank(supervision.uid),
-            rule="captions",
-            vocabulary=corpus.vocabulary,
-            kept=supervision.kept,
-            drop_reason=supervision.drop_reason,
-        )
+        return self.curate
+
+    def curate(self, corpus: Corpus, rows: np.ndarray) -> Columns:
+        """No columns."""
+        return {}

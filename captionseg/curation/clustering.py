@@ -5,7 +5,7 @@ sampling.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32
+from jaxtyping import Bool, Float, Float32, Int, Int32
 
 
 def cluster(
@@ -31,33 +31,36 @@ def cluster(
         Cluster numbers below `count`, -1 where concept is -1, and throughout when
         `count` is 0.
     """
-    if not count:
+    if not count or not concept.shape[1]:
         return np.full(concept.shape, -1, np.int32)
     valid = concept >= 0
     points = embedding[np.maximum(concept, 0)] * valid[..., None]
-    centres = farthest_first(points, valid, count)
+    # Centres are sums of points, so products of points are all that is needed of them.
+    products = points @ points.transpose(0, 2, 1)
+    centres = farthest_first(products, valid, count)
     label = np.zeros(concept.shape, np.int32)
-    for _ in range(iterations):
-        new = np.einsum("nmd,nld->nml", points, centres).argmax(2).astype(np.int32)
-        if np.array_equal(new, label) and _:
+    for step in range(iterations):
+        new = (products @ centres).argmax(2).astype(np.int32)
+        if step and np.array_equal(new, label):
             break
         label = new
-        member = (label[..., None] == np.arange(centres.shape[1])) & valid[..., None]
-        sums = np.einsum("nml,nmd->nld", member.astype(np.float32), points)
-        norm = np.linalg.norm(sums, axis=2, keepdims=True)
+        member = ((label[..., None] == np.arange(centres.shape[2])) & valid[..., None]).astype(
+            np.float32
+        )
+        norm = np.sqrt(np.maximum((member * (products @ member)).sum(1, keepdims=True), 0))
         # an empty cluster stays where it was
-        centres = np.where(norm > 1e-9, sums / np.maximum(norm, 1e-9), centres)
+        centres = np.where(norm > 1e-9, member / np.maximum(norm, 1e-9), centres)
     return np.where(valid, label, -1).astype(np.int32)
 
 
 def farthest_first(
-    points: Float[np.ndarray, "n M D"], valid: Bool[np.ndarray, "n M"], count: int
-) -> Float[np.ndarray, "n L D"]:
-    """Initial centres; see `cluster`."""
-    rows = np.arange(len(points))
-    chosen = [np.zeros(len(points), int)]
-    nearest = np.einsum("nmd,nd->nm", points, points[rows, chosen[0]])
-    for _ in range(1, min(count, points.shape[1])):
+    products: Float[np.ndarray, "n M M"], valid: Bool[np.ndarray, "n M"], count: int
+) -> Float32[np.ndarray, "n M L"]:
+    """Initial centres, as multiples of the points whose products are given; see `cluster`."""
+    rows = np.arange(len(products))
+    chosen = [np.zeros(len(products), int)]
+    nearest = products[rows, :, chosen[0]]
+    for _ in range(1, min(count, products.shape[1])):
         chosen.append(np.where(valid, nearest, np.inf).argmin(1))
-        nearest = np.maximum(nearest, np.einsum("nmd,nd->nm", points, points[rows, chosen[-1]]))
-    return np.stack([points[rows, c] for c in chosen], axis=1)
+        nearest = np.maximum(nearest, products[rows, :, chosen[-1]])
+    return np.eye(products.shape[1], dtype=np.float32)[np.stack(chosen, axis=1)].transpose(0, 2, 1)

@@ -5,6 +5,7 @@ In the order of the paper: expansion by neighbours, ranking by Eq. 6-8, clusters
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +20,9 @@ from captionseg.curation.relevance import (
     compute_relevance,
     expand,
 )
-from captionseg.curation.selection import curate_chunks, select, take, weigh
+from captionseg.curation.rule import Columns, Fitted
+from captionseg.curation.selection import select, take, weigh
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from captionseg.typed import AboveZero, Count, Natural
 
 
@@ -42,7 +43,7 @@ class CoCu:
             in the paper.
         own_first: the caption's own concepts stand first and are drawn like the best. Open in the
             paper.
-        chunk: images at once; memory is bounded by chunk x (concepts of the vocabulary).
+        chunk: images at once; memory is bounded by chunk x (concepts that neighbours name).
     """
 
     neighbours: Count = 128
@@ -60,45 +61,51 @@ class CoCu:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, found {getattr(self, name)}")
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+    def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        f = compute_named_relevance(corpus, self.positive)
-        return curate_chunks(
-            "cocu", corpus, supervision, self.chunk, lambda rows: self.curate(corpus, rows, f)
-        )
+        return functools.partial(self.curate, compute_named_relevance(corpus, self.positive))
 
     def curate(
-        self, corpus: Corpus, rows: Int[np.ndarray, " n"], f: csr_array
-    ) -> dict[str, np.ndarray]:
-        """Columns of the supervision of some rows; `f` is their `compute_named_relevance`."""
-        near, own = corpus.neighbours[rows], corpus.named[rows].toarray()
-        support, reference = expand(near, self.neighbours, corpus.named, f)  # N', f of the N'
-        s_a = compute_relevance(corpus, rows, self.positive)  # Eq. 6
-        s_b = score_b(s_a, support, reference)  # Eq. 7
+        self, named_f: Float[np.ndarray, " entries"], corpus: Corpus, rows: Int[np.ndarray, " n"]
+    ) -> Columns:
+        """Columns of the supervision of some rows; `named_f` is `compute_named_relevance`."""
+        named = corpus.named
+        f = csr_array((named_f, named.indices, named.indptr), shape=named.shape)
+        # N', and f of the N' neighbours
+        found = expand(
+            corpus.neighbours[rows], self.neighbours, named[rows], f, minimum=self.minimum_support
+        )
+        s_a = compute_relevance(corpus, rows, self.positive, found.concept)  # Eq. 6
+        s_b = score_b(s_a, found.support, found.total)  # Eq. 7
         score = {"a+b": s_a + s_b, "a": s_a, "b": s_b}[self.ranking]  # Eq. 8
-        score = np.where((support >= self.minimum_support) | own, score, -np.inf)
-        concept = select(score, own, self.limit, own_first=self.own_first)
-        score = take(score, concept, np.nan)
+        place = select(
+            np.where(found.concept >= 0, score, -np.inf),
+            found.own,
+            self.limit,
+            own_first=self.own_first,
+        )
+        concept, score = take(found.concept, place, -1), take(score, place, np.nan)
+        certain = take(found.own & self.own_first, place, False)
         return {
             "concept": concept,
             "score": score,
-            "score_a": take(s_a, concept, np.nan),
-            "score_b": take(s_b, concept, np.nan),
-            "weight": weigh(score, take(own & self.own_first, concept, False), self.temperature),
-            "support": take(support, concept, 0),
+            "score_a": take(s_a, place, np.nan),
+            "score_b": take(s_b, place, np.nan),
+            "weight": weigh(score, certain, self.temperature),
+            "support": take(found.support, place, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
 
 
 def score_b(
-    f: Float[np.ndarray, "n C"],
-    support: Num[np.ndarray, "n C"],
-    reference_sum: Float[np.ndarray, "n C"],
-) -> Float[np.ndarray, "n C"]:
+    f: Float[np.ndarray, "n W"],
+    support: Num[np.ndarray, "n W"],
+    reference_sum: Float[np.ndarray, "n W"],
+) -> Float[np.ndarray, "n W"]:
     """Eq. 7: (1 + N') f / (f + sum of f over the N' neighbours whose captions name the concept).
 
     Args:
-        f: relevance of C concepts to n images, > 0.
+        f: relevance of W concepts to n images, > 0.
         support: N'.
         reference_sum: sum of f over those neighbours.
 

@@ -25,24 +25,35 @@ that name c. Expansion stays CoCu's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
 from captionseg.curation.leave_one_out import LeaveOneOut
-from captionseg.curation.relevance import compute_relevance, expand
-from captionseg.curation.selection import curate_chunks, select, take
+from captionseg.curation.relevance import (
+    Candidates,
+    compute_named_relevance,
+    compute_relevance,
+    expand,
+)
+from captionseg.curation.rule import Columns, Fitted
+from captionseg.curation.selection import select, take
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from captionseg.typed import AboveZero, Count, Finite, Natural, Share, ZeroOrMore
+
+log = logging.getLogger(__name__)
 
 SMALLEST = 1e-3  # width between the two levels
 SAMPLE = 4096  # images by which the floor is found
+BLOCK = 256  # of them at once
 SMALLEST_R = 1e-4  # so that every concept can be drawn
+MANY = 100_000  # pairs from which it takes long to score every concept
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,8 @@ class CalibratedCoCu:
         base: share of the prior that is the low level, see above; `labels` only.
         shown: most concepts that an image shows on average, see above; `labels` only.
         neighbours: N, images whose captions fill the archive.
-        minimum_support: so many of the N captions must name a concept; 0 leaves every concept in.
+        minimum_support: so many of the N captions must name a concept; 0 leaves every concept in,
+            which costs N x C.
         limit: M, at most so many concepts an image.
         temperature: of R, in units of f; `cosine` only.
         power: a concept is drawn with probability proportional to R ** power.
@@ -82,55 +94,107 @@ class CalibratedCoCu:
     clusters: Natural = 0
     chunk: Count = 1024
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+    def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        shown = self.estimate(corpus)
-        return curate_chunks(
-            "cocu_calibrated",
-            corpus,
-            supervision,
-            self.chunk,
-            lambda rows: self.curate(corpus, rows, shown(rows)),
-        )
+        if self.minimum_support == 0 and len(corpus) > MANY:
+            log.warning(
+                "cocu_calibrated: minimum_support 0 scores all %d concepts of each of %d pairs; "
+                "with 1 it scores those that neighbours name, which is much faster",
+                len(corpus.vocabulary),
+                len(corpus),
+            )
+        return functools.partial(self.curate, self.estimate(corpus))
 
-    def estimate(self, corpus: Corpus) -> Callable[[np.ndarray], np.ndarray]:
-        """rows -> [n, C] R, the estimate of P(c shown | x), at most 1."""
+    def estimate(self, corpus: Corpus) -> Estimate:
+        """Fit the estimate of P(c shown | x) to the corpus."""
+        named = corpus.named
         if self.estimator == "cosine":
-
-            def f(rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n C"]:
-                return compute_relevance(corpus, rows, "shifted")
-
-            mu = average_positives(f, corpus, self.chunk)
-            return lambda rows: np.exp(np.minimum(f(rows) - mu, 0.0) / self.temperature)
-        g = LeaveOneOut.fit(corpus.image_feature, corpus.named, self.strength).predict
-        prior = np.asarray(corpus.named.astype(np.int64).sum(axis=0)).ravel() / len(corpus)
-        low = self.base * prior
+            f = compute_named_relevance(corpus, "shifted")
+            scores = csr_array((f, named.indices, named.indptr), shape=named.shape)
+            return Cosine(average_positives(scores, self.chunk), self.temperature)
+        model = LeaveOneOut.fit(corpus.image_feature, named, self.strength)
+        g = model.predict_named(corpus.image_feature, named)
+        scores = csr_array((g, named.indices, named.indptr), shape=named.shape)
+        low = self.base * (np.bincount(named.indices, minlength=named.shape[1]) / len(corpus))
         typical = (
-            average_positives(g, corpus, self.chunk)
+            average_positives(scores, self.chunk)
             if self.high == "mean"
-            else find_quantiles(g, corpus, self.quantile, self.chunk)
+            else find_quantiles(scores, self.quantile)
         )
         sample = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
-        high = np.fmax(typical, find_floor(g(sample), low, typical, self.shown))
-        return lambda rows: np.maximum(rescale_between(g(rows), low, high), SMALLEST_R)
+        g = np.empty((len(sample), named.shape[1]), np.float32)
+        for start in range(0, len(sample), BLOCK):
+            rows = sample[start : start + BLOCK]
+            features, labels = corpus.image_feature[rows], named[rows].toarray()
+            g[start : start + BLOCK] = model.predict(rows, features, labels)
+        high = np.fmax(typical, find_floor(g, low, typical, self.shown))
+        return Labels(model, low, high)
 
-    def curate(
-        self, corpus: Corpus, rows: Int[np.ndarray, " n"], shown: Float[np.ndarray, "n C"]
-    ) -> dict[str, np.ndarray]:
-        """Columns of the supervision of some rows; `shown` is R of them."""
-        (support,) = expand(corpus.neighbours[rows], self.neighbours, corpus.named)  # N'
-        own = corpus.named[rows].toarray()
-        score = np.where(own, 1.0, np.where(support >= self.minimum_support, shown, -np.inf))
-        score[score < self.minimum_score] = -np.inf
-        concept = select(score, own, self.limit, own_first=True)
-        score = take(score, concept, np.nan)
+    def curate(self, estimate: Estimate, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> Columns:
+        """Columns of the supervision of some rows."""
+        near, own = corpus.neighbours[rows], corpus.named[rows]
+        found = expand(near, self.neighbours, own, corpus.named, minimum=self.minimum_support)
+        score = np.where(found.own, 1.0, estimate(corpus, rows, found))
+        score[(score < self.minimum_score) | (found.concept < 0)] = -np.inf
+        place = select(score, found.own, self.limit, own_first=True)
+        concept, score = take(found.concept, place, -1), take(score, place, np.nan)
         return {
             "concept": concept,
             "score": score,
             "weight": np.maximum(score, 1e-6) ** self.power,
-            "support": take(support, concept, 0),
+            "support": take(found.support, place, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
+
+
+class Estimate(Protocol):
+    """R, the estimate of P(c shown | x), at most 1, of some rows and their candidates."""
+
+    def __call__(
+        self, corpus: Corpus, rows: Int[np.ndarray, " n"], found: Candidates
+    ) -> Float[np.ndarray, "n W"]: ...
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Estimate by the cosine.
+
+    Attributes:
+        typical: mu of each concept.
+        temperature: in units of f.
+    """
+
+    typical: Float[np.ndarray, " C"]
+    temperature: float
+
+    def __call__(
+        self, corpus: Corpus, rows: Int[np.ndarray, " n"], found: Candidates
+    ) -> Float[np.ndarray, "n W"]:
+        """See Estimate."""
+        f = compute_relevance(corpus, rows, "shifted", found.concept)
+        return np.exp(np.minimum(f - self.typical[found.concept], 0.0) / self.temperature)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Estimate by the labels.
+
+    Attributes:
+        model: makes g.
+        low, high: the two levels of each concept.
+    """
+
+    model: LeaveOneOut
+    low: Float[np.ndarray, " C"]
+    high: Float[np.ndarray, " C"]
+
+    def __call__(
+        self, corpus: Corpus, rows: Int[np.ndarray, " n"], found: Candidates
+    ) -> Float[np.ndarray, "n W"]:
+        """See Estimate."""
+        g = self.model.predict(rows, corpus.image_feature[rows], found.own, found.concept)
+        shown = rescale_between(g, self.low[found.concept], self.high[found.concept])
+        return np.maximum(shown, SMALLEST_R)
 
 
 def rescale_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -149,7 +213,10 @@ def find_floor(g: np.ndarray, low: np.ndarray, typical: np.ndarray, shown: float
     """
 
     def count_shown(floor: float) -> float:
-        return float(rescale_between(g, low, np.fmax(typical, floor)).sum(1).mean())
+        high = np.fmax(typical, floor)
+        starts = range(0, len(g), BLOCK)
+        sums = [rescale_between(g[i : i + BLOCK], low, high).sum(1) for i in starts]
+        return float(np.concatenate(sums).mean())
 
     lowest, highest = 0.0, 1.0
     if count_shown(lowest) <= shown or count_shown(highest) > shown:
@@ -160,27 +227,16 @@ def find_floor(g: np.ndarray, low: np.ndarray, typical: np.ndarray, shown: float
     return highest
 
 
-def find_quantiles(
-    score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, quantile: float, chunk: int
-) -> np.ndarray:
-    """[C]: a quantile of the score over the images whose captions name a concept; NaN where none
-    does.
+def find_quantiles(scores: csr_array, quantile: float) -> Float[np.ndarray, " C"]:
+    """A quantile of the scores over the images whose captions name a concept; NaN where none does.
 
     Args:
-        score: rows -> [n, C].
-        corpus: whose images.
+        scores: [N, C], an entry wherever a caption names a concept.
         quantile: 0 to 1; between two scores the lower one.
-        chunk: images at once.
     """
-    concepts, values = [], []
-    for start in range(0, len(corpus), chunk):
-        rows = np.arange(start, min(start + chunk, len(corpus)))
-        row, concept = np.nonzero(corpus.named[rows].toarray())
-        concepts.append(concept)
-        values.append(score(rows)[row, concept])
-    concept, value = np.concatenate(concepts), np.concatenate(values)
+    concept, value = scores.indices, scores.data
     value = value[np.lexsort((value, concept))]  # by concept, then by value
-    count = np.bincount(concept, minlength=len(corpus.vocabulary))
+    count = np.bincount(concept, minlength=scores.shape[1])
     first = np.cumsum(count) - count
     position = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
     is_named = count > 0
@@ -189,20 +245,15 @@ def find_quantiles(
     )
 
 
-def average_positives(
-    score: Callable[[np.ndarray], np.ndarray], corpus: Corpus, chunk: int
-) -> Float[np.ndarray, " C"]:
+def average_positives(scores: csr_array, chunk: int) -> Float[np.ndarray, " C"]:
     """Mean score over the images whose captions name a concept; NaN where none does.
 
     Args:
-        score: rows -> [n, C].
-        corpus: whose images.
-        chunk: images at once.
+        scores: [N, C], an entry wherever a caption names a concept.
+        chunk: images at once; a sum within a chunk has the precision of the scores.
     """
-    total, count = np.zeros(len(corpus.vocabulary)), np.zeros(len(corpus.vocabulary))
-    for start in range(0, len(corpus), chunk):
-        rows = np.arange(start, min(start + chunk, len(corpus)))
-        named = corpus.named[rows].toarray()
-        total += np.where(named, score(rows), 0.0).sum(0)
-        count += named.sum(0)
+    total = np.zeros(scores.shape[1])
+    for start in range(0, scores.shape[0], chunk):
+        total += scores[start : start + chunk].sum(axis=0)
+    count = np.bincount(scores.indices, minlength=scores.shape[1])
     return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Int32
-from scipy.sparse import csr_array
+import pyarrow as pa
+from jaxtyping import Int32
+from pyarrow import compute
 
+from captionseg.arrays import SelectedRows, ShardedArray, Texts
 from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
 from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, Corpus, UserError
-from captionseg.storage.folders import read_arrays
-from captionseg.storage.reading import read_array, read_json
-from captionseg.storage.writing import write_array, write_json
+from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.storage.folders import map_arrays
+from captionseg.storage.reading import read_array
+from captionseg.text.matching import match_corpus
 from captionseg.text.prompts import embed_classes, read_templates
 from captionseg.text.vocabulary import Vocabulary
 
-ARRAYS = (
-    "image_embedding",
-    "image_feature",
-    "neighbours",
-    "caption_neighbours",
-    "concept_embedding",
-)
-SPARSE = ("data", "indices", "indptr")
+pc: Any = compute  # its functions are made when it is imported
+
+CHUNK = 65_536  # rows at once
+
+
+class Shard(NamedTuple):
+    """The training pairs of a shard: rows `start` to `end` - 1 of the corpus."""
+
+    name: str
+    start: int
+    end: int
 
 
 def load(
     index: Path,
     features: Path,
-    vocabulary: Callable[[Sequence[str]], Vocabulary],
+    vocabulary: Callable[[pa.StringArray], Vocabulary],
     encode: Callable[[Sequence[str]], np.ndarray],
     *,
     prompts: str = "simple",
     unread: np.ndarray | None = None,
+    runtime: RuntimeParams = HERE,
 ) -> tuple[Corpus, Vocabulary]:
-    """The training pairs of an index.
+    """The training pairs of an index; its arrays stay on disk.
 
     Args:
         index: folder of the index stage.
@@ -45,50 +53,55 @@ def load(
         encode: texts -> embeddings in the space of the image embeddings.
         prompts: which template set turns a concept into t_m.
         unread: [T] bool, captions of training pairs to ignore; None ignores none.
+        runtime: what captions are spread over.
 
     Raises:
         UserError: if there is no training pair.
     """
     ids = read_ids(index)
     of_shards = count_shard_rows(ids)
-    rows = np.flatnonzero(np.array(ids["split"].to_pylist()) == "train")
+    is_train = pc.equal(ids["split"], "train")
+    rows = np.flatnonzero(is_train.to_numpy())
     if not len(rows):
         raise UserError(f"{index}: no pair of the training split; nothing to curate")
-    captions = np.array(read_metadata(index, ids)["caption"].to_pylist(), object)[rows]
-    read = captions if unread is None else np.where(unread, "", captions)
-    built = vocabulary(list(read))
+    captions = read_metadata(index, ids)["caption"].filter(is_train).combine_chunks()
+    read = captions if unread is None else pc.if_else(pa.array(unread), "", captions)
+    built = vocabulary(read)
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
     near, near_captions = (
-        local[read_neighbours(index / name, len(ids))[rows]]
+        SelectedRows(read_neighbours(index / name, len(ids)), rows, np.dtype(np.int32), local)
         for name in (NEIGHBOURS, CAPTION_NEIGHBOURS)
     )
+    embedding = ShardedArray(map_arrays(index / "img_emb", number_shards(of_shards)))
+    pooled = ShardedArray(map_arrays(features / "pooled", of_shards))
     corpus = Corpus(
-        np.array(ids["uid"].to_pylist(), object)[rows],
-        list(captions),
-        read_arrays(index / "img_emb", number_shards(of_shards))[rows].astype(np.float32),
-        read_arrays(features / "pooled", of_shards)[rows],
+        Texts(ids["uid"].filter(is_train).combine_chunks()),
+        Texts(captions),
+        SelectedRows(embedding, rows, np.dtype(np.float32)),
+        SelectedRows(pooled, rows, pooled.dtype),
         near,
         near_captions,
         built.concepts,
         embed_classes(built.concepts, encode, read_templates(prompts)),
-        built.match_captions(list(read)),
+        match_corpus(built, read, runtime),
     )
     return corpus, built
 
 
 def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:
-    """Neighbours of the rows of an index of `count` rows, memory-mapped.
+    """Neighbours of the rows of an index of `count` rows, most similar first, memory-mapped.
 
     Raises:
         UserError: if they are of another index.
     """
     near = read_array(path)
+    chunks = (near[start : start + CHUNK] for start in range(0, len(near), CHUNK))
     if (
         near.ndim != 2
         or near.dtype != np.int32
         or len(near) != count
-        or (near.size and not -1 <= near.min() <= near.max() < count)
+        or any(part.size and not -1 <= part.min() <= part.max() < count for part in chunks)
     ):
         raise UserError(
             f"{path}: not the neighbours of an index of {count} rows; run `dvc repro index`"
@@ -96,41 +109,10 @@ def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:
     return near
 
 
-def list_shards(index: Path) -> list[tuple[str, Int[np.ndarray, " n"]]]:
-    """Name of each shard with training pairs, and the rows of these in the corpus of `load`."""
+def list_shards(index: Path) -> list[Shard]:
+    """The shards with training pairs, in the order of the corpus of `load`."""
     ids = read_ids(index)
-    train = np.array(ids["split"].to_pylist()) == "train"
-    shard = np.array(ids["shard"].to_pylist())[train]
-    return [(str(name), np.flatnonzero(shard == name)) for name in dict.fromkeys(shard)]
-
-
-def save(corpus: Corpus, folder: Path) -> None:
-    """Write a corpus to files, for `open_saved` in other processes."""
-    for name in ARRAYS:
-        write_array(getattr(corpus, name), folder / f"{name}.npy")
-    for name in SPARSE:
-        write_array(getattr(corpus.named, name), folder / f"named_{name}.npy")
-    texts = {
-        "uid": list(corpus.uid),
-        "caption": list(corpus.caption),
-        "vocabulary": list(corpus.vocabulary),
-    }
-    write_json(texts, folder / "texts.json")
-
-
-def open_saved(folder: Path) -> Corpus:
-    """Open a corpus that `save` wrote; its arrays are memory-mapped."""
-    arrays = {
-        name: read_array(folder / f"{name}.npy")
-        for name in (*ARRAYS, *(f"named_{part}" for part in SPARSE))
-    }
-    texts = read_json(folder / "texts.json")
-    shape = len(texts["uid"]), len(texts["vocabulary"])
-    named = csr_array(tuple(arrays[f"named_{name}"] for name in SPARSE), shape=shape)
-    return Corpus(
-        uid=np.array(texts["uid"], object),
-        caption=texts["caption"],
-        vocabulary=texts["vocabulary"],
-        named=named,
-        **{name: arrays[name] for name in ARRAYS},
-    )
+    counts = ids["shard"].filter(pc.equal(ids["split"], "train")).value_counts()
+    ends = np.cumsum(counts.field("counts").to_numpy()).tolist()  # rows of a shard stand together
+    names = counts.field("values").to_pylist()
+    return [Shard(*span) for span in zip(names, [0, *ends[:-1]], ends, strict=True)]

@@ -9,6 +9,7 @@ published` takes the paper's list instead.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,10 +17,10 @@ import numpy as np
 from jaxtyping import Int
 from scipy.sparse import csr_array
 
-from captionseg.curation.selection import curate_chunks, select_named
+from captionseg.curation.rule import Columns, Fitted
+from captionseg.curation.selection import list_named
 from captionseg.curation.visibility import measure_visibility
 from captionseg.records import Corpus, UserError
-from captionseg.supervision.columns import Supervision
 from captionseg.text.entity_list import PUBLISHED, merge_synonym
 from captionseg.typed import AboveZero, Count, Share
 
@@ -48,7 +49,7 @@ class Entities:
     limit: Count = 6
     chunk: Count = 1024
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+    def fit(self, corpus: Corpus) -> Fitted:
         """See Rule.
 
         Raises:
@@ -64,12 +65,11 @@ class Entities:
         merge = csr_array(
             (np.ones(len(entities), np.int32), (entities, target[entities])), shape=(size, size)
         )
+        return functools.partial(self.curate, merge)
 
-        def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
-            named = (corpus.named[rows].astype(np.int32) @ merge).toarray() > 0
-            return {"concept": select_named(named, self.limit)}
-
-        return curate_chunks("entities", corpus, supervision, self.chunk, curate)
+    def curate(self, merge: csr_array, corpus: Corpus, rows: np.ndarray) -> Columns:
+        """Columns of the supervision of some rows; `merge` is 1 from a concept to its entity."""
+        return {"concept": list_named(corpus.named[rows].astype(np.int32) @ merge, self.limit)}
 
     def targets(self, corpus: Corpus) -> Int[np.ndarray, " C"]:
         """For each concept the entity that it counts as, -1 where it is none."""

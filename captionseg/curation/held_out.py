@@ -8,14 +8,15 @@ what is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from captionseg.curation.measure import DRAWS
 from captionseg.supervision.columns import Supervision
-from captionseg.supervision.sampling import draw
+from captionseg.supervision.sampling import draw, start_at
 from captionseg.text.vocabulary import Vocabulary
 
 TOP = 4  # rank of precision and recall
@@ -32,7 +33,7 @@ CHUNK = 4096  # images at once
 
 
 def match_held_out(
-    vocabulary: Vocabulary, uid: np.ndarray, captions: Mapping[str, Sequence[str]]
+    vocabulary: Vocabulary, uid: Iterable[str], captions: Mapping[str, Sequence[str]]
 ) -> tuple[csr_array, np.ndarray]:
     """Match held-out captions: [N, C] bool, which concepts those of each pair name; and [N] bool,
     whether it has any.
@@ -46,9 +47,10 @@ def match_held_out(
     count = np.array([len(captions.get(key, ())) for key in uid], np.int64)
     named = vocabulary.match_captions(texts).astype(np.int32)
     start = np.concatenate([[0], np.cumsum(count)])
-    pair = np.repeat(np.arange(len(uid)), count)
+    pair = np.repeat(np.arange(len(count)), count)
     gather = csr_array(
-        (np.ones(len(texts), np.int32), (pair, np.arange(start[-1]))), shape=(len(uid), len(texts))
+        (np.ones(len(texts), np.int32), (pair, np.arange(start[-1]))),
+        shape=(len(count), len(texts)),
     )
     return csr_array((gather @ named).astype(bool)), count > 0
 
@@ -61,7 +63,7 @@ def measure_held_out(
     *,
     sampled: int,
     seed: int,
-    draws: int = 8,
+    draws: int = DRAWS,
 ) -> dict[str, float]:
     """Measure the supervision of one rule by held-out captions.
 
@@ -88,12 +90,38 @@ def measure_held_out(
     rows = np.flatnonzero(measured)
     if not len(rows):
         return {}
-    selected = supervision.take(rows)
-    own, held_out = own[rows], held_out[rows]
-    ratios = rank_added(selected.concept, own, held_out) | count_drawn(
-        selected, own, held_out, sampled=sampled, seed=seed, draws=draws
+    ratios = compare_held_out(
+        supervision.take(rows), own[rows], held_out[rows], sampled=sampled, seed=seed, draws=draws
     )
     return {"pictures": float(len(rows)), **resample(ratios, seed=seed)}
+
+
+def compare_held_out(
+    supervision: Supervision,
+    own: csr_array,
+    held_out: csr_array,
+    *,
+    sampled: int,
+    seed: int,
+    first: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Measure -> numerator and denominator by picture, [n] each.
+
+    Args:
+        supervision: of some of the measured pictures, as wide as that of all of them.
+        own: see `measure_held_out`.
+        held_out: see `measure_held_out`.
+        sampled: see `measure_held_out`.
+        seed: see `measure_held_out`.
+        first: number of the first of these pictures among all that are measured.
+        draws: see `measure_held_out`.
+    """
+    width = supervision.concept.shape[1]
+    sources = [start_at((seed, step), first, width) for step in range(draws)]
+    return rank_added(supervision.concept, own, held_out) | count_drawn(
+        supervision, own, held_out, sampled=sampled, sources=sources
+    )
 
 
 def align_vocabulary(supervision: Supervision, vocabulary: Sequence[str]) -> Supervision:
@@ -136,18 +164,16 @@ def count_drawn(
     held_out: csr_array,
     *,
     sampled: int,
-    seed: int,
-    draws: int,
+    sources: Sequence[np.random.Generator],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """As `rank_added`, for the concepts that are drawn in training; arguments as in
-    `measure_held_out`.
+    """As `rank_added`, for the concepts that are drawn in training: a step for each of `sources`;
+    other arguments as in `measure_held_out`.
     """
     named = csr_array((own.astype(np.int32) + held_out.astype(np.int32)).astype(bool))
     correct, count = np.zeros(len(supervision)), np.zeros(len(supervision))
     drawn = np.zeros(supervision.concept.shape, bool)
     is_named = look_up(named, supervision.concept)
-    for step in range(draws):
-        rng = np.random.default_rng([seed, step])
+    for rng in sources:
         columns = draw(supervision.weight, supervision.cluster, sampled, rng)
         valid, columns = columns >= 0, np.maximum(columns, 0)
         correct += (valid & np.take_along_axis(is_named, columns, 1)).sum(1)
@@ -169,8 +195,7 @@ def look_up(matrix: csr_array, concept: np.ndarray) -> np.ndarray:
 
 
 def resample(ratios: Mapping[str, tuple[np.ndarray, np.ndarray]], *, seed: int) -> dict[str, float]:
-    """Each measure with its interval: quantiles of a Poisson bootstrap over images, which needs one
-    pass over the rows.
+    """Each measure with its interval, see `Bootstrap`.
 
     Args:
         ratios: measure -> numerator and denominator per image, [N] each.
@@ -179,17 +204,58 @@ def resample(ratios: Mapping[str, tuple[np.ndarray, np.ndarray]], *, seed: int) 
     Returns:
         each measure, and NAME_low and NAME_high.
     """
-    columns = np.stack([values for pair in ratios.values() for values in pair], 1)  # [N, 2 K]
-    rng = np.random.default_rng([seed, 77])
-    sums = np.zeros((RESAMPLES, columns.shape[1]))
-    for start in range(0, len(columns), CHUNK):
-        chunk = columns[start : start + CHUNK]
-        sums += rng.poisson(1.0, (RESAMPLES, len(chunk))).astype(np.float32) @ chunk
-    out = {}
-    for number, name in enumerate(ratios):
-        total, share = columns[:, 2 * number : 2 * number + 2].sum(0), sums[:, 2 * number :]
-        out[name] = float(total[0] / total[1]) if total[1] else 0.0
-        ratio = share[:, 0] / np.where(share[:, 1] > 0, share[:, 1], np.inf)
-        low, high = np.quantile(ratio, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        out |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-    return out
+    bootstrap = Bootstrap(seed)
+    bootstrap.add(ratios)
+    return bootstrap.summarise()
+
+
+class Bootstrap:
+    """Measures with intervals: quantiles of a Poisson bootstrap over images, which needs one pass
+    over them and keeps none.
+
+    Args:
+        seed: of the weights.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng([seed, 77])
+        self.names: list[str] = []
+        self.pictures = 0
+        self.rest = np.zeros((0, 0))  # fewer than CHUNK images, [n, 2 K]
+        self.total, self.sums = np.zeros(0), np.zeros((RESAMPLES, 0))
+
+    def add(self, ratios: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        """Add the next images; how they are parted changes nothing.
+
+        Args:
+            ratios: measure -> numerator and denominator per image, [n] each.
+        """
+        columns = np.stack([values for pair in ratios.values() for values in pair], 1)
+        if not self.names:
+            self.names, width = list(ratios), columns.shape[1]
+            self.rest, self.total = np.zeros((0, width)), np.zeros(width)
+            self.sums = np.zeros((RESAMPLES, width))
+        self.pictures += len(columns)
+        self.rest = np.concatenate([self.rest, columns])
+        while len(self.rest) >= CHUNK:
+            self._draw(self.rest[:CHUNK])
+            self.rest = self.rest[CHUNK:]
+
+    def _draw(self, chunk: np.ndarray) -> None:
+        self.total = np.concatenate([self.total[None], chunk]).sum(0)
+        weights = self.rng.poisson(1.0, (RESAMPLES, len(chunk))).astype(np.float32)
+        self.sums += weights @ chunk
+
+    def summarise(self) -> dict[str, float]:
+        """Each measure, and NAME_low and NAME_high; no image can be added afterwards."""
+        if len(self.rest):
+            self._draw(self.rest)
+        out = {}
+        for number, name in enumerate(self.names):
+            above, below = self.total[2 * number : 2 * number + 2]
+            share = self.sums[:, 2 * number :]
+            out[name] = float(above / below) if below else 0.0
+            ratio = share[:, 0] / np.where(share[:, 1] > 0, share[:, 1], np.inf)
+            low, high = np.quantile(ratio, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            out |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+        return out

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
 from captionseg.curation import corpus as corpora
 from captionseg.curation.rules import CurateParams
@@ -17,7 +19,11 @@ from captionseg.marking.mark import Marks, mark
 from captionseg.marking.marker import Rows
 from captionseg.marking.rows import load_rows, read_indexed_pairs, with_concepts
 from captionseg.records import Corpus
-from captionseg.text.vocabulary import Vocabulary, build
+from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.text.corpus_vocabulary import build
+from captionseg.text.vocabulary import Vocabulary
+
+pc: Any = compute  # its functions are made when it is imported
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ def load_marked(
     params: CurateParams,
     *,
     seed: int,
+    words: Path | None = None,
+    runtime: RuntimeParams = HERE,
 ) -> tuple[Corpus, Vocabulary, Rows, Marks]:
     """The corpus of the training pairs and its vocabulary; all pairs, and their marks.
 
@@ -58,6 +66,8 @@ def load_marked(
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         seed: of the markers.
+        words: folder for tagged captions, see `captionseg.text.corpus_vocabulary.build`.
+        runtime: what captions are spread over.
 
     Raises:
         UserError: if there is no training pair, or all are marked.
@@ -70,14 +80,16 @@ def load_marked(
     corpus, vocabulary = corpora.load(
         inputs.index,
         inputs.features,
-        lambda captions: build(captions, params.vocabulary),
+        lambda captions: build(captions, params.vocabulary, folder=words, runtime=runtime),
         encode,
         prompts=params.prompts,
         unread=marks.unread[~rows.held_out],
+        runtime=runtime,
     )
     if params.vocabulary.file is None and params.vocabulary.visible:
-        unread = marks.unread[~rows.held_out]
-        read = ["" if hidden else text for text, hidden in zip(corpus.caption, unread, strict=True)]
+        hidden = pa.array(marks.unread[~rows.held_out])
+        read = pc.if_else(hidden, "", pa.array(corpus.caption, pa.string()))
         corpus, vocabulary = drop_invisible(corpus, vocabulary, read, params.vocabulary.visible)
-    rows = with_concepts(rows, corpus.named, corpus.vocabulary)
+    if late:
+        rows = with_concepts(rows, corpus.named, corpus.vocabulary)
     return corpus, vocabulary, rows, mark(rows, late, marks, seed=seed)

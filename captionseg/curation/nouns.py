@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captionseg.curation.selection import curate_chunks, select_named
+from captionseg.curation.rule import Columns, Fitted
+from captionseg.curation.selection import list_named
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from captionseg.typed import Count
 
 
@@ -26,10 +26,10 @@ class Nouns:
     limit: Count = 6
     chunk: Count = 1024
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
+    def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
+        return self.curate
 
-        def curate(rows: np.ndarray) -> dict[str, np.ndarray]:
-            return {"concept": select_named(corpus.named[rows].toarray(), self.limit)}
-
-        return curate_chunks("nouns", corpus, supervision, self.chunk, curate)
+    def curate(self, corpus: Corpus, rows: np.ndarray) -> Columns:
+        """Columns of the supervision of some rows."""
+        return {"concept": list_named(corpus.named[rows], self.limit)}

@@ -1,38 +1,48 @@
-"""Runs rules over a corpus and writes their supervisions, shard by shard."""
+"""Runs rules over a corpus and writes their supervisions, a job for every rule and shard."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import itertools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import csr_array
 from tqdm import tqdm
 
+from captionseg.arrays import Texts
 from captionseg.curation import corpus as corpora
-from captionseg.curation.held_out import align_vocabulary, match_held_out, measure_held_out
+from captionseg.curation.corpus import Shard
+from captionseg.curation.held_out import Bootstrap, match_held_out
 from captionseg.curation.marked import Inputs, load_marked
-from captionseg.curation.measure import measure
-from captionseg.curation.rule import Rule
+from captionseg.curation.measure import summarise
 from captionseg.curation.rules import CurateParams
+from captionseg.curation.shards import (
+    Shared,
+    Task,
+    Widths,
+    Written,
+    is_written,
+    measure_shard,
+    write_shard,
+)
 from captionseg.marking.mark import Marks, write_marks
 from captionseg.records import DROPPED, Corpus, UserError
-from captionseg.runtime.fan_out import PerProcess, count_threads, spread, stays_here
+from captionseg.runtime.fan_out import PerProcess, spread
 from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.runtime.shared import is_shared, open_shared, share
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
-from captionseg.supervision import parquet_files
-from captionseg.supervision.columns import Supervision
+from captionseg.text.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
+FEW = 20_000  # pairs that are curated before other processes have started
 Measures = dict[str, Any]
 """Name -> value; `held_out` -> measures by held-out captions."""
 
@@ -50,30 +60,26 @@ class Known:
     held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Task:
-    """What the rules of one run share.
+class Places(NamedTuple):
+    """Folders that a run writes: its outputs, and what workers share until all is written."""
 
-    Attributes:
-        corpus: what they read, in this process.
-        marks: of its pairs, the same for every rule.
-        index: folder of the index stage.
-        true: uid -> known concepts, for the measures alone; may be empty.
-        held_out: [N, C] what held-out captions name and [N] whether there are any, for the measures
-            alone.
-        sampled: concepts drawn an image when measuring.
-        supervision: out.
-        seed: of the rules and of the measured draws.
-    """
-
-    corpus: Callable[[], Corpus]
-    marks: Marks
-    index: Path
-    true: Mapping[str, set[str]]
-    held_out: tuple[csr_array, np.ndarray]
-    sampled: int
     supervision: Path
-    seed: int
+    shared: Path
+
+    @property
+    def corpus(self) -> Path:
+        """What all jobs read."""
+        return self.shared / "corpus"
+
+    @property
+    def fitted(self) -> Path:
+        """A folder for each rule that was fitted."""
+        return self.shared / "fitted"
+
+    @property
+    def words(self) -> Path:
+        """Tagged captions."""
+        return self.shared / "words"
 
 
 def curate(
@@ -86,79 +92,157 @@ def curate(
     seed: int,
     runtime: RuntimeParams = HERE,
 ) -> dict[str, Measures]:
-    """All rules of the params over the same corpus and the same marks, several at once where asked.
+    """All rules of the params over the same corpus and the same marks.
 
-    A rule reads neighbours all over the corpus, so what is spread are whole rules. One of them uses
-    all cores of a machine already, and its sums depend on how many: workers have as many threads as
-    this process, and of themselves there are no more workers than threads leave cores for.
+    Each rule is fitted to the corpus once, and then writes one shard after another; shards are
+    spread over workers. All read the same memory-mapped files, and a run that was killed goes on
+    from the shards that are whole.
 
     Args:
         inputs: folders.
         encode: texts -> embeddings in the index's space.
         params: section `curate`.
         known: ground truth, for the measures alone.
-        supervision: folder to write RULE/NNNNN.parquet, `vocabulary/` and `marks/` to.
-        seed: of the markers, the rules and the measured draws.
-        runtime: what rules are spread over.
+        supervision: folder to write RULE/NNNNN.parquet, `vocabulary/` and `marks/` to; a hidden
+            folder beside it holds what workers share, until all is written.
+        seed: of the markers and the measured draws.
+        runtime: what shards are spread over.
 
     Returns:
         measures by rule; and where there are markers, under DROPPED, how many pairs are marked, by
         kind.
     """
-    corpus, vocabulary, pairs, marks = load_marked(inputs, encode, params, seed=seed)
-    write_marks(pairs, marks, supervision / "marks" / "marks.parquet")
-    assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
-    write_vocabulary(corpus, vocabulary.lemma, supervision / "vocabulary")
-    rules = list(params.list_rules().items())
+    places = Places(supervision, supervision.with_name(f".{supervision.name}.shared"))
+    dropped = prepare(inputs, encode, params, known, places=places, seed=seed, runtime=runtime)
+    rules, shards = params.list_rules(), corpora.list_shards(inputs.index)
     task = Task(
-        PerProcess(lambda: corpus),
-        marks.take(np.flatnonzero(~pairs.held_out)),
-        inputs.index,
-        true=known.concepts,
-        held_out=match_held_out(vocabulary, corpus.uid, known.held_out),
-        sampled=params.sampled,
-        supervision=supervision,
-        seed=seed,
+        open_later(places.corpus),
+        rules,
+        {name: open_later(places.fitted / name) for name in rules},
+        supervision,
+        params.sampled,
+        seed,
     )
-    measures = supervise_all(task, rules, runtime)
+    if runtime.workers == 0 and runtime.fan_out == "processes" and shards[-1].end < FEW:
+        runtime = HERE
+    fit_rules(task, shards, places.fitted)
+    written = write_all(task, shards, runtime)
     remove_parts(supervision)
-    names, marked = [name for name, _ in rules], int((marks.kind != "").sum())
-    expected = count_rows_of_all(inputs.index, supervision, names, len(corpus.vocabulary))
-    expected[supervision / "marks" / "marks.parquet"] = marked
+    concepts = len(task.shared().corpus.vocabulary)
+    expected = count_rows_of_all(supervision, list(rules), shards, concepts)
+    expected[supervision / "marks" / "marks.parquet"] = sum(dropped.values())
     if reason := find_incomplete(expected):
         raise UserError(f"curate: {reason}; nothing is put in place, run it again")
-    dropped = {kind: float(n) for kind, n in marks.count(params.marks.kinds()).items()}
-    return measures | ({DROPPED: dropped} if dropped else {})
+    measures = measure_all(task, shards, written, runtime)
+    shutil.rmtree(places.shared)
+    kinds = {kind: float(dropped[kind]) for kind in params.marks.kinds()}
+    return measures | ({DROPPED: kinds} if kinds else {})
 
 
-def supervise_all(
-    task: Task, rules: Sequence[tuple[str, Rule]], runtime: RuntimeParams
+def open_later(folder: Path) -> PerProcess[Any]:
+    """What `share` wrote or will have written, opened by each process for itself."""
+    return PerProcess(functools.partial(open_shared, folder))
+
+
+def prepare(
+    inputs: Inputs,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    params: CurateParams,
+    known: Known,
+    *,
+    places: Places,
+    seed: int,
+    runtime: RuntimeParams,
+) -> Counter[str]:
+    """Write the marks, the vocabulary, and what all jobs read.
+
+    Returns:
+        number of marked pairs by kind.
+    """
+    corpus, vocabulary, pairs, marks = load_marked(
+        inputs, encode, params, seed=seed, words=places.words, runtime=runtime
+    )
+    write_marks(pairs, marks, places.supervision / "marks" / "marks.parquet")
+    assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
+    write_vocabulary(corpus, vocabulary.lemma, places.supervision / "vocabulary")
+    of_training = marks.take(np.flatnonzero(~pairs.held_out))
+    share(collect(corpus, vocabulary, of_training, known), places.corpus)
+    return Counter(kind for kind in marks.kind.tolist() if kind)
+
+
+def collect(corpus: Corpus, vocabulary: Vocabulary, marks: Marks, known: Known) -> Shared:
+    """What all jobs read."""
+    held_out, has_any = match_held_out(vocabulary, corpus.uid, known.held_out)
+    kind, reason = (Texts(pa.array(texts, pa.string())) for texts in (marks.kind, marks.reason))
+    measured = has_any & (marks.kind == "")
+    return Shared(corpus, kind, reason, known.concepts, held_out, measured)
+
+
+def fit_rules(task: Task, shards: Sequence[Shard], fitted: Path) -> None:
+    """Fit every rule with unfinished shards, unless a run that was killed has done so."""
+    for name, rule in task.rules.items():
+        finished = all(is_written(task.supervision, name, shard) for shard in shards)
+        if not finished and not is_shared(fitted / name):
+            share(rule.fit(task.shared().corpus), fitted / name)
+
+
+def write_all(
+    task: Task, shards: Sequence[Shard], runtime: RuntimeParams
+) -> dict[str, list[Written]]:
+    """Write the supervisions of all rules; returns what is known of each shard, by rule."""
+    jobs = list(itertools.product(task.rules, shards))
+    results = spread(functools.partial(write_shard, task), jobs, runtime, called=describe)
+    written: dict[str, list[Written]] = {name: [] for name in task.rules}
+    for (name, _), one in zip(jobs, tqdm(results, total=len(jobs), desc="shards", unit="shard")):
+        written[name].append(one)
+    for name, parts in written.items():
+        dropped = sum((part.dropped for part in parts), Counter[str]())
+        reasons = "".join(f", {n} {why}" for why, n in sorted(dropped.items()))
+        kept = sum(part.counts["kept"] for part in parts)
+        log.info("%s: kept %d of %d%s", name, kept, shards[-1].end, reasons)
+    return written
+
+
+def measure_all(
+    task: Task,
+    shards: Sequence[Shard],
+    written: Mapping[str, Sequence[Written]],
+    runtime: RuntimeParams,
 ) -> dict[str, Measures]:
-    """Write the supervisions of all rules; returns the measures by rule."""
-    threads = count_threads()
-    stays = stays_here(runtime, len(rules), threads=threads)
-    with (
-        contextlib.nullcontext(task.corpus)
-        if stays
-        else share_corpus(task.corpus(), task.supervision) as corpus
-    ):
-        results = spread(
-            functools.partial(supervise, replace(task, corpus=corpus)),
-            rules,
-            runtime,
-            threads=threads,
-            called=lambda rule: f"curate: rule {rule[0]}",
-        )
-        measures = {}
-        for (name, _), (kept, measures[name]) in zip(
-            rules, tqdm(results, total=len(rules), desc="rules", unit="rule")
-        ):
-            log.info("%s: %s", name, kept)
+    """Measure the supervisions of all rules; returns the measures by rule."""
+    counts = {name: Counter[str]() for name in task.rules}
+    if not task.shared().is_known:
+        for name, parts in written.items():
+            for part in parts:
+                counts[name].update(part.counts)
+        return {name: summarise(of_rule) for name, of_rule in counts.items()}
+    widths = {
+        name: Widths(max(p.width for p in parts), max(p.measured_width for p in parts))
+        for name, parts in written.items()
+    }
+    jobs = [(name, shard, widths[name]) for name, shard in itertools.product(task.rules, shards)]
+    results = spread(functools.partial(measure_shard, task), jobs, runtime, called=describe)
+    by_captions = {name: Bootstrap(task.seed) for name in task.rules}
+    for (name, *_), one in zip(jobs, tqdm(results, total=len(jobs), desc="measures", unit="shard")):
+        counts[name].update(one.counts)
+        if one.ratios:
+            by_captions[name].add(one.ratios)
+    measures: dict[str, Measures] = {}
+    for name, bootstrap in by_captions.items():
+        measures[name] = summarise(counts[name])
+        if bootstrap.pictures:
+            held_out = {"pictures": float(bootstrap.pictures), **bootstrap.summarise()}
+            measures[name]["held_out"] = held_out
     return measures
 
 
+def describe(job: tuple[Any, ...]) -> str:
+    """A job, for messages."""
+    return f"curate: rule {job[0]}, shard {job[1].name}"
+
+
 def count_rows_of_all(
-    index: Path, supervision: Path, rules: Sequence[str], concepts: int
+    supervision: Path, rules: Sequence[str], shards: Sequence[Shard], concepts: int
 ) -> dict[Path, int]:
     """Every table and array of the stage, with the number of rows that it should have."""
     vocabulary_files = {
@@ -166,90 +250,17 @@ def count_rows_of_all(
         for name in ("concepts.parquet", "embedding.npy")
     }
     return vocabulary_files | {
-        supervision / rule / f"{shard}.parquet": len(rows)
+        supervision / rule / f"{shard.name}.parquet": shard.end - shard.start
         for rule in rules
-        for shard, rows in corpora.list_shards(index)
+        for shard in shards
     }
-
-
-@contextlib.contextmanager
-def share_corpus(corpus: Corpus, supervision: Path) -> Iterator[PerProcess[Corpus]]:
-    """Write the corpus to memory-mapped files, so that all workers of a machine share one copy.
-
-    Args:
-        corpus: of the rules.
-        supervision: the files are in a hidden folder beside this one, and deleted afterwards.
-    """
-    folder = supervision.with_name(f".{supervision.name}.corpus")
-    corpora.save(corpus, folder)
-    try:
-        yield PerProcess(functools.partial(corpora.open_saved, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def supervise(task: Task, rule: tuple[str, Rule]) -> tuple[str, Measures]:
-    """Write the supervision of one rule.
-
-    Args:
-        task: what all rules share.
-        rule: its name, and the rule.
-
-    Returns:
-        a line that says how many rows it keeps, and its measures.
-    """
-    (name, apply), corpus = rule, task.corpus()
-    marks = task.marks
-    before = replace(
-        Supervision.blank(corpus.uid), kept=marks.kind == "", drop_reason=marks.reason.copy()
-    )
-    # a rule does not know that it runs as a variant
-    result = replace(apply(corpus, before, seed=task.seed), rule=name)
-    check_rows(name, before, result)
-    dropped = Counter(r for r in np.where(before.kept, result.drop_reason, marks.kind) if r)
-    summary = f"kept {result.kept.sum()} of {len(corpus)}" + "".join(
-        f", {n} {why}" for why, n in sorted(dropped.items())
-    )
-    for shard, rows in corpora.list_shards(task.index):
-        parquet_files.write(result.take(rows), task.supervision / name / f"{shard}.parquet")
-    named = [
-        {corpus.vocabulary[int(c)] for c in corpus.named.indices[start:end]}
-        for start, end in zip(corpus.named.indptr[:-1], corpus.named.indptr[1:], strict=True)
-    ]
-    # what is marked is nobody's to recover
-    true = {uid: task.true[uid] for uid in corpus.uid[before.kept] if uid in task.true}
-    measures = measure(result, true, named, sampled=task.sampled, seed=task.seed)
-    matrix, measured = task.held_out
-    by_captions = measure_held_out(
-        align_vocabulary(result, corpus.vocabulary),
-        corpus.named,
-        matrix,
-        measured & before.kept,
-        sampled=task.sampled,
-        seed=task.seed,
-    )
-    return summary, measures | ({"held_out": by_captions} if by_captions else {})
-
-
-def check_rows(name: str, before: Supervision, result: Supervision) -> None:
-    """Check that a rule keeps all rows in order, and none that was dropped before it.
-
-    Raises:
-        RuntimeError: naming the rule.
-    """
-    if len(result) != len(before) or not np.array_equal(result.uid, before.uid):
-        raise RuntimeError(
-            f"rule {name} returned other rows than it was given; mark rows, never delete them"
-        )
-    if (result.kept & ~before.kept).any():
-        raise RuntimeError(f"rule {name} keeps rows that were dropped before it")
 
 
 def write_vocabulary(corpus: Corpus, lemma: Mapping[str, str], folder: Path) -> None:
     """Write concepts.parquet (text, number of captions that name it), embedding.npy [C, D] and
     lemma.json.
     """
-    count = np.asarray(corpus.named.astype(np.int64).sum(axis=0)).ravel()
+    count = np.bincount(corpus.named.indices, minlength=len(corpus.vocabulary))
     write_table(
         pa.table({"text": list(corpus.vocabulary), "captions": count}), folder / "concepts.parquet"
     )

@@ -1,21 +1,45 @@
-"""f(x, t): relevance of concepts to images, Eq. 6 of CoCu (§3.3), and its sums over captioned
-neighbours.
+"""f(x, t): relevance of concepts to images, Eq. 6 of CoCu (§3.3), and which concepts the captions
+of similar images name.
 
-All sums over neighbours are products of sparse matrices, so the cost grows linearly with the number
-of images.
+An image is compared with its candidates alone, so the cost grows with the number of images and not
+with that of concepts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Shaped
 from scipy.sparse import csr_array
 
+from captionseg.curation.selection import lay_out
 from captionseg.records import Corpus, UserError
 
 Positive = Literal["shifted", "softplus", "clipped"]
+
+FEW = 256  # concepts for which a product with all of them costs no more than one with some
+CELLS = 1 << 17  # counters at once, which fit a core's cache
+OWN = 1 << 40  # more than any number of neighbours
+PAIRS = 1024  # gathered dot products at once, likewise
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The concepts that n images may get, at most W an image.
+
+    Attributes:
+        concept: numbers of the vocabulary, ascending: the more frequent first; -1 pads.
+        support: N', how many neighbours' captions name the concept.
+        own: does the image's own caption name it?
+        total: sum of the given values over those neighbours.
+    """
+
+    concept: Int32[np.ndarray, "n W"]
+    support: Int32[np.ndarray, "n W"]
+    own: Bool[np.ndarray, "n W"]
+    total: Float64[np.ndarray, "n W"]
 
 
 def make_positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.ndarray, "*n"]:
@@ -32,27 +56,70 @@ def make_positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.nd
 
 
 def compute_relevance(
-    corpus: Corpus, rows: Int[np.ndarray, " n"], how: Positive
-) -> Float32[np.ndarray, "n C"]:
-    """f of `rows` with every concept of the vocabulary."""
-    return make_positive(corpus.image_embedding[rows] @ corpus.concept_embedding.T, how).astype(
-        np.float32
-    )
+    corpus: Corpus,
+    rows: Int[np.ndarray, " n"],
+    how: Positive,
+    concept: Int[np.ndarray, "n W"] | None = None,
+) -> Float32[np.ndarray, "n W"]:
+    """f of `rows` with their candidates, or with every concept of the vocabulary."""
+    cosine = multiply_at(corpus.image_embedding[rows], corpus.concept_embedding, concept)
+    return make_positive(cosine, how).astype(np.float32)
 
 
-def compute_named_relevance(corpus: Corpus, how: Positive, *, chunk: int = 262_144) -> csr_array:
-    """[N, C] float64 CSR: f(x_i, t_c) where caption i names c, nothing elsewhere."""
-    rows, columns = corpus.named.nonzero()
-    values = np.empty(len(rows))
-    for start in range(0, len(rows), chunk):
-        chunk_rows = slice(start, start + chunk)
-        cosine = np.einsum(
-            "nd,nd->n",
-            corpus.image_embedding[rows[chunk_rows]],
-            corpus.concept_embedding[columns[chunk_rows]],
+def multiply_at(
+    left: Float32[np.ndarray, "n D"],
+    right: Float32[np.ndarray, "C D"],
+    column: Int[np.ndarray, "n W"] | None,
+) -> Float32[np.ndarray, "n W"]:
+    """Entries of left @ right.T, in each row those of `column`, 0 where it is -1; None: all."""
+    if column is None or len(right) <= FEW or column.shape[1] > len(right) // 4:
+        product = left @ right.T
+        if column is None:
+            return product
+        return np.where(
+            column >= 0, np.take_along_axis(product, np.maximum(column, 0), 1), np.float32(0)
         )
-        values[chunk_rows] = make_positive(cosine, how)
-    return csr_array((values, (rows, columns)), shape=corpus.named.shape)
+    row, place = np.nonzero(column >= 0)
+    out = np.zeros(column.shape, np.float32)
+    out[row, place] = multiply_pairs(left, right, row, column[row, place])
+    return out
+
+
+def multiply_pairs(
+    left: Float32[np.ndarray, "n D"],
+    right: Float32[np.ndarray, "C D"],
+    row: Int[np.ndarray, " p"],
+    column: Int[np.ndarray, " p"],
+) -> Float32[np.ndarray, " p"]:
+    """Single entries of left @ right.T."""
+    out = np.empty(len(row), np.float32)
+    for start in range(0, len(row), PAIRS):
+        part = slice(start, start + PAIRS)
+        np.einsum("pd,pd->p", left[row[part]], right[column[part]], out=out[part])
+    return out
+
+
+def compute_named_relevance(
+    corpus: Corpus, how: Positive, *, chunk: int = 4096
+) -> Float32[np.ndarray, " entries"]:
+    """f(x_i, t_c) wherever caption i names c, in the order of `corpus.named`.
+
+    Args:
+        corpus: whose pairs.
+        how: see `make_positive`.
+        chunk: images at once.
+    """
+    start_of, concept = corpus.named.indptr, corpus.named.indices
+    values = np.empty(len(concept), np.float32)
+    for start in range(0, len(corpus), chunk):
+        rows = np.arange(start, min(start + chunk, len(corpus)))
+        entries = slice(start_of[rows[0]], start_of[rows[-1] + 1])
+        row = np.repeat(rows - start, np.diff(start_of[start : rows[-1] + 2]))
+        cosine = multiply_pairs(
+            corpus.image_embedding[rows], corpus.concept_embedding, row, concept[entries]
+        )
+        values[entries] = make_positive(cosine, how)
+    return values
 
 
 def build_adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> csr_array:
@@ -68,31 +135,83 @@ def build_adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> c
             "curate.RULE.neighbours"
         )
     near = neighbours[:, :k]
-    rows, columns = np.nonzero(near >= 0)
-    return csr_array((np.ones(len(rows)), (rows, near[rows, columns])), shape=(len(near), count))
-
-
-def sum_neighbours(near: csr_array, values: csr_array) -> Float[np.ndarray, "n C"]:
-    """Sums of [N, C] values over the neighbours of `build_adjacency`."""
-    return csr_array(near @ values).toarray().astype(float)
+    valid = near >= 0
+    start_of = np.concatenate([[0], valid.sum(1).cumsum()]).astype(np.int32)
+    columns = near[valid].astype(np.int32)
+    return csr_array((np.ones(len(columns)), columns, start_of), shape=(len(near), count))
 
 
 def expand(
-    neighbours: Int[np.ndarray, "n K"], k: int, *values: csr_array
-) -> list[Float[np.ndarray, "n C"]]:
-    """Vision-driven expansion: what the captions of the nearest images name.
+    neighbours: Int[np.ndarray, "n K"], k: int, own: csr_array, values: csr_array, *, minimum: int
+) -> Candidates:
+    """Vision-driven expansion: what the captions of the nearest images name, and the own caption.
 
     Args:
         neighbours: rows, most similar first, -1 pads.
         k: N, so many of them are asked.
-        values: [N, C] each, nothing where a caption does not name a concept: `corpus.named`, or
-            `compute_named_relevance`.
+        own: [n, C], what the captions of the images name.
+        values: [N, C], an entry wherever a caption names a concept.
+        minimum: so many of the N captions must name a concept that the own caption does not; 0
+            makes every concept of the vocabulary a candidate.
+    """
+    count, width = own.shape
+    near = build_adjacency(neighbours, k, values.shape[0])
+    said = values[near.indices]  # what each neighbour names
+    cell = said.indices + width * np.repeat(
+        np.repeat(np.arange(count), np.diff(near.indptr)), np.diff(said.indptr)
+    )
+    first = said.indptr[near.indptr]  # entry at which the neighbours of an image begin
+    own_cell = own.indices + width * np.repeat(np.arange(count), np.diff(own.indptr))
+    size = max(1, CELLS // max(width, 1))
+    blocks = []
+    for start in range(0, count, size):
+        end = min(start + size, count)
+        entries = slice(first[start], first[end])
+        blocks.append(
+            count_block(
+                cell[entries] - start * width,
+                said.data[entries],
+                own_cell[own.indptr[start] : own.indptr[end]] - start * width,
+                (end - start) * width,
+                minimum,
+            )
+        )
+        blocks[-1][0][:] += start * width
+    found, support, is_own, total = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    number = np.bincount(found // max(width, 1), minlength=count)
+    return Candidates(
+        lay_out((found % max(width, 1)).astype(np.int32), number, -1),
+        lay_out(support.astype(np.int32), number, 0),
+        lay_out(is_own, number, False),
+        lay_out(total, number, 0.0),
+    )
+
+
+def count_block(
+    cell: Int[np.ndarray, " entries"],
+    value: Shaped[np.ndarray, " entries"],
+    own: Int[np.ndarray, " named"],
+    cells: int,
+    minimum: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Counts and sums by cell, an image and a concept, of the cells that are candidates.
+
+    Args:
+        cell: one for each concept that a neighbour names, in the order of neighbours.
+        value: to be summed; if they are bools, their sum is their count.
+        own: cells that the own captions name.
+        cells: how many there are.
+        minimum: see `expand`.
 
     Returns:
-        of each values their sums over the neighbours: of `corpus.named` N', how many name a
-        concept.
+        the candidates, ascending; their counts; whether they are own; their sums.
     """
-    shape = values[0].shape
-    assert shape is not None
-    near = build_adjacency(neighbours, k, shape[0])
-    return [sum_neighbours(near, v) for v in values]
+    support = np.bincount(cell, minlength=cells)
+    support[own] += OWN  # one pass finds both kinds
+    found = np.flatnonzero(support >= minimum)
+    count = support[found]
+    is_own = count >= OWN
+    count[is_own] -= OWN
+    if value.dtype == bool:
+        return found, count, is_own, count.astype(np.float64)
+    return found, count, is_own, np.bincount(cell, value, minlength=cells)[found]

@@ -1,21 +1,81 @@
-"""The interface of every curation rule."""
+"""The interface of every curation rule, and how its concepts become a supervision."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
+from captionseg.supervision.columns import Supervision, join
+
+Columns = Mapping[str, np.ndarray]
+"""`concept` and other columns of a Supervision, [n, M] each; empty where images get no concepts and
+need none.
+"""
+
+Fitted = Callable[[Corpus, np.ndarray], Columns]
+"""Some rows of the corpus -> their columns. It can be pickled and is sent to workers, which share
+its arrays; the columns of a row do not depend on the other rows.
+"""
 
 
 @runtime_checkable
 class Rule(Protocol):
     """A frozen dataclass whose fields are its parameters.
 
-    It is pure: it reads the corpus and the supervision so far, and returns a new supervision of the
-    same rows. It marks rows as dropped, with a reason; it never removes one.
+    It works in two steps. `fit` looks at the whole corpus, once. What it returns is then called for
+    some rows at a time, in any order and in any process.
     """
 
-    def __call__(self, corpus: Corpus, supervision: Supervision, *, seed: int = 0) -> Supervision:
-        """The supervision after this rule."""
+    def fit(self, corpus: Corpus) -> Fitted:
+        """Whatever must be known of the whole corpus; its memory may grow with N or with C, but not
+        with N x C.
+        """
         ...
+
+
+def supervise(
+    rule: Rule, fitted: Fitted, corpus: Corpus, before: Supervision, *, name: str, rows: np.ndarray
+) -> Supervision:
+    """The supervision of some rows by a rule that was fitted to the corpus.
+
+    Args:
+        rule: its `chunk`, if it has one, says how many rows it looks at together.
+        fitted: what its `fit` returned.
+        corpus: of the rows.
+        before: the supervision of the rows so far.
+        name: of the rule, or of the variant of one.
+        rows: of the corpus, at least one.
+
+    Raises:
+        RuntimeError: if the rule returns other rows than it was given.
+    """
+    chunk = getattr(rule, "chunk", len(rows))
+    parts = []
+    for start in range(0, len(rows), chunk):
+        part = before.take(slice(start, start + chunk))
+        columns = dict(fitted(corpus, rows[start : start + chunk]))
+        if any(len(values) != len(part) for values in columns.values()):
+            raise RuntimeError(f"rule {name} returned other rows than it was given")
+        parts.append(
+            part.with_concepts(rule=name, vocabulary=corpus.vocabulary, **columns)
+            if columns
+            else replace(
+                Supervision.blank(part.uid),
+                rule=name,
+                vocabulary=corpus.vocabulary,
+                kept=part.kept,
+                drop_reason=part.drop_reason,
+            )
+        )
+    return join(parts)
+
+
+def supervise_all(rule: Rule, corpus: Corpus, *, name: str = "") -> Supervision:
+    """Fit a rule to a small corpus, and apply it to all of its rows."""
+    before = Supervision.blank(corpus.uid[:])
+    rows = np.arange(len(corpus))
+    return supervise(rule, rule.fit(corpus), corpus, before, name=name, rows=rows)

@@ -145,18 +145,21 @@ def spell(concept: Int[np.ndarray, "N M"], vocabulary: Sequence[str]) -> list[li
 def join(parts: Sequence[Supervision]) -> Supervision:
     """Concatenate supervisions of consecutive rows, of one rule and one vocabulary."""
     width = max(part.concept.shape[1] for part in parts)
+    wide = [widen(part, width) for part in parts]
+    return replace(
+        parts[0], **{name: np.concatenate([getattr(part, name) for part in wide]) for name in ROWS}
+    )
+
+
+def widen(supervision: Supervision, width: int) -> Supervision:
+    """The same rows with columns of padding, `width` altogether."""
     pads = {"concept": -1} | {name: pad for name, (_, pad) in COLUMNS.items()}
-
-    def concatenate(name: str) -> np.ndarray:
-        arrays = [getattr(part, name) for part in parts]
-        if name in pads:
-            arrays = [
-                np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=pads[name])
-                for a in arrays
-            ]
-        return np.concatenate(arrays)
-
-    return replace(parts[0], **{name: concatenate(name) for name in ROWS})
+    more = ((0, 0), (0, width - supervision.concept.shape[1]))
+    columns = {
+        name: np.pad(getattr(supervision, name), more, constant_values=pad)
+        for name, pad in pads.items()
+    }
+    return replace(supervision, **columns)
 
 
 def trim(supervision: Supervision) -> Supervision:

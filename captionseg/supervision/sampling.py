@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -52,3 +54,12 @@ def draw(
         best = np.where(np.isfinite(inside.max(1)), inside.argmax(1), -1)
         chosen[:, number] = np.where(clustered, best, chosen[:, number])
     return chosen
+
+
+def start_at(seed: Sequence[int], row: int, width: int) -> np.random.Generator:
+    """Make a source of noise for `draw` that begins at a row, of archives `width` concepts wide:
+    the draws are those of one call with all rows.
+    """
+    source = np.random.PCG64(list(seed))
+    source.advance(row * width)  # a number for each concept
+    return np.random.Generator(source)

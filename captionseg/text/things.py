@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from captionseg.text.noun_extraction import Token
+from captionseg.text.tagged_captions import Rows
+
+MapRows = Callable[[Callable[[Rows], Any]], Iterable[Any]]
+"""Calls a function for some captions after the others; see `TaggedCaptions.map`."""
 
 Pair = tuple[str, str]
 """Two words in a row: the first as written, of the second the lemma."""
@@ -38,21 +44,34 @@ class Things:
     lemma: dict[str, str]
 
 
-def find_things(captions: Iterable[Sequence[Token]], params: ThingParams, stop: set[str]) -> Things:
-    """Find the concepts of tagged captions.
+@dataclass
+class WordCounts:
+    """How often words occur in tagged captions.
+
+    Attributes:
+        words: as written.
+        forms: noun as written -> its lemmas.
+        pairs: two words in a row that may be a compound, as written.
+    """
+
+    words: Counter[str]
+    forms: dict[str, Counter[str]]
+    pairs: Counter[Pair]
+
+
+def find_things(map_rows: MapRows, params: ThingParams, stop: set[str]) -> Things:
+    """Find the concepts of tagged captions, in up to four passes over them.
 
     Args:
-        captions: the words of each.
+        map_rows: calls a function for all parts of the captions, in order.
         params: what makes a word a concept.
         stop: nouns that are none, nor part of one.
     """
-    rows = list(captions)
-    lemma = choose_lemmas(rows)
-    names = name_compounds(rows, lemma, find_compounds(rows, lemma, params, stop), params.minimum)
-    read = [read_nouns(row, lemma, names) for row in rows]
-    nouns = [found for found, _ in read]
-    named = Counter(noun for row in nouns for noun in row)
-    present = Counter(word for found, others in read for word in found | others)
+    counts = merge_counts(map_rows(count_words))
+    lemma = choose_lemmas(counts)
+    compounds = find_compounds(counts, lemma, params, stop)
+    names = name_compounds(map_rows, lemma, compounds, params.minimum)
+    named, present = add_nouns(map_rows, lemma, names)
     usable = {
         noun
         for noun, count in named.items()
@@ -60,24 +79,43 @@ def find_things(captions: Iterable[Sequence[Token]], params: ThingParams, stop: 
     }
     chosen = {noun for noun in usable if named[noun] >= params.minimum}
     if chosen and params.keep_rows:
-        lost = (row & usable for row in nouns if not row & chosen)
-        chosen |= {min(row, key=lambda noun: (-named[noun], noun)) for row in lost if row}
+        frequency = {noun: named[noun] for noun in usable}
+        lost = map_rows(functools.partial(find_lost, lemma, names, chosen, frequency))
+        chosen = chosen.union(*lost)
     return Things(tuple(sorted(chosen, key=lambda noun: (-named[noun], noun))), lemma)
 
 
-def choose_lemmas(rows: Sequence[Sequence[Token]]) -> dict[str, str]:
-    """Noun as written -> the lemma that it has most often."""
-    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for token in (token for row in rows for token in row if token.is_noun):
-        forms[token.word][token.lemma] += 1
-    return {word: lemmas.most_common(1)[0][0] for word, lemmas in forms.items()}
+def count_words(rows: Rows) -> WordCounts:
+    """Count words, lemmas and pairs of words."""
+    counts = WordCounts(Counter(), defaultdict(Counter), Counter())
+    for tokens, times in rows:
+        for token in tokens:
+            counts.words[token.word] += times
+            if token.is_noun:
+                counts.forms[token.word][token.lemma] += times
+        for _, (first, head) in list_adjoining(tokens):
+            counts.pairs[first.word, head.word] += times
+    return counts
+
+
+def merge_counts(parts: Iterable[WordCounts]) -> WordCounts:
+    """Add up the counts of consecutive parts."""
+    total = WordCounts(Counter(), defaultdict(Counter), Counter())
+    for part in parts:
+        total.words.update(part.words)
+        total.pairs.update(part.pairs)
+        for word, lemmas in part.forms.items():
+            total.forms[word].update(lemmas)
+    return total
+
+
+def choose_lemmas(counts: WordCounts) -> dict[str, str]:
+    """Noun as written -> the lemma that it has most often; of equally frequent ones the first."""
+    return {word: lemmas.most_common(1)[0][0] for word, lemmas in counts.forms.items()}
 
 
 def find_compounds(
-    rows: Sequence[Sequence[Token]],
-    lemma: Mapping[str, str],
-    params: ThingParams,
-    stop: Collection[str],
+    counts: WordCounts, lemma: Mapping[str, str], params: ThingParams, stop: Collection[str]
 ) -> set[Pair]:
     """Find nouns with a noun or a gerund before them that stand together far more often than by
     chance: swimming pool, tennis ball, but neither dog leap nor wearing sunglasses.
@@ -87,41 +125,91 @@ def find_compounds(
     the first word, b are forms of the second (Bouma, "Normalized (Pointwise) Mutual Information in
     Collocation Extraction", 2009).
     """
-    words = Counter(token.word for row in rows for token in row)
-    heads = Counter(lemma[token.word] for row in rows for token in row if token.is_noun)
-    pairs = Counter(pair for row in rows for _, pair in list_pairs(row, lemma))
-    total = words.total()
+    heads, pairs = Counter[str](), Counter[Pair]()
+    for word, lemmas in counts.forms.items():
+        heads[lemma[word]] += lemmas.total()
+    for (first, head), count in counts.pairs.items():
+        pairs[first, lemma[head]] += count
+    total = counts.words.total()
     return {
         (first, head)
         for (first, head), count in pairs.items()
         if count >= params.minimum
         and not {first, head} & set(stop)
-        and math.log(count * total / (words[first] * heads[head])) / math.log(total / count)
+        and math.log(count * total / (counts.words[first] * heads[head])) / math.log(total / count)
         >= params.compound
         and params.compound < 1
     }
 
 
-def list_pairs(row: Sequence[Token], lemma: Mapping[str, str]) -> Iterator[tuple[int, Pair]]:
-    """Yield what may be a compound, with the place of its first word."""
+def list_adjoining(row: Sequence[Token]) -> Iterator[tuple[int, tuple[Token, Token]]]:
+    """Yield two words that may be a compound, with the place of the first."""
     for place, (first, head) in enumerate(itertools.pairwise(row)):
         if head.is_noun and head.adjoins and (first.is_noun or first.is_gerund):
-            yield place, (first.word, lemma[head.word])
+            yield place, (first, head)
 
 
 def name_compounds(
-    rows: Sequence[Sequence[Token]],
-    lemma: Mapping[str, str],
-    compounds: Collection[Pair],
-    minimum: int,
+    map_rows: MapRows, lemma: Mapping[str, str], compounds: Collection[Pair], minimum: int
 ) -> dict[Pair, str]:
     """What each compound is called: both words, beside a concept of the last word alone; and only
     the last word if that is hardly ever said alone. Where all penguins are emperor penguins, they
     are penguins.
     """
+    if not compounds:
+        return {}
     both = {pair: " ".join(pair) for pair in compounds}
-    alone = Counter(noun for row in rows for noun in read_nouns(row, lemma, both)[0])
+    alone, _ = add_nouns(map_rows, lemma, both)
     return {pair: name if alone[pair[1]] >= minimum else pair[1] for pair, name in both.items()}
+
+
+def add_nouns(
+    map_rows: MapRows, lemma: Mapping[str, str], compounds: Mapping[Pair, str]
+) -> tuple[Counter[str], Counter[str]]:
+    """`count_nouns` of all captions."""
+    named, present = Counter[str](), Counter[str]()
+    for part in map_rows(functools.partial(count_nouns, lemma, compounds)):
+        named.update(part[0])
+        present.update(part[1])
+    return named, present
+
+
+def count_nouns(
+    lemma: Mapping[str, str], compounds: Mapping[Pair, str], rows: Rows
+) -> tuple[Counter[str], Counter[str]]:
+    """How many captions have a word as a noun, and how many have it at all."""
+    named, present = Counter[str](), Counter[str]()
+    for tokens, times in rows:
+        nouns, others = read_nouns(tokens, lemma, compounds)
+        for noun in nouns:
+            named[noun] += times
+        for word in nouns | others:
+            present[word] += times
+    return named, present
+
+
+def find_lost(
+    lemma: Mapping[str, str],
+    compounds: Mapping[Pair, str],
+    chosen: Collection[str],
+    usable: Mapping[str, int],
+    rows: Rows,
+) -> set[str]:
+    """The most frequent usable noun of each caption that has none of those chosen.
+
+    Args:
+        lemma: see `Things`.
+        compounds: see `read_nouns`.
+        chosen: concepts so far.
+        usable: noun -> number of captions.
+        rows: captions.
+    """
+    found = set[str]()
+    for tokens, _ in rows:
+        nouns, _ = read_nouns(tokens, lemma, compounds)
+        if nouns.isdisjoint(chosen) and (rare := nouns & usable.keys()):
+            found.add(min(rare, key=lambda noun: (-usable[noun], noun)))
+    return found
 
 
 def read_nouns(
@@ -129,7 +217,8 @@ def read_nouns(
 ) -> tuple[set[str], set[str]]:
     """The nouns of a caption by lemma, where a compound is one noun, and its other words."""
     nouns, taken = set[str](), set[int]()
-    for place, pair in list_pairs(row, lemma):
+    for place, (first, head) in list_adjoining(row):
+        pair = first.word, lemma[head.word]
         if pair in compounds and place not in taken:
             nouns.add(compounds[pair])
             taken |= {place, place + 1}

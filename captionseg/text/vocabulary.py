@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import itertools
-import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from captionseg.records import UserError
-from captionseg.remarks import quote_first
 from captionseg.text.lemmas import find_singulars, read_packaged
-from captionseg.text.noun_extraction import tag
-from captionseg.text.things import ThingParams, find_things
 from captionseg.text.words import Word, adjoin, split, tokens
 from captionseg.typed import Count, Share
 
@@ -26,14 +23,11 @@ __all__ = [
     "Match",
     "Vocabulary",
     "VocabularyParams",
-    "build",
     "find_plurals",
     "read_default_stop",
     "read_packaged",
     "tokens",
 ]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -158,15 +152,15 @@ class Vocabulary:
             if (number := next((n for n in numbers if n >= 0), -1)) >= 0:
                 yield Match(start, last, number)
 
-    def match_captions(self, captions: Sequence[str]) -> csr_array:
+    def match_captions(self, captions: Iterable[str]) -> csr_array:
         """Match N captions: [N, C] bool, which concepts each names, see `read`."""
-        rows, columns = [], []
-        for row, caption in enumerate(captions):
-            named = sorted({match.number for match in self.read(caption)[1]})
-            rows += [row] * len(named)
-            columns += named
-        ones = np.ones(len(rows), bool)
-        return csr_array((ones, (rows, columns)), shape=(len(captions), len(self.concepts)))
+        columns, starts = array.array("i"), array.array("q", [0])
+        for caption in captions:
+            columns.extend(sorted({match.number for match in self.read(caption)[1]}))
+            starts.append(len(columns))
+        ones = np.ones(len(columns), bool)
+        shape = len(starts) - 1, len(self.concepts)
+        return csr_array((ones, np.array(columns), np.array(starts)), shape=shape)
 
     def words(self, caption: str) -> list[tuple[str, int]]:
         """The words of a caption as written, each with the number of its concept, -1 for none; see
@@ -179,68 +173,7 @@ class Vocabulary:
         return [(caption[word.start : word.end], n) for word, n in zip(words, number, strict=True)]
 
 
-def build(captions: Sequence[str], params: VocabularyParams) -> Vocabulary:
-    """Build the vocabulary: the frequent nouns of a corpus, by lemma, without stop words; or the
-    list of a file.
-
-    Raises:
-        UserError: if there is no concept, or the file cannot be read.
-    """
-    if params.file is not None:
-        return read_vocabulary(params.file, captions)
-    stop = set(
-        read_words(params.stop, "curate.vocabulary.stop") if params.stop else read_default_stop()
-    )
-    things = find_things(
-        tag(captions, params.spacy_model),
-        ThingParams(params.minimum, params.noun_share, params.compound, params.keep_rows),
-        stop,
-    )
-    if not things.concepts:
-        raise UserError(
-            f"curate.vocabulary: no noun occurs in {params.minimum} of {len(captions)} captions; "
-            "lower curate.vocabulary.minimum or give a file"
-        )
-    return Vocabulary(things.concepts[: params.size], things.lemma)
-
-
-def read_vocabulary(path: str, captions: Sequence[str]) -> Vocabulary:
-    """Read the concepts of a file, with a warning about lines that can name nothing.
-
-    Raises:
-        UserError: if the file cannot be read, or holds no concept.
-    """
-    where = "curate.vocabulary.file"
-    lines = list(dict.fromkeys(read_words(path, where)))
-    concepts: dict[tuple[str, ...], str] = {}
-    repeated, signs = [], []
-    for line in lines:
-        if not (words := tuple(tokens(line))):
-            signs.append(line)
-        elif concepts.setdefault(words, line) != line:
-            repeated.append(line)
-    if not concepts:
-        raise UserError(f"{where}: {path} contains no concepts; write one per line")
-    vocabulary = Vocabulary(tuple(concepts.values()), find_plurals(concepts.values(), captions))
-    unused = np.flatnonzero(np.asarray(vocabulary.match_captions(captions).sum(0)).ravel() == 0)
-    for problematic, reason in (
-        (signs, "have no letter and are ignored"),
-        (repeated, "have the same words as another one and are ignored"),
-        ([vocabulary.concepts[n] for n in unused], "occur in no caption"),
-    ):
-        if problematic:
-            log.warning(
-                "%s: of %d concepts %d %s: %s",
-                where,
-                len(lines),
-                len(problematic),
-                reason,
-                quote_first(problematic),
-            )
-    return vocabulary
-
-
-def find_plurals(concepts: Iterable[str], captions: Sequence[str]) -> dict[str, str]:
+def find_plurals(concepts: Iterable[str], captions: Iterable[str]) -> dict[str, str]:
     """Plurals in the captions of words of the concepts: plural -> singular."""
     single = {word for concept in concepts for word in tokens(concept)}
     seen = {word for caption in captions for word in tokens(caption)}

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.text.vocabulary import Vocabulary, VocabularyParams, build
+from captionseg.text.corpus_vocabulary import build
+from captionseg.text.vocabulary import Vocabulary, VocabularyParams
 
 
 def narrow(caption: str, vocabulary: Vocabulary, share: float, rng: np.random.Generator) -> str:

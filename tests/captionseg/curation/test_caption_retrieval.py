@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 
 from captionseg.curation.caption_retrieval import CaptionRetrieval
+from captionseg.curation.rule import supervise_all
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import Concept, concepts_of
 
 
 def curate(rule: CaptionRetrieval, corpus: Corpus) -> list[dict[str, Concept]]:
-    return [
-        {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
-    ]
+    return [{c.text: c for c in row} for row in concepts_of(supervise_all(rule, corpus))]
 
 
 @pytest.fixture
@@ -51,5 +49,5 @@ def test_own_concepts_stand_first_and_are_drawn_like_the_best(corpus):
 
 
 def test_a_row_without_any_concept_is_dropped(corpus):
-    result = CaptionRetrieval()(corpus, Supervision.blank(corpus.uid))
+    result = supervise_all(CaptionRetrieval(), corpus)
     assert list(result.drop_reason) == ["", "", "", "", "no_concept", "no_concept"]

@@ -13,8 +13,8 @@ ALL = np.array([[0, 1, 2, 3, 4]])
 
 
 def test_farthest_first_by_hand():
-    points = at(0, 10, 170, 90, 100)[None]
-    centres = farthest_first(points, np.ones((1, 5), bool), 3)[0]
+    points = at(0, 10, 170, 90, 100)
+    centres = farthest_first((points @ points.T)[None], np.ones((1, 5), bool), 3)[0].T @ points
     # the best-ranked concept, then the one farthest from it (170), then the one farthest from both
     # (90: 80 degrees off)
     np.testing.assert_allclose(centres, at(0, 170, 90), atol=1e-6)

@@ -10,8 +10,8 @@ import pytest
 
 from captionseg.curation.cocu import CoCu, score_b
 from captionseg.curation.relevance import make_positive
+from captionseg.curation.rule import supervise_all
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from captionseg.text.vocabulary import Vocabulary
 from tests.captionseg.supervision.rows import Concept, concepts_of
 
@@ -19,9 +19,7 @@ LITERAL = CoCu(neighbours=3, minimum_support=1, limit=6, clusters=0, own_first=F
 
 
 def curate(rule: CoCu, corpus: Corpus) -> list[dict[str, Concept]]:
-    return [
-        {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
-    ]
+    return [{c.text: c for c in row} for row in concepts_of(supervise_all(rule, corpus))]
 
 
 def test_eq_7_of_arrays_by_hand():
@@ -91,7 +89,7 @@ def test_only_the_first_n_neighbours_are_asked(by_hand):
 
 
 def test_a_row_without_any_concept_is_dropped_with_its_reason(by_hand):
-    result = LITERAL(by_hand, Supervision.blank(by_hand.uid))
+    result = supervise_all(LITERAL, by_hand)
     assert result.kept.tolist() == [True] * 5 + [False]
     assert list(result.drop_reason) == [""] * 5 + ["no_concept"]
 
@@ -119,7 +117,7 @@ def test_weights_are_a_softmax_of_scores_with_the_best_at_one(by_hand):
 
 
 def test_however_faint_a_concept_is_it_can_be_drawn(by_hand):
-    result = replace(LITERAL, temperature=1e-4)(by_hand, Supervision.blank(by_hand.uid))
+    result = supervise_all(replace(LITERAL, temperature=1e-4), by_hand)
     assert result.weight.dtype == np.float32
     assert (result.weight > 0).tolist() == (result.concept >= 0).tolist()
 

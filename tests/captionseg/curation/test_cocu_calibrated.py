@@ -12,22 +12,45 @@ from captionseg.curation.cocu_calibrated import (
     find_quantiles,
 )
 from captionseg.curation.leave_one_out import LeaveOneOut
-from captionseg.curation.relevance import compute_relevance
+from captionseg.curation.relevance import compute_relevance, expand
+from captionseg.curation.rule import supervise_all
 from captionseg.records import Corpus
-from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import Concept, concepts_of
 
 RULE = CalibratedCoCu(estimator="cosine", neighbours=3, minimum_support=1, temperature=0.1)
 
 
 def curate(rule: CalibratedCoCu, corpus: Corpus) -> list[dict[str, Concept]]:
-    return [
-        {c.text: c for c in row} for row in concepts_of(rule(corpus, Supervision.blank(corpus.uid)))
-    ]
+    return [{c.text: c for c in row} for row in concepts_of(supervise_all(rule, corpus))]
+
+
+def every(corpus: Corpus) -> np.ndarray:
+    return np.arange(len(corpus))
+
+
+def scores_of(corpus: Corpus, score: np.ndarray) -> csr_array:
+    """Those of [N, C] scores that are of a concept which the caption names."""
+    row, concept = np.nonzero(corpus.named.toarray())
+    return csr_array((score[row, concept], (row, concept)), shape=score.shape)
+
+
+def leave_out(corpus: Corpus, strength: float) -> np.ndarray:
+    """g of all images and concepts."""
+    model = LeaveOneOut.fit(corpus.image_feature, corpus.named, strength)
+    return model.predict(every(corpus), corpus.image_feature, corpus.named.toarray())
+
+
+def estimate(rule: CalibratedCoCu, corpus: Corpus) -> np.ndarray:
+    """R of all images and concepts."""
+    rows = every(corpus)
+    found = expand(corpus.neighbours, 1, corpus.named, corpus.named, minimum=0)
+    return rule.estimate(corpus)(corpus, rows, found)
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:
-    return average_positives(lambda rows: compute_relevance(corpus, rows, "shifted"), corpus, 4)
+    return average_positives(
+        scores_of(corpus, compute_relevance(corpus, every(corpus), "shifted")), 4
+    )
 
 
 def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):
@@ -36,9 +59,8 @@ def test_mu_is_the_mean_over_the_captions_that_name_the_concept(by_hand):
 
 
 def test_mu_of_a_concept_that_nobody_names_is_unknown(by_hand):
-    nobody = replace(
-        by_hand, named=by_hand.named.multiply(np.array([[1, 1, 0]])).astype(bool).tocsr()
-    )
+    named = by_hand.named.toarray() & [True, True, False]
+    nobody = replace(by_hand, named=csr_array(named))
     assert np.isnan(f_mean(nobody)).tolist() == [False, False, True]
     assert all("car" not in row for row in curate(replace(RULE, minimum_support=0), nobody))
 
@@ -70,7 +92,7 @@ def test_labels_estimate_is_g_between_two_levels(make_corpus):
     rule = CalibratedCoCu(
         strength=2.0, neighbours=9, minimum_support=0, limit=4, quantile=0.9, base=0.5, shown=4.0
     )
-    g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
+    g = leave_out(corpus, 2.0)
     named = corpus.named.toarray()
     for i, row in enumerate(curate(rule, corpus)):
         for c, text in enumerate(corpus.vocabulary):
@@ -84,11 +106,11 @@ def test_elkan_and_noto_are_a_case_of_it(make_corpus):
     """R = g / e_c where high is the mean, low is 0 and nothing bounds what an image shows."""
     corpus = make_corpus(images=60, concepts=4)
     rule = CalibratedCoCu(strength=2.0, high="mean", base=0.0, shown=1000.0)
-    g = LeaveOneOut.fit(corpus.image_feature, corpus.named, 2.0).predict(np.arange(60))
+    g = leave_out(corpus, 2.0)
     named = corpus.named.toarray()
     e = np.array([g[named[:, c], c].mean() for c in range(4)])
     np.testing.assert_allclose(
-        rule.estimate(corpus)(np.arange(60)), np.clip(g / np.maximum(e, 1e-3), 1e-4, 1), rtol=1e-4
+        estimate(rule, corpus), np.clip(g / np.maximum(e, 1e-3), 1e-4, 1), rtol=1e-4
     )
 
 
@@ -106,9 +128,9 @@ def test_quantiles_of_the_positives_by_hand(by_hand):
     score = np.full((len(by_hand), 3), 9.0)
     score[:4] = [[0.1, 9, 9], [0.4, 0.8, 9], [9, 0.2, 9], [9, 9, 0.3]]
     for quantile, expected in ((0.0, [0.1, 0.2, 0.3]), (0.99, [0.1, 0.2, 0.3])):
-        found = find_quantiles(lambda rows: score[rows], by_hand, quantile, 3)
+        found = find_quantiles(scores_of(by_hand, score), quantile)
         np.testing.assert_allclose(found, expected)
-    top = find_quantiles(lambda rows: score[rows], by_hand, 1.0, 1)
+    top = find_quantiles(scores_of(by_hand, score), 1.0)
     np.testing.assert_allclose(top, [0.4, 0.8, 0.3])
 
 
@@ -137,8 +159,8 @@ def test_a_concept_that_is_hard_to_predict_is_certain_nowhere(make_corpus):
     """
     corpus, shown = simulate(make_corpus, [Simulated(0.02, 0.5, 1.5), Simulated(0.1, 0.3, 4.0)])
     rule = CalibratedCoCu(shown=0.3)
-    hard, easy = rule.estimate(corpus)(np.arange(len(corpus))).T
-    g = LeaveOneOut.fit(corpus.image_feature, corpus.named, rule.strength).predict(slice(None))
+    hard, easy = estimate(rule, corpus).T
+    g = leave_out(corpus, rule.strength)
     named = corpus.named.toarray()
     over_mean = np.minimum(g[:, 0] / g[named[:, 0], 0].mean(), 1.0)
     assert (over_mean[~shown[:, 0]] == 1.0).mean() > 0.03
@@ -153,7 +175,7 @@ def test_how_rarely_captions_name_a_concept_changes_little(make_corpus):
     means = []
     for share in (0.1, 0.3, 1.0):
         corpus, shown = simulate(make_corpus, [Simulated(0.2, share, 4.0)])
-        values = CalibratedCoCu().estimate(corpus)(np.arange(len(corpus)))[:, 0]
+        values = estimate(CalibratedCoCu(), corpus)[:, 0]
         means.append((values[shown[:, 0]].mean(), values[~shown[:, 0]].mean()))
     assert all(0.65 < positive <= 1.0 and negative < 0.15 for positive, negative in means), means
 
@@ -163,8 +185,5 @@ def test_no_image_is_scored_by_its_own_caption(make_corpus):
     flipped = corpus.named.toarray()
     flipped[7] = ~flipped[7]
     other = replace(corpus, named=csr_array(flipped))
-    here, there = (
-        LeaveOneOut.fit(c.image_feature, c.named, 2.0).predict(np.array([7]))
-        for c in (corpus, other)
-    )
+    here, there = (leave_out(c, 2.0)[[7]] for c in (corpus, other))
     np.testing.assert_allclose(here, there, atol=1e-5)

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from captionseg.curation.entities import Entities
 from captionseg.curation.leave_one_out import LeaveOneOut
+from captionseg.curation.rule import supervise, supervise_all
 from captionseg.curation.visibility import measure_visibility
 from captionseg.records import UserError
 from captionseg.supervision.columns import NO_CONCEPT, Supervision
@@ -31,7 +32,8 @@ def corpus(make_corpus):
 
 
 def test_visibility_is_the_area_under_the_roc_curve(corpus):
-    score = LeaveOneOut.fit(corpus.image_feature, corpus.named, 30.0).predict(slice(None))
+    model = LeaveOneOut.fit(corpus.image_feature, corpus.named, 30.0)
+    score = model.predict(np.arange(200), corpus.image_feature, corpus.named.toarray())
     expected = [roc_auc_score(corpus.named.toarray()[:, c], score[:, c]) for c in range(3)]
     found = measure_visibility(corpus, 30.0, 1000)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -41,7 +43,7 @@ def test_visibility_is_the_area_under_the_roc_curve(corpus):
 
 
 def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
-    out = Entities()(corpus, Supervision.blank(corpus.uid))
+    out = supervise_all(Entities(), corpus)
     named = corpus.named.toarray()
     for row, concepts, kept, reason in zip(
         named, out.to_texts(), out.kept, out.drop_reason, strict=True
@@ -54,20 +56,19 @@ def test_a_noun_that_no_picture_tells_is_no_entity(corpus):
 
 
 def test_the_most_frequent_are_taken(corpus):
-    out = Entities(size=1)(corpus, Supervision.blank(corpus.uid))
+    out = supervise_all(Entities(size=1), corpus)
     assert {text for row in out.to_texts() for text in row} == {"dog"}
-    everything = Entities(visible=0.0)(corpus, Supervision.blank(corpus.uid))
+    everything = supervise_all(Entities(visible=0.0), corpus)
     assert {text for row in everything.to_texts() for text in row} == {"dog", "view", "woman"}
 
 
 def test_the_published_list_and_its_synonyms(corpus):
-    out = Entities(source="published")(corpus, Supervision.blank(corpus.uid))
+    out = supervise_all(Entities(source="published"), corpus)
     # nothing to merge with
     assert {text for row in out.to_texts() for text in row} == {"dog", "woman"}
     people = replace(corpus, vocabulary=["people", "view", "woman"])
     merged, apart = (
-        Entities(source="published", merge=m)(people, Supervision.blank(corpus.uid))
-        for m in (True, False)
+        supervise_all(Entities(source="published", merge=m), people) for m in (True, False)
     )
     assert {text for row in merged.to_texts() for text in row} == {"people"}
     assert {text for row in apart.to_texts() for text in row} == {"people", "woman"}
@@ -81,7 +82,8 @@ def test_what_is_dropped_already_keeps_its_reason(corpus):
         kept=np.zeros(len(corpus), bool),
         drop_reason=np.full(len(corpus), "duplicate", object),
     )
-    out = Entities()(corpus, before)
+    rule, rows = Entities(), np.arange(len(corpus))
+    out = supervise(rule, rule.fit(corpus), corpus, before, name="entities", rows=rows)
     assert set(out.drop_reason) == {"duplicate"}
     assert not out.kept.any()
 
@@ -91,4 +93,4 @@ def test_a_list_without_any_match_is_one_line(corpus):
     with pytest.raises(
         UserError, match=r"no caption names an entity; lower curate\.entities\.visible"
     ):
-        Entities(source="published")(strange, Supervision.blank(corpus.uid))
+        supervise_all(Entities(source="published"), strange)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from captionseg.curation import leave_one_out, relevance
 from captionseg.curation.leave_one_out import LeaveOneOut
 
 
@@ -11,6 +12,13 @@ def data():
     return (rng.normal(size=(25, 4)) * [1, 5, 0.1, 2] + 3).astype(np.float32), rng.random(
         (25, 3)
     ) < 0.4
+
+
+def predict(features, labels, strength, *, rows=range(25), chunk=4096):
+    """g of some rows, with all concepts."""
+    model = LeaveOneOut.fit(features, csr_array(labels), strength, chunk=chunk)
+    rows = np.array(rows)
+    return model.predict(rows, features[rows], labels[rows])
 
 
 def by_refitting(features, labels, strength):
@@ -31,16 +39,33 @@ def by_refitting(features, labels, strength):
 @pytest.mark.parametrize("strength", [0.1, 10.0])
 def test_closed_form_equals_refitting_without_each_row(data, strength):
     features, labels = data
-    fitted = LeaveOneOut.fit(features, csr_array(labels), strength)
     np.testing.assert_allclose(
-        fitted.predict(np.arange(25)), by_refitting(features, labels, strength), atol=1e-4
+        predict(features, labels, strength), by_refitting(features, labels, strength), atol=1e-4
     )
 
 
 def test_chunks_change_nothing(data):
     features, labels = data
-    whole = LeaveOneOut.fit(features, csr_array(labels), 1.0).predict(np.arange(25))
-    parts = LeaveOneOut.fit(features, csr_array(labels), 1.0, chunk=7).predict(np.arange(25))
+    whole = predict(features, labels, 1.0)
+    parts = predict(features, labels, 1.0, chunk=7)
     np.testing.assert_allclose(whole, parts, atol=1e-5)
-    some = LeaveOneOut.fit(features, csr_array(labels), 1.0).predict(np.array([3, 20]))
+    some = predict(features, labels, 1.0, rows=[3, 20])
     np.testing.assert_allclose(some, whole[[3, 20]], atol=1e-6)
+
+
+def test_single_concepts_are_predicted_as_all_of_them(data, monkeypatch):
+    """At the candidates of a row, and at what is labelled; also where concepts are many."""
+    features, labels = data
+    model = LeaveOneOut.fit(features, csr_array(labels), 1.0)
+    whole, rows = predict(features, labels, 1.0), np.arange(25)
+    concept = np.tile([2, 0, -1], (25, 1))
+    given = np.take_along_axis(labels, np.maximum(concept, 0), 1)
+    for few in (256, 0):
+        monkeypatch.setattr(relevance, "FEW", few)
+        monkeypatch.setattr(leave_one_out, "FEW", few)
+        found = model.predict(rows, features, given, concept)
+        np.testing.assert_allclose(found[:, :2], whole[:, [2, 0]], atol=1e-5)
+        named = model.predict_named(features, csr_array(labels), chunk=4)
+        np.testing.assert_allclose(named, whole[labels], atol=1e-5)
+        other = LeaveOneOut.fit(features, csr_array(labels), 1.0)
+        np.testing.assert_allclose(other.weights, model.weights, atol=1e-5)

@@ -1,7 +1,9 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from captionseg.curation.measure import measure, recall_precision, sample_texts
+from captionseg.curation.measure import add_hits, measure, sample_texts
 from captionseg.supervision.columns import Supervision
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
@@ -13,8 +15,12 @@ def supervision(*rows: dict[str, float]) -> Supervision:
 
 def test_recall_and_precision_are_of_all_concepts_together():
     found, true = [{"dog", "cat"}, {"grass"}, set()], [{"dog"}, {"grass", "sky", "sea"}, {"dog"}]
-    assert recall_precision(found, true) == (2 / 5, 2 / 3)
-    assert recall_precision([set()], [set()]) == (0.0, 0.0)
+    counts = Counter()
+    add_hits(counts, "x", found, true)
+    both = counts["x: both"]
+    assert (both / counts["x: true"], both / counts["x: predicted"]) == (2 / 5, 2 / 3)
+    nothing = measure(supervision({}), {"a": set()}, [set()], sampled=1, seed=0)
+    assert (nothing["recall"], nothing["precision"]) == (0.0, 0.0)
 
 
 def test_measure_by_hand():
@@ -62,4 +68,4 @@ def test_texts_of_one_draw():
     )
     assert picks == [{"dog", "cat"}, set(), {"sea"}]
     with pytest.raises(ValueError, match="shorter"):
-        recall_precision([set()], [])
+        add_hits(Counter(), "x", [set()], [])

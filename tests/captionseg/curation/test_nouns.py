@@ -1,12 +1,12 @@
 import numpy as np
 
 from captionseg.curation.nouns import Nouns
-from captionseg.supervision.columns import Supervision
+from captionseg.curation.rule import supervise_all
 from tests.captionseg.supervision.rows import concepts_of
 
 
 def test_the_concepts_that_the_caption_names_all_alike(by_hand):
-    result = Nouns()(by_hand, Supervision.blank(by_hand.uid))
+    result = supervise_all(Nouns(), by_hand, name="nouns")
     assert result.to_texts() == [["dog"], ["dog", "grass"], ["grass"], ["car"], [], []]
     assert {(c.score, c.weight, c.cluster, c.rule) for row in concepts_of(result) for c in row} == {
         (1.0, 1.0, -1, "nouns")
@@ -16,5 +16,5 @@ def test_the_concepts_that_the_caption_names_all_alike(by_hand):
 
 
 def test_the_limit_keeps_the_most_frequent(by_hand):
-    rows = Nouns(limit=1)(by_hand, Supervision.blank(by_hand.uid)).to_texts()
+    rows = supervise_all(Nouns(limit=1), by_hand).to_texts()
     assert rows[1] == ["dog"]  # the vocabulary's order

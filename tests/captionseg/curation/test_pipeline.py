@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.curation import pipeline
+from captionseg.curation import pipeline, shards
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs
 from captionseg.curation.measure import measure
@@ -134,13 +134,13 @@ def test_a_variant_is_written_under_its_own_name(world, tmp_path):
 
 def test_a_rule_that_loses_rows_is_found_out(by_hand):
     blank = Supervision.blank(by_hand.uid)
-    pipeline.check_rows("x", blank, blank)
+    shards.check_rows("x", blank, blank)
     for wrong in (Supervision.blank(by_hand.uid[:-1]), Supervision.blank(by_hand.uid[::-1])):
         with pytest.raises(RuntimeError, match="rule x returned other rows"):
-            pipeline.check_rows("x", blank, wrong)
+            shards.check_rows("x", blank, wrong)
     kept = replace(blank, kept=np.arange(len(by_hand)) > 0)
     with pytest.raises(RuntimeError, match="rule x keeps rows that were dropped before it"):
-        pipeline.check_rows("x", kept, blank)
+        shards.check_rows("x", kept, blank)
 
 
 NOTHING = pipeline.Known()

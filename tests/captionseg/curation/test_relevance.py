@@ -3,12 +3,15 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
+from captionseg.curation import relevance
 from captionseg.curation.relevance import (
     Positive,
     build_adjacency,
     compute_named_relevance,
     compute_relevance,
+    expand,
     make_positive,
 )
 from captionseg.records import UserError
@@ -35,8 +38,10 @@ def test_relevance_is_the_positive_cosine(by_hand):
 
 
 def test_named_relevance_holds_what_captions_name_and_nothing_else(by_hand):
+    named = by_hand.named
     whole, in_parts = (
-        compute_named_relevance(by_hand, "shifted", chunk=c).toarray() for c in (100, 2)
+        csr_array((values, named.indices, named.indptr), shape=named.shape).toarray()
+        for values in (compute_named_relevance(by_hand, "shifted", chunk=c) for c in (100, 2))
     )
     expected = [[0.8, 0, 0], [1, 0.5, 0], [0, 1, 0], [0, 0, 0.1], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(whole, expected, atol=1e-6)
@@ -65,3 +70,34 @@ def test_more_neighbours_than_the_index_holds_is_one_line():
         match=r"3 neighbours an image are asked for, but the index holds 2; raise index\.",
     ):
         build_adjacency(near, 3, 4)
+
+
+@pytest.mark.parametrize("cells", [1, 30, 1 << 17])
+@pytest.mark.parametrize("minimum", [0, 1, 3])
+def test_candidates_are_those_of_sums_over_whole_rows(make_corpus, monkeypatch, minimum, cells):
+    """Whatever fits the cache: counts and sums of dense products, and no other concepts."""
+    monkeypatch.setattr(relevance, "CELLS", cells)
+    corpus, rows = make_corpus(images=40, concepts=12, neighbours=9), np.array([0, 3, 39, 7])
+    value = np.random.default_rng(1).random((40, 12)) * corpus.named.toarray()
+    near = build_adjacency(corpus.neighbours[rows], 8, 40).toarray()
+    support, total = near @ corpus.named.toarray(), near @ value
+    own = corpus.named[rows].toarray()
+    sparse = csr_array(value)
+    found = expand(corpus.neighbours[rows], 8, corpus.named[rows], sparse, minimum=minimum)
+    for i in range(len(rows)):
+        concept = found.concept[i][found.concept[i] >= 0]
+        assert concept.tolist() == np.flatnonzero((support[i] >= minimum) | own[i]).tolist()
+        assert (found.concept[i][len(concept) :] == -1).all()
+        assert found.support[i, : len(concept)].tolist() == support[i, concept].tolist()
+        assert found.own[i, : len(concept)].tolist() == own[i, concept].tolist()
+        np.testing.assert_allclose(found.total[i, : len(concept)], total[i, concept])
+
+
+def test_single_dot_products_are_those_of_a_product(make_corpus, monkeypatch):
+    corpus = make_corpus(concepts=30)
+    rows, concept = np.arange(40), np.tile([3, 17, -1], (40, 1))
+    whole = compute_relevance(corpus, rows, "softplus")
+    for few in (256, 0):
+        monkeypatch.setattr(relevance, "FEW", few)
+        found = compute_relevance(corpus, rows, "softplus", concept)
+        np.testing.assert_allclose(found[:, :2], whole[:, [3, 17]], rtol=1e-5)

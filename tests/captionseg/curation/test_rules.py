@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from captionseg.curation.cocu import CoCu
+from captionseg.curation.rule import supervise, supervise_all
 from captionseg.curation.rules import RULES, CurateParams
 from captionseg.params import Params
 from captionseg.records import Corpus
@@ -35,8 +37,16 @@ def rule(name):
     )
 
 
+NAMES = {kind: name for name, kind in RULES.items()}
+
+
+def continue_with(rule, corpus: Corpus, before: Supervision) -> Supervision:
+    rows = np.arange(len(corpus))
+    return supervise(rule, rule.fit(corpus), corpus, before, name=NAMES[type(rule)], rows=rows)
+
+
 def run(rule, corpus: Corpus) -> Supervision:
-    return rule(corpus, Supervision.blank(corpus.uid), seed=0)
+    return supervise_all(rule, corpus, name=NAMES[type(rule)])
 
 
 def test_the_same_rows_in_the_same_order(rule, make_corpus):
@@ -50,7 +60,7 @@ def test_nothing_that_it_was_given_is_changed(rule, make_corpus):
     corpus = make_corpus()
     before = Supervision.blank(corpus.uid)
     kept = copy.deepcopy((corpus, before))
-    rule(corpus, before)
+    continue_with(rule, corpus, before)
     for old, new in zip(kept, (corpus, before), strict=True):
         for field in fields(old):
             a, b = getattr(old, field.name), getattr(new, field.name)
@@ -63,6 +73,15 @@ def test_chunks_change_nothing(rule, make_corpus):
     corpus = make_corpus()
     if hasattr(rule, "chunk"):
         same(run(rule, corpus), run(replace(rule, chunk=7), corpus))
+
+
+def test_rows_may_come_in_any_order_after_a_journey_to_another_process(rule, make_corpus):
+    corpus = make_corpus()
+    fitted = pickle.loads(pickle.dumps(rule.fit(corpus)))
+    whole, rows = run(rule, corpus), np.array([11, 3, 39, 4])
+    before = Supervision.blank(corpus.uid[rows])
+    some = supervise(rule, fitted, corpus, before, name=whole.rule, rows=rows)
+    same(some, whole.take(rows))
 
 
 def test_nothing_is_random(rule, make_corpus):
@@ -113,7 +132,7 @@ def test_what_was_dropped_before_stays_dropped_for_its_first_reason(rule, make_c
         "too_small",
         "too_small",
     )
-    result = rule(corpus, before)
+    result = continue_with(rule, corpus, before)
     assert not result.kept[[0, -1]].any()
     assert [result.drop_reason[0], result.drop_reason[-1]] == ["too_small", "too_small"]
 

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
+from scipy.sparse import csr_array
 
-from captionseg.curation.selection import curate_chunks, select, select_named, take, weigh
-from captionseg.supervision.columns import Supervision
+from captionseg.curation.selection import lay_out, list_named, select, take, weigh
 
 INF = np.inf
 
@@ -41,7 +42,7 @@ def test_take_fills_what_is_padded():
 
 def test_the_most_frequent_of_what_is_named():
     named = np.array([[False, True, True], [False, False, False]])
-    assert select_named(named, 1).tolist() == [[1], [-1]]
+    assert list_named(csr_array(named), 1).tolist() == [[1], [-1]]
 
 
 def test_weights_are_the_exponential_of_scores_with_the_best_at_one():
@@ -52,16 +53,28 @@ def test_weights_are_the_exponential_of_scores_with_the_best_at_one():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_chunks_are_put_one_after_another(by_hand):
-    seen = []
+def test_rows_of_values_become_a_matrix():
+    assert lay_out(np.array([3, 1, 4]), np.array([2, 0, 1]), -1).tolist() == [
+        [3, 1],
+        [-1, -1],
+        [4, -1],
+    ]
+    assert lay_out(np.array([3.0]), np.array([1]), 0, least=2).tolist() == [[3.0, 0.0]]
+    assert lay_out(np.array([], int), np.array([0, 0]), -1).shape == (2, 0)
 
-    def columns(rows):
-        seen.append(rows.tolist())
-        concept = np.where(rows[:, None] % 3 > np.arange(2), 0, -1)  # none, one or two
-        return {"concept": concept, "support": np.repeat(rows[:, None], 2, 1)}
 
-    found = curate_chunks("x", by_hand, Supervision.blank(by_hand.uid), 4, columns)
-    assert seen == [[0, 1, 2, 3], [4, 5]]
-    assert (found.rule, list(found.uid)) == ("x", list(by_hand.uid))
-    assert found.count.tolist() == [0, 1, 2, 0, 1, 2]
-    assert found.support.tolist() == [[0, 0], [1, 0], [2, 2], [0, 0], [4, 0], [5, 5]]
+@pytest.mark.parametrize("own_first", [False, True])
+def test_selection_is_that_of_a_stable_sort_of_whole_rows(own_first):
+    """Many ties, rows without any concept, NaN."""
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 6, (300, 40)) / 4
+    score[rng.random(score.shape) < 0.4] = -INF
+    score[rng.random(score.shape) < 0.02] = np.nan
+    score[7] = -INF
+    own = rng.random(score.shape) < 0.1
+    key = np.where(np.isfinite(score), score + (1e6 * own if own_first else 0), -INF)
+    for limit in (1, 6, 40, 50):
+        order = np.argsort(-key, axis=1, kind="stable")[:, :limit]
+        expected = np.where(np.take_along_axis(key, order, 1) > -INF, order, -1)
+        found = select(score, own, limit, own_first=own_first)
+        np.testing.assert_array_equal(found, expected)

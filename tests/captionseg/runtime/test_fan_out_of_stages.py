@@ -16,6 +16,7 @@ from fan_out_jobs import Colours, Deadly
 from captionseg import indexing
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus_captions import write_captions
+from captionseg.curation import shards
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs as Curated
 from captionseg.curation.pipeline import Known, curate
@@ -158,3 +159,28 @@ def test_a_run_that_failed_keeps_the_shards_that_it_finished(data, tmp_path: Pat
     assert contents(tmp_path) == data.whole["index"][1]
     assert len(kept) == 3
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def test_curation_that_failed_goes_on_from_its_shards_and_fits_no_rule_again(
+    data, tmp_path: Path, monkeypatch
+) -> None:
+    real = shards.supervise
+
+    def fail(rule, *arguments, name: str, rows, **others):
+        if name == "cocu_calibrated" and rows[0] > 0:
+            raise UserError("no more")
+        return real(rule, *arguments, name=name, rows=rows, **others)
+
+    monkeypatch.setattr(shards, "supervise", fail)
+    with pytest.raises(UserError, match="no more"):
+        curated(data, tmp_path, HERE)
+    names = ("nouns/00000", "nouns/00001", "cocu/00000", "cocu/00001", "cocu_calibrated/00000")
+    kept = [tmp_path / "rules" / f"{name}.parquet" for name in names]
+    times = [path.stat().st_mtime_ns for path in kept]
+    monkeypatch.setattr(shards, "supervise", real)
+    for rule in (type(RULES.cocu), type(RULES.cocu_calibrated)):
+        monkeypatch.setattr(rule, "fit", lambda *_: pytest.fail("fitted again"))
+    result, files = data.whole["curated"]
+    assert curated(data, tmp_path, HERE) == result
+    assert contents(tmp_path) == files
+    assert [path.stat().st_mtime_ns for path in kept] == times

@@ -22,7 +22,8 @@ from captionseg.sources.shapes import (
     draw_silhouette,
     draw_texture,
 )
-from captionseg.text.vocabulary import VocabularyParams, build, tokens
+from captionseg.text.corpus_vocabulary import build
+from captionseg.text.vocabulary import VocabularyParams, tokens
 
 SOURCE = Shapes()
 

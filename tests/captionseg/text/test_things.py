@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from scipy.sparse import csr_array
 
+from captionseg.storage.folders import count_rows
+from captionseg.text import matching, tagged_captions
+from captionseg.text.corpus_vocabulary import build
 from captionseg.text.noun_extraction import Token
-from captionseg.text.things import ThingParams, find_compounds, find_things
-from captionseg.text.vocabulary import Vocabulary, VocabularyParams, build
+from captionseg.text.tagged_captions import Rows
+from captionseg.text.things import (
+    ThingParams,
+    count_words,
+    find_compounds,
+    find_things,
+    merge_counts,
+)
+from captionseg.text.vocabulary import Vocabulary, VocabularyParams
 
 CAPTIONS = [
     "a dog in a red life jacket swims in a lake",
@@ -105,23 +118,60 @@ def verb(word: str) -> Token:
 
 def test_a_word_is_a_concept_if_half_of_its_captions_have_it_as_a_noun() -> None:
     rows = [[noun("watch")], [verb("watch")], [noun("orange")], [verb("orange")], [verb("orange")]]
-    found = find_things(rows, ThingParams(1, 0.5, 1, True), set())
+
+    def map_rows(work: Callable[[Rows], Any]) -> list[Any]:
+        return [work([(row, 1)]) for row in rows]
+
+    found = find_things(map_rows, ThingParams(1, 0.5, 1, True), set())
     assert found.concepts == ("watch",)
-    assert find_things(rows, ThingParams(1, 0.0, 1, True), set()).concepts == ("orange", "watch")
+    found = find_things(map_rows, ThingParams(1, 0.0, 1, True), set())
+    assert found.concepts == ("orange", "watch")
 
 
 def test_mutual_information_by_hand() -> None:
     """Of 10 words 2 are hot dog, and dog stands once more alone: ln(2 10 / (2 3)) / ln(10 / 2)."""
-    rows = [[noun("hot"), noun("dog")]] * 2 + [[noun("dog")], *([[verb("x")]] * 5)]
+    rows = [([noun("hot"), noun("dog")], 2), ([noun("dog")], 1), ([verb("x")], 5)]
+    counts = merge_counts([count_words(rows[:1]), count_words(rows[1:])])
     value = math.log(20 / 6) / math.log(5)
     lemma = {"hot": "hot", "dog": "dog"}
     for least, found in ((value - 1e-9, {("hot", "dog")}), (value + 1e-9, set())):
-        assert find_compounds(rows, lemma, ThingParams(2, 0.5, least, True), set()) == found
-    assert not find_compounds(rows, lemma, ThingParams(3, 0.5, 0.1, True), set())
-    assert not find_compounds(rows, lemma, ThingParams(2, 0.5, 0.1, True), {"dog"})
+        assert find_compounds(counts, lemma, ThingParams(2, 0.5, least, True), set()) == found
+    assert not find_compounds(counts, lemma, ThingParams(3, 0.5, 0.1, True), set())
+    assert not find_compounds(counts, lemma, ThingParams(2, 0.5, 0.1, True), {"dog"})
 
 
 @pytest.mark.parametrize("caption", ["hot, dog", "hot and dog"])
 def test_words_that_are_apart_are_no_compound(caption: str) -> None:
     captions = [caption] * 6 + ["a cat"] * 6
     assert not [c for c in build(captions, VocabularyParams(minimum=2)).concepts if " " in c]
+
+
+def test_chunks_and_repeated_captions_change_nothing(monkeypatch, tmp_path) -> None:
+    """As many captions of each kind in any order; what is tagged already is not tagged again."""
+    captions = [*CAPTIONS, *ALONE] * 3
+    whole = build(captions, VocabularyParams(minimum=6))
+    every = [text for text in captions for _ in range(2)]
+    assert whole == build(every, VocabularyParams(minimum=12))
+    monkeypatch.setattr(tagged_captions, "CHUNK", 7)
+    assert build(captions, VocabularyParams(minimum=6), folder=tmp_path) == whole
+    files = sorted(tmp_path.iterdir())
+    assert [count_rows(file) for file in files] == [7, 7, 7, 7, 7, 1]
+    monkeypatch.setattr(tagged_captions, "tag", lambda *_: pytest.fail("tagged again"))
+    assert build(captions, VocabularyParams(minimum=6), folder=tmp_path) == whole
+
+
+def test_equal_captions_are_matched_once(monkeypatch) -> None:
+    vocabulary, seen = Vocabulary(("dog", "cat"), {"dogs": "dog"}), []
+    real = Vocabulary.match_captions
+
+    def match(self: Vocabulary, captions: list[str]) -> csr_array:
+        seen.extend(captions)
+        return real(self, captions)
+
+    monkeypatch.setattr(Vocabulary, "match_captions", match)
+    monkeypatch.setattr(matching, "CHUNK", 2)
+    captions = ["a dog", "", "dogs and a cat", "a dog", "", "a cat", "dogs and a cat"]
+    named = matching.match_corpus(vocabulary, captions)
+    assert seen == ["a dog", "", "dogs and a cat", "a cat"]
+    assert named.toarray().tolist() == real(vocabulary, captions).toarray().tolist()
+    assert matching.match_corpus(vocabulary, []).shape == (0, 2)

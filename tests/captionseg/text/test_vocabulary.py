@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from captionseg.records import UserError
-from captionseg.text.vocabulary import Vocabulary, VocabularyParams, build
+from captionseg.text.corpus_vocabulary import build
+from captionseg.text.vocabulary import Vocabulary, VocabularyParams
 
 CAPTIONS = [
     "a dog on the grass",

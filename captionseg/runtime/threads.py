@@ -1,0 +1,38 @@
+"""Runs a function over chunks of an array on all cores, with results that do not depend on how many
+there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from captionseg.runtime.fan_out import count_cores
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+def map_chunks(work: Callable[[J], R], chunks: Iterable[J]) -> Iterator[R]:
+    """Yield work(chunk) for every chunk, in order; sums of these are always the same.
+
+    Chunks are spread over threads, and numerical libraries use one thread for each, since how they
+    round depends on their number of threads. Few results wait at a time.
+
+    Args:
+        work: spends its time in numpy or scipy, which let other threads run.
+        chunks: small objects.
+    """
+    threads = count_cores()
+    waiting: deque[Future[R]] = deque()
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
