@@ -86,7 +86,9 @@ def start(code: str) -> Start:
     )
     after = os.times()
     spent = after.children_user + after.children_system
-    return Start(spent - before.children_user - before.children_system, int(done.stdout.split()[-1]))
+    return Start(
+        spent - before.children_user - before.children_system, int(done.stdout.split()[-1])
+    )
 
 
 def list_heaviest(code: str, count: int = 5) -> str:

@@ -3,21 +3,22 @@
 CoCu's "local consistency" and the last step of TCL and CoDe. Each iteration replaces a mask by a
 mean over 48 neighbours, weighted by the similarity of their colours. The weights are a sparse
 matrix between pixels, shared by all masks and iterations, so that no tensor over masks and
-neighbours is needed.
+neighbours is needed. It runs on a grid that is coarser than the picture; nothing here is of the
+size of the picture and of all masks.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64, Num
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
+TOGETHER = 32  # masks that are refined at once on the CPU
 STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -39,38 +40,26 @@ def pamr(
     size = (masks.shape[1], masks.shape[2])
     if image.shape[1:] != masks.shape[1:]:
         image = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=True)[0]
-    out = masks.float().flatten(1)
-    weights, index = (
-        weigh_neighbours(image.float(), dilations).flatten(1),
-        index_neighbours(size, dilations, image.device),
-    )
-    product = gather_neighbours if out.is_cuda else multiply_sparse
-    return product(out, weights, index, iterations).reshape(masks.shape)
+    masks, weights = masks.float(), weigh_neighbours(image.float(), dilations)
+    if masks.is_cuda or not torch.backends.mkl.is_available():
+        return add_slices(masks, weights, dilations, iterations)
+    index = index_neighbours(size, dilations, image.device)
+    return multiply_sparse(masks.flatten(1), weights.flatten(1), index, iterations).view_as(masks)
 
 
-def refine_on_grid(
-    image: Float[Tensor, "3 _height _width"],
-    masks: Float[Tensor, "class height width"],
-    *,
-    side: int,
-    iterations: int = 10,
-    dilations: Sequence[int] = DILATIONS,
-) -> Float32[Tensor, "class height width"]:
-    """Refine masks on a coarser grid, and resize them back (bilinear).
-
-    Args:
-        image: see `pamr`.
-        masks: see `pamr`.
-        side: number of cells along the short side of the grid.
-        iterations: see `pamr`.
-        dilations: see `pamr`.
+def size_grid(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return rows and columns of the grid for a picture of (height, width), with `side` cells along
+    its short side.
     """
-    height, width = masks.shape[1:]
-    scale = side / min(height, width)
-    grid = (max(1, round(height * scale)), max(1, round(width * scale)))
-    coarse = F.interpolate(masks[None].float(), grid, mode="bilinear", align_corners=False)[0]
-    out = pamr(image, coarse, iterations=iterations, dilations=dilations)
-    return F.interpolate(out[None], (height, width), mode="bilinear", align_corners=False)[0]
+    scale = side / min(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(
+    masks: Float[Tensor, "class _rows _columns"], size: tuple[int, int]
+) -> Float[Tensor, "class {size[0]} {size[1]}"]:
+    """Resize masks (bilinear)."""
+    return F.interpolate(masks[None].float(), size, mode="bilinear", align_corners=False)[0]
 
 
 def multiply_sparse(
@@ -79,35 +68,50 @@ def multiply_sparse(
     index: Int64[Tensor, "neighbour pixel"],
     iterations: int,
 ) -> Float32[Tensor, "class pixel"]:
-    """Multiply masks `iterations` times by the sparse matrix of weights at index, on the CPU."""
+    """Multiply masks `iterations` times by the sparse matrix of weights at index, on the CPU.
+
+    A few masks go through all iterations before the next, so that they stay in the processor's
+    cache.
+    """
     count, pixels = weights.shape
-    matrix = csr_array(
-        (
-            weights.T.flatten().numpy(),
-            index.T.flatten().to(torch.int32).numpy(),
-            np.arange(0, count * pixels + 1, count, dtype=np.int32),
-        ),
-        shape=(pixels, pixels),
-    )
-    columns = out.T.contiguous().numpy()
-    for _ in range(iterations):
-        columns = matrix @ columns
-    return torch.from_numpy(columns).T
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        matrix = torch.sparse_csr_tensor(
+            torch.arange(0, count * pixels + 1, count, dtype=torch.int32),
+            index.T.flatten().to(torch.int32),
+            weights.T.flatten(),
+            (pixels, pixels),
+            check_invariants=False,
+        )
+    done = []
+    for part in out.split(TOGETHER):
+        columns = part.T.contiguous()
+        for _ in range(iterations):
+            columns = matrix @ columns
+        done.append(columns.T)
+    return torch.cat(done)
 
 
-def gather_neighbours(
-    out: Float32[Tensor, "class pixel"],
-    weights: Float32[Tensor, "neighbour pixel"],
-    index: Int64[Tensor, "neighbour pixel"],
+def add_slices(
+    masks: Float32[Tensor, "class height width"],
+    weights: Float32[Tensor, "neighbour height width"],
+    dilations: Sequence[int],
     iterations: int,
-) -> Float32[Tensor, "class pixel"]:
-    """Compute the same as `multiply_sparse` on a GPU, neighbour by neighbour."""
-    for _ in range(iterations):
-        total = torch.zeros_like(out)
-        for weight, column in zip(weights, index, strict=True):
-            total.addcmul_(out[:, column], weight)
-        out = total
-    return out
+) -> Float32[Tensor, "class height width"]:
+    """Compute the same as `multiply_sparse`, on GPUs and on processors without MKL: neighbours are
+    slices of the masks with a margin.
+    """
+    (height, width), margin = masks.shape[1:], max(dilations)
+    done = []
+    for part in masks.split(len(masks) if masks.is_cuda else TOGETHER):
+        for _ in range(iterations):
+            wide = F.pad(part[None], (margin,) * 4, mode="replicate")[0]
+            part = torch.zeros_like(part)
+            for weight, (d, dy, dx) in zip(weights, list_steps(dilations), strict=True):
+                top, left = margin + d * dy, margin + d * dx
+                part.addcmul_(wide[:, top : top + height, left : left + width], weight)
+        done.append(part)
+    return torch.cat(done)
 
 
 def weigh_neighbours(

@@ -1,4 +1,4 @@
-"""Keeps the embeddings of texts, which take longer than the pictures that they are compared with."""
+"""Keeps the embeddings of texts: they take longer than the picture that is labelled by them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 MOST = 20_000
 """Texts that are kept for one model, 30 MB at 384 numbers each."""
