@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Float32, Int64, Num
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,7 +43,7 @@ def pamr(
     masks, weights = masks.float(), weigh_neighbours(image.float(), dilations)
     if masks.is_cuda or not torch.backends.mkl.is_available():
         return add_slices(masks, weights, dilations, iterations)
-    index = index_neighbours(size, dilations, image.device)
+    index = index_neighbours(size, dilations)
     return multiply_sparse(masks.flatten(1), weights.flatten(1), index, iterations).view_as(masks)
 
 
@@ -101,15 +101,13 @@ def add_slices(
     """Compute the same as `multiply_sparse`, on GPUs and on processors without MKL: neighbours are
     slices of the masks with a margin.
     """
-    (height, width), margin = masks.shape[1:], max(dilations)
     done = []
     for part in masks.split(len(masks) if masks.is_cuda else TOGETHER):
         for _ in range(iterations):
-            wide = F.pad(part[None], (margin,) * 4, mode="replicate")[0]
-            part = torch.zeros_like(part)
-            for weight, (d, dy, dx) in zip(weights, list_steps(dilations), strict=True):
-                top, left = margin + d * dy, margin + d * dx
-                part.addcmul_(wide[:, top : top + height, left : left + width], weight)
+            total = torch.zeros_like(part)
+            for weight, neighbour in zip(weights, take_neighbours(part, dilations), strict=True):
+                total.addcmul_(neighbour, weight)
+            part = total
         done.append(part)
     return torch.cat(done)
 
@@ -123,33 +121,27 @@ def weigh_neighbours(
     s is the unbiased deviation over all 3 x 3 neighbourhoods of a pixel, which include its own
     value once each; distances are means over the channels of the image.
     """
-    # [K, 3, H, W]
-    around = torch.stack([shift_pixels(image, dy, dx, d) for d, dy, dx in list_steps(dilations)])
+    around = torch.stack(list(take_neighbours(image, dilations)))  # [K, 3, H, W]
     neighbourhood = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
     scale = 1e-8 + 0.1 * neighbourhood.std(0)
-    return (-(around - image).abs() / scale).mean(1).softmax(0)
+    return around.sub_(image).abs_().div_(scale).mean(1).neg_().softmax(0)
 
 
-def list_steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield (dilation, dy, dx) of every neighbour."""
-    return ((d, dy, dx) for d in dilations for dy, dx in STEPS)
-
-
-def shift_pixels(
-    image: Num[Tensor, "channel height width"], dy: int, dx: int, distance: int
-) -> Num[Tensor, "channel height width"]:
-    """Return each pixel's neighbour; beyond the border the nearest pixel inside."""
-    height, width = image.shape[1:]
-    rows = (torch.arange(height, device=image.device) + dy * distance).clamp(0, height - 1)
-    columns = (torch.arange(width, device=image.device) + dx * distance).clamp(0, width - 1)
-    return image[:, rows[:, None], columns]
+def take_neighbours(
+    maps: Float[Tensor, "channel height width"], dilations: Sequence[int]
+) -> Iterator[Float[Tensor, "channel height width"]]:
+    """Yield maps of each neighbour, as slices; beyond the border it is the nearest pixel inside."""
+    (height, width), margin = maps.shape[1:], max(dilations)
+    wide = F.pad(maps[None], (margin,) * 4, mode="replicate")[0]
+    for dilation in dilations:
+        for dy, dx in STEPS:
+            top, left = margin + dilation * dy, margin + dilation * dx
+            yield wide[:, top : top + height, left : left + width]
 
 
 def index_neighbours(
-    size: tuple[int, int], dilations: Sequence[int], device: torch.device
+    size: tuple[int, int], dilations: Sequence[int]
 ) -> Int64[Tensor, "neighbour {size[0]*size[1]}"]:
     """Return the number of each pixel's neighbour, row by row."""
-    numbers = torch.arange(size[0] * size[1], device=device).view(1, *size)
-    return torch.stack(
-        [shift_pixels(numbers, dy, dx, d).flatten() for d, dy, dx in list_steps(dilations)]
-    )
+    numbers = torch.arange(size[0] * size[1], dtype=torch.float64).view(1, *size)
+    return torch.stack(list(take_neighbours(numbers, dilations))).flatten(1).long()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from captionseg.inference import class_embeddings
 from captionseg.inference.class_embeddings import embed_class_names
 from captionseg.inference.text_cache import TextCache, identify_state
 from captionseg.modeling.segmenter import InputSpec
@@ -81,6 +82,19 @@ def test_every_change_of_weights_is_noticed():
     assert identify_state(model.train()) is None
     with torch.inference_mode():
         assert identify_state(torch.nn.Linear(1, 1).eval()) is None
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch):
+    """A tokenizer to which each letter is a token; the real ones take seconds to import."""
+
+    def tokenize(texts) -> np.ndarray:
+        rows = np.zeros((len(texts), max(map(len, texts))), np.int64)
+        for row, text in zip(rows, texts, strict=True):
+            row[: len(text)] = [ord(letter) for letter in text]
+        return rows
+
+    monkeypatch.setattr(class_embeddings, "build_tokenizer", lambda *_: tokenize)
 
 
 class Own(torch.nn.Module):
