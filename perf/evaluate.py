@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.inference.labelling import label_pixels
+from captionseg.inference.pixels import label_pixels
 from captionseg.inference.windows import ResolvedProtocol, WindowParams, list_starts
 from captionseg.modeling.groupvit import GroupViT, groupvit_tiny
 from captionseg.modeling.readout.zero_shot import ZeroShot

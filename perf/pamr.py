@@ -1,11 +1,14 @@
-"""Pixel-adaptive mask refinement: ours against the dense form, on the same picture and masks.
+"""Pixel-adaptive mask refinement: ours against shifted slices and against the dense form, on the
+same picture and masks.
 
     python -m perf.pamr [--classes 171] [--side 112] [--rounds 3] [--device cpu]
 
-The reference is the form of the published code: neighbours are taken by a dilated convolution with
-one-hot kernels, of the picture and, in each of the ten iterations, of all masks, and their weighted
-sum is over a tensor of masks and neighbours. Peak memory is what a fresh process grows by while it
-runs the form.
+The reference is what one would write in torch: neighbours are slices of padded masks, multiplied
+and added in place, for as many masks at once as are fastest on a core with 2 MB of cache (32; all
+171 at once take twice as long). The dense form is that of the published code: neighbours are taken
+by a dilated convolution with one-hot kernels, of the picture and, in each of the ten iterations, of
+all masks, and their weighted sum is over a tensor of masks and neighbours. Peak memory is what a
+fresh process grows by while it runs the form.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,8 +28,35 @@ from captionseg.runtime.device import detect
 from perf.clock import compare
 
 
-def dense(image: Tensor, masks: Tensor) -> Tensor:
+def slices(image: Tensor, masks: Tensor) -> Tensor:
     """The reference: [C, H, W] of picture [3, H, W] and masks [C, H, W]."""
+    around = torch.stack(list(shift(image)))  # [48, 3, H, W]
+    everything = torch.cat([around, image.expand(len(DILATIONS), -1, -1, -1)])
+    scale = 1e-8 + 0.1 * everything.std(0)
+    weights = (-(around - image).abs() / scale).mean(1).softmax(0)
+    parts = list(masks.split(TOGETHER))
+    for number, part in enumerate(parts):
+        for _ in range(10):
+            total = torch.zeros_like(part)
+            for weight, neighbour in zip(weights, shift(part), strict=True):
+                total.addcmul_(neighbour, weight)
+            part = total
+        parts[number] = part
+    return torch.cat(parts)
+
+
+def shift(maps: Tensor) -> Iterator[Tensor]:
+    """The 48 neighbours of maps [C, H, W], as slices."""
+    (height, width), margin = maps.shape[1:], max(DILATIONS)
+    wide = F.pad(maps[None], (margin,) * 4, mode="replicate")[0]
+    for d in DILATIONS:
+        for dy, dx in STEPS:
+            top, left = margin + d * dy, margin + d * dx
+            yield wide[:, top : top + height, left : left + width]
+
+
+def dense(image: Tensor, masks: Tensor) -> Tensor:
+    """The published form: [C, H, W] of picture [3, H, W] and masks [C, H, W]."""
     around = take_neighbours(image[:, None])  # [3, 48, H, W]
     everything = torch.cat([around, image[:, None].expand(-1, len(DILATIONS), -1, -1)], 1)
     scale = 1e-8 + 0.1 * everything.std(1, keepdim=True)
@@ -47,7 +77,12 @@ def take_neighbours(maps: Tensor) -> Tensor:
     )
 
 
-FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"captionseg": pamr, "dense": dense}
+TOGETHER = 32
+FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "captionseg": pamr,
+    "slices": slices,
+    "dense": dense,
+}
 
 
 def draw_inputs(classes: int, side: int, device: str) -> tuple[Tensor, Tensor]:
@@ -100,15 +135,16 @@ def main() -> None:
     forms = {name: functools.partial(form, image, masks) for name, form in FORMS.items()}
     median, results = compare(forms, arguments.rounds, runtime)
     used = {name: measure_memory(name, arguments.classes, arguments.side) for name in FORMS}
+    apart = max((results[name] - results["captionseg"]).abs().max() for name in FORMS)
     print(
         f"{arguments.classes} masks of {arguments.side} x {arguments.side}, {arguments.device}, "
         f"{torch.get_num_threads()} threads; largest difference "
-        f"{(results['captionseg'] - results['dense']).abs().max():.1e}"
+        f"{apart:.1e}"
     )
     for name in FORMS:
         print(f"{name:12} {median[name]:7.3f} s  {used[name]:7.0f} MiB")
-    print(f"memory {used['dense'] / max(used['captionseg'], 1.0):.1f}")
-    print(f"ratio {median['dense'] / median['captionseg']:.2f}")
+    print(f"dense {median['dense'] / median['captionseg']:.1f}")
+    print(f"ratio {median['slices'] / median['captionseg']:.2f}")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from captionseg.records import UserError
 from captionseg.runtime.launch import read_place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import lock_outputs, move_all
+from captionseg.runtime.start_up import collect_nothing
 from captionseg.storage.writing import describe_trouble, remove_parts
 from captionseg.tracking.deferred_tracker import DeferredTracker
 from captionseg.tracking.log_handler import Handler
@@ -77,7 +78,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
     Raises:
         UserError: a user error, in one line.
     """
-    stage = importlib.import_module(f"stages.{name}")
+    stage = import_stage(name)
     arguments, kinds = parse(stage.main, name, insert_recipe(argv))
     params = Params(root / "params.yaml")
     random.seed(params.seed)
@@ -110,6 +111,12 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
             tracker.metrics(metrics)
         shutil.rmtree(work, ignore_errors=True)
     return metrics
+
+
+def import_stage(name: str) -> typing.Any:
+    """Import the module of a stage, with the libraries of its work."""
+    with collect_nothing():
+        return importlib.import_module(f"stages.{name}")
 
 
 def call(

@@ -31,6 +31,8 @@ CHECKED = (
     "captionseg.inference.labelling",
     "captionseg.inference.mask_scores",
     "captionseg.inference.pamr",
+    "captionseg.inference.pixels",
+    "captionseg.inference.region_pixels",
     "captionseg.inference.windows",
     "captionseg.losses",
     "captionseg.metrics",

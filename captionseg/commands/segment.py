@@ -69,16 +69,19 @@ def run(arguments: argparse.Namespace) -> None:
     """Label each pixel of a picture, write an overlay in the labels' colours and print the share of
     the picture that each label covers.
     """
-    import numpy as np
+    from captionseg.runtime.start_up import collect_nothing
 
-    from captionseg.commands.unknown_words import describe_unknown
-    from captionseg.inference.predictor import Predictor, read_image
-    from captionseg.inference.refine import RefineParams
-    from captionseg.inference.windows import Protocol
-    from captionseg.records import UserError
-    from captionseg.remarks import warn_once
-    from captionseg.segmenters.mask_makers import MasksParams
-    from captionseg.text.typed_labels import read_labels
+    with collect_nothing():
+        import numpy as np
+
+        from captionseg.commands.unknown_words import describe_unknown
+        from captionseg.inference.predictor import Predictor, read_image
+        from captionseg.inference.refine import RefineParams
+        from captionseg.inference.windows import Protocol
+        from captionseg.records import UserError
+        from captionseg.remarks import warn_once
+        from captionseg.segmenters.mask_makers import MasksParams
+        from captionseg.text.typed_labels import read_labels
 
     labels = read_labels(arguments.labels)
     if arguments.picture.is_dir():

@@ -11,7 +11,6 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from captionseg.encoders.efficientnet_lite import EfficientNetLite0
 from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.text_tower import BertTower
@@ -57,7 +57,7 @@ class Lite0MiniLM:
 
     @functools.cached_property
     def image_tower(self) -> nn.Module:
-        """The image tower, loaded on first use, because its imports take seconds."""
+        """The image tower, loaded on first use."""
         # outside of inference mode, because models compute gradients through it
         with torch.inference_mode(False):
             return self.runtime.prepare(load_image_tower()).requires_grad_(False)
@@ -150,20 +150,14 @@ def find_medians(cells: Tensor) -> Tensor:
 class _ImageTower(nn.Module):
     """uint8 pixels -> (block map, head map), each [B, C, h, w]."""
 
-    net: Any
-
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        x = ((pixels.float() - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-        net = self.net
-        maps, x = [], net.bn1(net.conv_stem(x))
-        for stage in net.blocks:
-            x = stage(x)
-            maps.append(x)
-        return maps[-3], net.bn2(net.conv_head(x))
+        return self.net(
+            ((pixels.float() - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        )
 
 
 def load_image_tower() -> nn.Module:
@@ -172,10 +166,9 @@ def load_image_tower() -> nn.Module:
     Raises:
         UserError: if the weights do not fit.
     """
-    import timm
-
-    net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
-    net.load_state_dict(image_weights(net), strict=False)
+    with torch.device("meta"):  # no random weights, which would be replaced at once
+        net = EfficientNetLite0()
+    net.load_state_dict(image_weights(net), strict=False, assign=True)
     return _ImageTower(fold_batch_norms(net.eval()))
 
 
@@ -212,8 +205,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
             setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            # timm's norms include the activation
-            setattr(module, name, getattr(child, "act", nn.Identity()))
+            setattr(module, name, nn.Identity())
         else:
             fold_batch_norms(child)
         before = (name, child)

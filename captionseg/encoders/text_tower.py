@@ -81,22 +81,25 @@ class BertTower(nn.Module):
         self.width = self.out = config["hidden_size"]
         self.context, self.encode = context, encode
         encode.enable_padding(pad_id=config.get("pad_token_id", 0))
-        self.words = nn.Embedding(config["vocab_size"], self.width)
-        self.places = nn.Embedding(config["max_position_embeddings"], self.width)
-        self.kinds = nn.Embedding(config["type_vocab_size"], self.width)
-        self.norm = nn.LayerNorm(self.width, config["layer_norm_eps"])
-        self.layers = nn.ModuleList(
-            BertLayer(
-                self.width,
-                config["num_attention_heads"],
-                config["intermediate_size"],
-                config["layer_norm_eps"],
+        with torch.device("meta"):  # no random weights, which would be replaced at once
+            self.words, self.places, self.kinds = (
+                # without drawing weights, for which torch would import sympy on this device
+                nn.Embedding.from_pretrained(torch.empty(config[size], self.width), freeze=False)
+                for size in ("vocab_size", "max_position_embeddings", "type_vocab_size")
             )
-            for _ in range(config["num_hidden_layers"])
-        )
+            self.norm = nn.LayerNorm(self.width, config["layer_norm_eps"])
+            self.layers = nn.ModuleList(
+                BertLayer(
+                    self.width,
+                    config["num_attention_heads"],
+                    config["intermediate_size"],
+                    config["layer_norm_eps"],
+                )
+                for _ in range(config["num_hidden_layers"])
+            )
         try:
             renamed = rename_tensors(weights, config["num_hidden_layers"])
-            self.load_state_dict(renamed)
+            self.load_state_dict({k: v.float() for k, v in renamed.items()}, assign=True)
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"not the weights of a BERT with this config.json: {reason}") from None

@@ -13,12 +13,12 @@ import torch
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_tower import TextTower
+from captionseg.inference.text_cache import Encode, TextCache, identify_state
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import group_warnings
 from captionseg.text.prompts import TCL, embed_classes, read_templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
-Encode = Callable[[Sequence[str]], np.ndarray]
 LEARNT = "learnt"
 SUBSET = "subset"
 SETS = {SUBSET: TCL[:7]}
@@ -30,6 +30,7 @@ TOKENIZER = "tokenizer"
 
 # one per model, as long as it exists
 _tokenizers: WeakKeyDictionary[torch.nn.Module, Tokenizer] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[torch.nn.Module, TextCache] = WeakKeyDictionary()
 
 
 def embed_class_names(
@@ -41,6 +42,8 @@ def embed_class_names(
 ) -> torch.Tensor:
     """Embed C class names: [C, D] float32, on the model's device.
 
+    Texts that this model has embedded before, with these weights, are not embedded again.
+
     Args:
         model: see `build_text_encoder`.
         folder: see `build_text_encoder`.
@@ -51,12 +54,42 @@ def embed_class_names(
     Raises:
         UserError: for an unknown template set.
     """
-    vectors = embed_classes(
-        names, build_text_encoder(model, folder, frozen), choose_templates(model, prompts)
-    )
+    encode = keep_embeddings(model, build_text_encoder(model, folder, frozen), frozen)
+    vectors = embed_classes(names, encode, choose_templates(model, prompts))
     return torch.from_numpy(vectors).to(
         next(itertools.chain(model.parameters(), model.buffers())).device
     )
+
+
+def keep_embeddings(model: Any, encode: Encode, frozen: Callable[[], Encoder]) -> Encode:
+    """Return `encode` with a memory, see TextCache.
+
+    Args:
+        model: see `build_text_encoder`.
+        encode: what it returned.
+        frozen: see `build_text_encoder`; whether weights of this encoder change is not looked at.
+    """
+    reads = model.config.reads
+    encoder = frozen() if reads.holds_encoder or reads.tokens in (None, "frozen") else None
+    state = identify_state(model) if reads.tokens else ()
+    if state is None:
+        return encode
+    cache = _caches.setdefault(model, TextCache())
+    # with the encoder itself, whose number another one could get later
+    return lambda texts: cache.embed(texts, encode, (Same(encoder), state))
+
+
+class Same:
+    """An object that equals itself alone."""
+
+    def __init__(self, item: object) -> None:
+        self.item = item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.item is other.item
+
+    def __hash__(self) -> int:
+        return id(self.item)
 
 
 def choose_templates(model: Any, name: str) -> tuple[str, ...]:

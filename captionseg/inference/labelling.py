@@ -9,17 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.inference.class_embeddings import embed_class_names
-from captionseg.inference.contrast import contrast_labels
 from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.mask_scores import label_from_masks, score_from_masks
-from captionseg.inference.pamr import refine_on_grid
+from captionseg.inference.pixels import label_pixels, mask_logits
 from captionseg.inference.preparation import Preparation, build_preparation, needs_regions
 from captionseg.inference.protocols import (
     BACKGROUND,
@@ -28,13 +24,10 @@ from captionseg.inference.protocols import (
     merge_saved_protocol,
     resolve_protocol,
 )
-from captionseg.inference.refine import RefineParams
-from captionseg.inference.windows import ResolvedProtocol, resize_short_side, slide_windows
+from captionseg.inference.windows import ResolvedProtocol
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
-from captionseg.modeling.readout.regions import average_regions
 from captionseg.modeling.segmenter import InputSpec
-from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError, one_line
 from captionseg.segmenters.interfaces import MaskMaker, RegionMaker
 from captionseg.segmenters.mask_makers import MasksParams
@@ -181,98 +174,6 @@ class Labeller:
     def _model_arguments(self, inputs: Inputs) -> tuple[Any, Inputs, Tensor]:
         assert self.classes is not None, "no classes are named"
         return self.loaded.model, self.loaded.on_device(inputs), self.classes
-
-
-def mask_logits(
-    model: Any,
-    inputs: Inputs,
-    classes: Float[Tensor, "class embedding"],
-    protocol: ResolvedProtocol,
-) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """Return the contrasted and refined mask logits of one picture; the background, if any, comes
-    first.
-
-    Args:
-        model: a Segmenter.
-        inputs: inputs of one picture.
-        classes: class embeddings.
-        protocol: the resolved protocol; windows only apply to models that read pixels.
-    """
-    logits = unrefined_logits(model, inputs, classes, protocol)
-    return refine_logits(contrast_labels(logits, protocol.contrast), inputs, protocol.refine)
-
-
-def unrefined_logits(
-    model: Any,
-    inputs: Inputs,
-    classes: Float[Tensor, "class embedding"],
-    protocol: ResolvedProtocol,
-) -> Float[Tensor, "_class {inputs.size[0]} {inputs.size[1]}"]:
-    """Return `mask_logits` without contrast and refinement."""
-    if inputs.masks is not None:
-        return score_from_masks(model, inputs, classes, protocol.masks)
-    side, windows = model.config.reads.picture, protocol.windows
-    if not model.config.reads.windows or inputs.image is None:
-        return model.segment(inputs, classes, *protocol.choices)[0]
-    image, crop = (
-        resize_short_side(inputs.image[0], windows.short_side or 2 * side),
-        windows.crop or 2 * side,
-    )
-
-    def predict(
-        part: Float[Tensor, "batch 3 height width"],
-    ) -> Float[Tensor, "batch _class height width"]:
-        inputs = pixel_inputs(part, (part.shape[2], part.shape[3]))
-        return model.segment(inputs, classes, *protocol.choices)
-
-    logits = slide_windows(
-        image, predict, crop=crop, stride=windows.stride or crop // 2, batch=windows.batch
-    )
-    return F.interpolate(logits[None].float(), inputs.size, mode="bilinear", align_corners=False)[0]
-
-
-def refine_logits(
-    logits: Float[Tensor, "class height width"], inputs: Inputs, params: RefineParams
-) -> Float[Tensor, "class height width"]:
-    """Refine the mask logits of one picture.
-
-    Raises:
-        UserError: if `inputs` lack the pixels or regions that the method needs.
-    """
-    if params.method == "none":
-        return logits
-    if params.method == "segments":
-        return average_regions(logits, inputs)
-    if inputs.image is None:
-        raise UserError(
-            "refine: pamr needs pixels, but these inputs have none; a bug of the caller"
-        )
-    return refine_on_grid(
-        inputs.image[0],
-        logits,
-        side=params.side,
-        iterations=params.iterations,
-        dilations=params.dilations,
-    )
-
-
-def label_pixels(
-    model: Any,
-    inputs: Inputs,
-    classes: Float[Tensor, "class embedding"],
-    protocol: ResolvedProtocol,
-) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
-    """Return the best class of each pixel, -1 for background; arguments as of `mask_logits`."""
-    if protocol.background.policy == "constant" and protocol.background.score is not None:
-        best, labels = mask_logits(model, inputs, classes, protocol).max(0)
-        return labels.masked_fill(best < protocol.background.score, -1)
-    is_direct = protocol.refine.method == "none" and not protocol.contrast
-    if not model.config.reads.windows and is_direct:
-        if inputs.masks is not None:
-            return label_from_masks(model, inputs, classes, protocol.masks)
-        return model.label(inputs, classes, *protocol.choices)[0]
-    logits = mask_logits(model, inputs, classes, protocol)
-    return logits.max(0).indices - (len(logits) - len(classes))  # argmax is slower on the CPU
 
 
 def build_region_maker(section: dict[str, Any]) -> RegionMaker:

@@ -3,21 +3,22 @@
 CoCu's "local consistency" and the last step of TCL and CoDe. Each iteration replaces a mask by a
 mean over 48 neighbours, weighted by the similarity of their colours. The weights are a sparse
 matrix between pixels, shared by all masks and iterations, so that no tensor over masks and
-neighbours is needed.
+neighbours is needed. It runs on a grid that is coarser than the picture; nothing here is of the
+size of the picture and of all masks.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, Num
-from scipy.sparse import csr_array
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
+TOGETHER = 32  # masks that are refined at once on the CPU
 STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -39,38 +40,26 @@ def pamr(
     size = (masks.shape[1], masks.shape[2])
     if image.shape[1:] != masks.shape[1:]:
         image = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=True)[0]
-    out = masks.float().flatten(1)
-    weights, index = (
-        weigh_neighbours(image.float(), dilations).flatten(1),
-        index_neighbours(size, dilations, image.device),
-    )
-    product = gather_neighbours if out.is_cuda else multiply_sparse
-    return product(out, weights, index, iterations).reshape(masks.shape)
+    masks, weights = masks.float(), weigh_neighbours(image.float(), dilations)
+    if masks.is_cuda or not torch.backends.mkl.is_available():
+        return add_slices(masks, weights, dilations, iterations)
+    index = index_neighbours(size, dilations)
+    return multiply_sparse(masks.flatten(1), weights.flatten(1), index, iterations).view_as(masks)
 
 
-def refine_on_grid(
-    image: Float[Tensor, "3 _height _width"],
-    masks: Float[Tensor, "class height width"],
-    *,
-    side: int,
-    iterations: int = 10,
-    dilations: Sequence[int] = DILATIONS,
-) -> Float32[Tensor, "class height width"]:
-    """Refine masks on a coarser grid, and resize them back (bilinear).
-
-    Args:
-        image: see `pamr`.
-        masks: see `pamr`.
-        side: number of cells along the short side of the grid.
-        iterations: see `pamr`.
-        dilations: see `pamr`.
+def size_grid(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return rows and columns of the grid for a picture of (height, width), with `side` cells along
+    its short side.
     """
-    height, width = masks.shape[1:]
-    scale = side / min(height, width)
-    grid = (max(1, round(height * scale)), max(1, round(width * scale)))
-    coarse = F.interpolate(masks[None].float(), grid, mode="bilinear", align_corners=False)[0]
-    out = pamr(image, coarse, iterations=iterations, dilations=dilations)
-    return F.interpolate(out[None], (height, width), mode="bilinear", align_corners=False)[0]
+    scale = side / min(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(
+    masks: Float[Tensor, "class _rows _columns"], size: tuple[int, int]
+) -> Float[Tensor, "class {size[0]} {size[1]}"]:
+    """Resize masks (bilinear)."""
+    return F.interpolate(masks[None].float(), size, mode="bilinear", align_corners=False)[0]
 
 
 def multiply_sparse(
@@ -79,35 +68,48 @@ def multiply_sparse(
     index: Int64[Tensor, "neighbour pixel"],
     iterations: int,
 ) -> Float32[Tensor, "class pixel"]:
-    """Multiply masks `iterations` times by the sparse matrix of weights at index, on the CPU."""
+    """Multiply masks `iterations` times by the sparse matrix of weights at index, on the CPU.
+
+    A few masks go through all iterations before the next, so that they stay in the processor's
+    cache.
+    """
     count, pixels = weights.shape
-    matrix = csr_array(
-        (
-            weights.T.flatten().numpy(),
-            index.T.flatten().to(torch.int32).numpy(),
-            np.arange(0, count * pixels + 1, count, dtype=np.int32),
-        ),
-        shape=(pixels, pixels),
-    )
-    columns = out.T.contiguous().numpy()
-    for _ in range(iterations):
-        columns = matrix @ columns
-    return torch.from_numpy(columns).T
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        matrix = torch.sparse_csr_tensor(
+            torch.arange(0, count * pixels + 1, count, dtype=torch.int32),
+            index.T.flatten().to(torch.int32),
+            weights.T.flatten(),
+            (pixels, pixels),
+            check_invariants=False,
+        )
+    done = []
+    for part in out.split(TOGETHER):
+        columns = part.T.contiguous()
+        for _ in range(iterations):
+            columns = matrix @ columns
+        done.append(columns.T)
+    return torch.cat(done)
 
 
-def gather_neighbours(
-    out: Float32[Tensor, "class pixel"],
-    weights: Float32[Tensor, "neighbour pixel"],
-    index: Int64[Tensor, "neighbour pixel"],
+def add_slices(
+    masks: Float32[Tensor, "class height width"],
+    weights: Float32[Tensor, "neighbour height width"],
+    dilations: Sequence[int],
     iterations: int,
-) -> Float32[Tensor, "class pixel"]:
-    """Compute the same as `multiply_sparse` on a GPU, neighbour by neighbour."""
-    for _ in range(iterations):
-        total = torch.zeros_like(out)
-        for weight, column in zip(weights, index, strict=True):
-            total.addcmul_(out[:, column], weight)
-        out = total
-    return out
+) -> Float32[Tensor, "class height width"]:
+    """Compute the same as `multiply_sparse`, on GPUs and on processors without MKL: neighbours are
+    slices of the masks with a margin.
+    """
+    done = []
+    for part in masks.split(len(masks) if masks.is_cuda else TOGETHER):
+        for _ in range(iterations):
+            total = torch.zeros_like(part)
+            for weight, neighbour in zip(weights, take_neighbours(part, dilations), strict=True):
+                total.addcmul_(neighbour, weight)
+            part = total
+        done.append(part)
+    return torch.cat(done)
 
 
 def weigh_neighbours(
@@ -119,33 +121,27 @@ def weigh_neighbours(
     s is the unbiased deviation over all 3 x 3 neighbourhoods of a pixel, which include its own
     value once each; distances are means over the channels of the image.
     """
-    # [K, 3, H, W]
-    around = torch.stack([shift_pixels(image, dy, dx, d) for d, dy, dx in list_steps(dilations)])
+    around = torch.stack(list(take_neighbours(image, dilations)))  # [K, 3, H, W]
     neighbourhood = torch.cat([around, image.expand(len(dilations), -1, -1, -1)])
     scale = 1e-8 + 0.1 * neighbourhood.std(0)
-    return (-(around - image).abs() / scale).mean(1).softmax(0)
+    return around.sub_(image).abs_().div_(scale).mean(1).neg_().softmax(0)
 
 
-def list_steps(dilations: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield (dilation, dy, dx) of every neighbour."""
-    return ((d, dy, dx) for d in dilations for dy, dx in STEPS)
-
-
-def shift_pixels(
-    image: Num[Tensor, "channel height width"], dy: int, dx: int, distance: int
-) -> Num[Tensor, "channel height width"]:
-    """Return each pixel's neighbour; beyond the border the nearest pixel inside."""
-    height, width = image.shape[1:]
-    rows = (torch.arange(height, device=image.device) + dy * distance).clamp(0, height - 1)
-    columns = (torch.arange(width, device=image.device) + dx * distance).clamp(0, width - 1)
-    return image[:, rows[:, None], columns]
+def take_neighbours(
+    maps: Float[Tensor, "channel height width"], dilations: Sequence[int]
+) -> Iterator[Float[Tensor, "channel height width"]]:
+    """Yield maps of each neighbour, as slices; beyond the border it is the nearest pixel inside."""
+    (height, width), margin = maps.shape[1:], max(dilations)
+    wide = F.pad(maps[None], (margin,) * 4, mode="replicate")[0]
+    for dilation in dilations:
+        for dy, dx in STEPS:
+            top, left = margin + dilation * dy, margin + dilation * dx
+            yield wide[:, top : top + height, left : left + width]
 
 
 def index_neighbours(
-    size: tuple[int, int], dilations: Sequence[int], device: torch.device
+    size: tuple[int, int], dilations: Sequence[int]
 ) -> Int64[Tensor, "neighbour {size[0]*size[1]}"]:
     """Return the number of each pixel's neighbour, row by row."""
-    numbers = torch.arange(size[0] * size[1], device=device).view(1, *size)
-    return torch.stack(
-        [shift_pixels(numbers, dy, dx, d).flatten() for d, dy, dx in list_steps(dilations)]
-    )
+    numbers = torch.arange(size[0] * size[1], dtype=torch.float64).view(1, *size)
+    return torch.stack(list(take_neighbours(numbers, dilations))).flatten(1).long()

@@ -31,6 +31,15 @@ class ScoresMasks(Protocol):
 
 
 @runtime_checkable
+class ScoresRegions(Protocol):
+    """A model whose pixels have the scores of their region, whatever its shape."""
+
+    def region_logits(self, inputs: Inputs, class_embeddings: Tensor) -> Tensor:
+        """Return the scores [B, R, C] of regions and classes [C, D]."""
+        ...
+
+
+@runtime_checkable
 class EmbedsSegments(Protocol):
     """A model that embeds segments and the texts that name them in one space."""
 

@@ -19,6 +19,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from captionseg.runtime.lifeline import follow_maker
+from captionseg.runtime.start_up import collect_nothing
 from captionseg.runtime.workers import ATTEMPTS, Answer, answer_job, limit_threads, make_death_error
 
 PATIENCE = 5.0  # seconds for a process to delete its temporary files
@@ -146,7 +147,8 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     work: Callable[[Any], Any] | None = None
     try:
         try:
-            work = pipe.recv()
+            with collect_nothing():
+                work = pipe.recv()
             limit_threads(threads)  # of libraries that were imported with it
         except (
             ImportError,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from captionseg.records import UserError
-from captionseg.sources.fetching.fetch import fetch
 from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.listing import ListedSource
 from captionseg.sources.listing_rows import Row
@@ -58,6 +57,9 @@ class Urls(ListedSource):
 
     def read(self, rows: Sequence[Row]) -> Iterator[bytes | Refusal]:
         """See ListedSource."""
+        # it brings aiohttp, which stages that only name a source have no use for
+        from captionseg.sources.fetching.fetch import fetch
+
         return fetch([row.picture for row in rows], self.http, workers=self.workers)
 
     def max_workers(self) -> int:

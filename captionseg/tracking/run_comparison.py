@@ -18,6 +18,7 @@ from captionseg.records import UserError, one_line
 from captionseg.storage.markdown import escape
 from captionseg.tracking import reproduction
 from captionseg.tracking.environment import EXPERIMENT, adopt
+from captionseg.tracking.store import import_client
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -59,11 +60,11 @@ def connect(root: Path) -> tuple[MlflowClient, str]:
     if (database := reproduction.find_database(uri)) and not database.exists():
         raise UserError(f"{database}: no runs yet; run `dvc repro`")
     adopt()
+    client_class = import_client()
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
 
     try:
-        client = MlflowClient(uri, uri)
+        client = client_class(uri, uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError) as error:
         raise UserError(f"{uri}: does not answer: {one_line(error, 160)}") from None

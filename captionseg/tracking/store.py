@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from captionseg.runtime.start_up import collect_nothing
 from captionseg.tracking import moved_store, reproduction
 from captionseg.tracking.environment import EXPERIMENT
 from captionseg.tracking.reproduction import KEY, PARENT
@@ -57,12 +58,11 @@ class Store:
                 if database == home / reproduction.DATABASE:
                     moved_store.follow(database)
             uri = uri if "?" in uri else f"{uri}?timeout={patience:g}"
-        from mlflow.tracking import MlflowClient
-
+        client = import_client()
         with self.lock:  # the first writer creates the schema
             # The registry must be in the same store, whatever MLFLOW_REGISTRY_URI says, because
             # its versions refer to logged models.
-            self.client: MlflowClient = MlflowClient(uri, uri)
+            self.client = client(uri, uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             # The kind makes the UI show its pages for training first, not those for chat.
             self.experiment = (
@@ -187,6 +187,13 @@ class Store:
             self.client.log_artifacts(run, str(path), "/".join(filter(None, [folder, path.name])))
         else:
             self.client.log_artifact(run, str(path), folder or None)
+
+
+def import_client() -> type[MlflowClient]:
+    """Import MLflow, which takes more than a second."""
+    with collect_nothing():
+        from mlflow.tracking import MlflowClient
+    return MlflowClient
 
 
 def probe(path: Path, patience: float) -> None:

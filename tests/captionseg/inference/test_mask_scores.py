@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from captionseg.inference import mask_scores as module
-from captionseg.inference.labelling import label_pixels, mask_logits
 from captionseg.inference.mask_scores import label_from_masks, score_from_masks
+from captionseg.inference.pixels import label_pixels, mask_logits
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import ResolvedProtocol
 from captionseg.model_inputs import Inputs

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from captionseg.inference.labelling import refine_logits
 from captionseg.inference.pamr import pamr
+from captionseg.inference.pixels import refine_logits
 from captionseg.inference.refine import RefineParams
 from captionseg.prepared import pixel_inputs, without_regions
 from captionseg.records import UserError

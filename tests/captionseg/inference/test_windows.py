@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from captionseg.inference.labelling import label_pixels, mask_logits
+from captionseg.inference.pixels import label_pixels, mask_logits
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import (
     Protocol,

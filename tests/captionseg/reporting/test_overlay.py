@@ -48,6 +48,28 @@ def test_overlay_tints_by_label_and_leaves_ignored_pixels():
     assert (out[0, 3] > 150).all()  # the line between them is light
 
 
+@pytest.mark.parametrize("opacity", [0.3, 0.55])
+def test_tints_and_lines_by_the_formula(opacity):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (150, 83, 3)).astype(np.uint8)
+    labels = rng.integers(0, 9, image.shape[:2])
+    labels[rng.random(labels.shape) < 0.2] = IGNORED
+    colours = make_palette(9)
+    known, line = (labels != IGNORED)[..., None], find_boundaries(labels)[..., None]
+    tint = colours[np.where(known[..., 0], labels, 0)].astype(float)
+    expected = np.where(known, opacity * (tint - image) + image, image)
+    expected = np.where(line, expected + 0.75 * (255 - expected), expected)
+    found = draw_overlay(image, labels, colours, opacity=opacity)
+    assert np.array_equal(found, np.round(expected).astype(np.uint8))
+
+
+@pytest.mark.parametrize("label", [-1, 2, 256])
+def test_a_label_without_a_colour_is_an_error(label):
+    labels = np.full((2, 2), label)
+    with pytest.raises(IndexError, match="labels are 0 to 1 or 255"):
+        draw_overlay(np.zeros((2, 2, 3), np.uint8), labels, make_palette(2))
+
+
 def test_boundaries_lie_left_and_above_of_a_change():
     labels = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
     assert find_boundaries(labels).tolist() == [
