@@ -27,12 +27,16 @@ class GroupingOutputs(NamedTuple):
         soft: assignment without noise, with sum 1 over the groups.
         slots: groups before.
         values: values of the tokens, of which groups take the mean.
+        queries: queries of the groups, in float32.
+        keys: keys of the tokens, in float32.
     """
 
     groups: Float[Tensor, "batch group channel"]
     soft: Float[Tensor, "batch group token"]
     slots: Float[Tensor, "batch group channel"]
     values: Float[Tensor, "batch token channel"]
+    queries: Float[Tensor, "batch group channel"]
+    keys: Float[Tensor, "batch token channel"]
 
 
 class TokenMixer(nn.Module):
@@ -117,6 +121,8 @@ class Assignment(nn.Module):
             soft,
             slots,
             values,
+            queries,
+            keys,
         )
 
     def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:
