@@ -61,8 +61,14 @@ def add_gumbel_noise(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
 
 def hard_assignment(soft: Float[Tensor, "batch group token"]) -> Float[Tensor, "batch group token"]:
     """Assign each token to its largest group (one-hot), with the gradient of `soft`."""
-    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
-    return hard - soft.detach() + soft
+    return to_largest_group(soft) - soft.detach() + soft
+
+
+def to_largest_group(
+    soft: Float[Tensor, "batch group *token"],
+) -> Float[Tensor, "batch group *token"]:
+    """Return 1 where the group of a token is its largest one, 0 elsewhere, without gradients."""
+    return torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
 
 
 def average_groups(
