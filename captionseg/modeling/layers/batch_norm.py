@@ -31,9 +31,12 @@ class BatchNorm(nn.BatchNorm1d):
             ValueError: for a single vector in training (raised by torch).
         """
         if not self.training or not observe:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
+            mean, variance = self.running_mean, self.running_var
+            assert mean is not None
+            assert variance is not None
+            if self.training:  # a later call of this step may update them before backward
+                mean, variance = mean.clone(), variance.clone()
+            return F.batch_norm(input, mean, variance, self.weight, self.bias, eps=self.eps)
         if ranks.count_ranks() == 1:
             return super().forward(input)
         x = input.float()

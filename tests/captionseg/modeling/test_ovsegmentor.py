@@ -209,6 +209,7 @@ def test_statistics_are_those_of_what_is_compared_with_captions(masks, make_batc
     torch.testing.assert_close(norm.running_mean, 0.1 * pooled.mean(0))
     torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * pooled.var(0))
     assert norm.num_batches_tracked == 1
+    sum(net.losses(out).values()).backward()
 
 
 def test_nothing_is_paid_for_masks_that_have_no_weight_yet(make_batch):

@@ -97,8 +97,9 @@ def tcl(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
 
 
 def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
-    """Tokens, pixels, a momentum encoder, and a text encoder that is frozen after the first
-    epoch."""
+    """Tokens, pixels, batch norm, a momentum encoder, and a text encoder that is frozen after the
+    first epoch.
+    """
     towers = {
         "encoder": {
             "tokens": "pixels",
@@ -112,6 +113,7 @@ def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
         },
         "hidden": 8,
         "embedding": 8,
+        "norm": "batch",
         "text": {"kind": "bert", "width": 8, "depth": 1, "heads": 2, "dropout": 0.0},
     }
     model = OVSegmentor(
