@@ -128,43 +128,48 @@ class OVSegmentor(GroupSegmenter):
     ) -> CrossImage | CrossBinding:
         """Return the inputs of Eq. 10-12.
 
-        Tokens and groups go through the projector without changing its statistics, which are those
-        of what it is trained and used for.
-
         Args:
             batch: the batch.
             encoded: its pictures by the online encoder.
             texts: [B, L, W] drawn concepts, the first of which is the entity.
         """
-        towers, entity, concept = self.towers, texts[:, 0].detach(), batch.text_concept[:, 0]
+        concept, entity = batch.text_concept[:, 0], texts[:, 0].detach()
+        slow, mask = self.momentum_vision.eval(), batch.region_mask
         with torch.no_grad():
-            slow = self.momentum_vision.eval()
             target = slow(batch.image, batch.regions, batch.region_mask)
-        first, slow_first = encoded.first, target.first
-        mask = (
-            batch.region_mask
-            if target.grid is None
-            else torch.ones_like(first.keys[..., 0], dtype=torch.bool)
-        )
-        if self.config.masks == "binding":
-            with torch.no_grad():
-                projected = towers.image_projector(encoded.groups, observe=False)
-                similarity = torch.einsum("bgw,bw->bg", projected.float(), entity)
-            side = self.config.towers.encoder.patch
-            queries = slow_first.queries, slow_first.keys
-            return CrossBinding(
-                first.queries, *queries, similarity, mask, concept, target.grid, side
-            )
-        with torch.no_grad():
+            if target.grid is not None:
+                mask = torch.ones_like(target.first.keys[..., 0], dtype=torch.bool)
+            if self.config.masks == "binding":
+                projected = self.towers.image_projector(encoded.groups, observe=False)
+                return CrossBinding(
+                    encoded.first.queries,
+                    target.first.queries,
+                    target.first.keys,
+                    torch.einsum("bgw,bw->bg", projected.float(), entity),
+                    mask,
+                    concept,
+                    target.grid,
+                    self.config.towers.encoder.patch,
+                )
             project = self.momentum_projector.eval()
-            targets = [
+            target_tokens, target_groups = (
                 F.normalize(project(x).float(), dim=-1)
                 for x in (slow.members(target), target.groups)
-            ]
-        online = [
-            towers.embed(x, observe=False) for x in (towers.vision.members(encoded), encoded.groups)
-        ]
-        return CrossImage(*online, *targets, mask, concept, entity)
+            )
+        tokens, groups = self.project_unobserved(encoded)
+        return CrossImage(tokens, groups, target_tokens, target_groups, mask, concept, entity)
+
+    def project_unobserved(self, encoded: GroupEncoding) -> tuple[Tensor, Tensor]:
+        """Return tokens [B, N, W] and groups [B, G, W] in the joint space, L2-normalised.
+
+        They leave the statistics of the projector's batch norm alone: these are those of what is
+        compared with texts, in training and later.
+        """
+        vision = self.towers.vision
+        return (
+            self.towers.embed(vision.members(encoded), observe=False),
+            self.towers.embed(encoded.groups, observe=False),
+        )
 
     @torch.no_grad()
     def update_momentum(self) -> None:
