@@ -86,8 +86,12 @@ class OVSegmentor(GroupSegmenter):
             )
 
     def start(self, data: Start) -> None:
-        """See Segmenter: statistics of region features, and the weights that the config names."""
+        """See Segmenter: statistics of region features, the weights that the config names, and
+        embeddings of concepts.
+        """
         self.towers.start(data.regions)
+        if self.completion is not None and self.towers.text is None and data.concepts is not None:
+            self.completion.concepts = data.concepts.clone()
         if self.config.mask_weight:
             self.momentum_vision.load_state_dict(self.towers.vision.state_dict())
 

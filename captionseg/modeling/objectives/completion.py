@@ -91,12 +91,19 @@ class Completion(nn.Module):
         config: config of the towers.
         objective: an objective that masks captions.
         entities: C, number of concepts, for objectives that predict concepts.
+
+    Attributes:
+        concepts: [C, D] frozen embeddings of all concepts, each in a prompt; empty if texts are
+            tokens. They are not saved.
     """
+
+    concepts: Tensor
 
     def __init__(self, config: TowersConfig, objective: Objective, entities: int) -> None:
         super().__init__()
         width, has_text_encoder = config.encoder.width, config.text.kind != "frozen"
         self.objective = objective
+        self.register_buffer("concepts", torch.zeros(0, config.text.width), persistent=False)
         self.query = nn.Linear(config.text.width, width)
         self.decoder = None
         if objective != "mlm":
@@ -146,7 +153,10 @@ class Completion(nn.Module):
             return WordLogits(self.classify(words), masked.target)
         question = F.normalize(self.bridge(words[:, 0]).float(), dim=-1)
         asked = batch.text_concept
-        if self.needs_words:
+        if self.needs_words and len(self.concepts):
+            asked = keep_different(masked.target)
+            texts = towers.embed_texts(self.concepts[asked.clamp(min=0)])
+        elif self.needs_words:
             asked = keep_masked(asked, masked.target)
         if masked.answers is not None and towers.text is not None and not self.needs_words:
             answer = towers.embed_texts(towers.text(masked.answers))
@@ -168,6 +178,12 @@ class Completion(nn.Module):
         if masked.tokens is None or not isinstance(towers.text, BertText):
             raise UserError(NO_MASKED)
         return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
+
+
+def keep_different(masked: Int[Tensor, "B K"]) -> Int[Tensor, "B K"]:
+    """Return the concepts behind the masks of each caption, each once; -1 for all others."""
+    repeated = (masked[..., None] == masked[:, None]).tril(-1).any(2)
+    return masked.masked_fill(repeated, -1)
 
 
 def keep_masked(drawn: Int[Tensor, "B L"], masked: Int[Tensor, "B K"]) -> Int[Tensor, "B L"]:

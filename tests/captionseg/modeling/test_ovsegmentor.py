@@ -13,7 +13,7 @@ from captionseg.modeling.models import PRESETS
 from captionseg.modeling.objectives.cross_image import select_nearest_groups
 from captionseg.modeling.ovsegmentor import OVSegmentor
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
-from captionseg.modeling.segmenter import InputSpec, Sizes
+from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.records import UserError
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
@@ -106,6 +106,21 @@ def test_masked_words_are_asked_for_and_visible_ones_are_not(objective, make_bat
         F.cross_entropy(logits, torch.arange(2)) + F.cross_entropy(logits.T, torch.arange(2))
     )
     torch.testing.assert_close(net.losses(out)["entity"], expected)
+
+
+@pytest.mark.parametrize("objective", ["single_entity", "all_nouns"])
+def test_all_masked_words_are_asked_for_whose_embeddings_are_known(objective, make_batch):
+    """Drawn or not, and each once."""
+    net, batch = model(objective=objective, mask_negatives=False).eval(), make_batch(images=2)
+    table = torch.randn(CONCEPTS, TEXT)
+    net.start(Start(torch.randn(9, REGION), concepts=table))
+    masked = dataclasses.replace(batch.masked, target=torch.tensor([[7, 2, 7], [5, -1, -1]]))
+    completed = net(dataclasses.replace(batch, masked=masked)).completed
+    assert completed.asked.tolist() == [[7, 2, -1], [5, -1, -1]]
+    words = net.towers.embed_texts(table)
+    expected = torch.stack([F.normalize(words[7] + words[2], dim=-1), words[5]])
+    torch.testing.assert_close(completed.answers, expected)
+    assert "completion.concepts" not in net.state_dict()
 
 
 def test_captions_of_which_nothing_is_asked_are_no_loss(make_batch):
