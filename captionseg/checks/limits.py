@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from captionseg.curation.rule import Rule
 from captionseg.modeling.models import MODELS
 from captionseg.params import Params
 from captionseg.records import UserError
-from captionseg.training.params import model_config, protocol_fields
+from captionseg.training.params import PretrainParams, model_config, protocol_fields
 from captionseg.typed import check_keys, replace_fields
 
 
@@ -106,17 +106,35 @@ def check_recipes(params: Params) -> Iterator[str]:
             continue
         where = {
             field: f"recipes.{name}.training" if field in recipe.training else "pretrain"
-            for field in ("batch", "warmup")
+            for field in ("batch", "warmup", "warmup_from", "floor")
         }
         if trained.batch % world:
             yield (
                 f"{where['batch']}.batch: {trained.batch} cannot be split evenly over the {world} "
                 f"processes of runtime.devices x runtime.nodes; use a multiple of {world}"
             )
-        if trained.warmup and trained.schedule != "poly":
+        yield from check_schedule(trained, where)
+
+
+def check_schedule(trained: PretrainParams, where: Mapping[str, str]) -> Iterator[str]:
+    """Check that only settings are changed that the schedule of the learning rate has.
+
+    Args:
+        trained: section `pretrain` of a recipe.
+        where: field -> section that sets it.
+    """
+    having = {
+        "warmup": ("poly", "warmup_cosine"),
+        "warmup_from": ("warmup_cosine",),
+        "floor": ("warmup_cosine",),
+    }
+    for field, schedules in having.items():
+        value = getattr(trained, field)
+        if value and trained.schedule not in schedules:
+            unit = f" {trained.warmup_unit}" if field == "warmup" else ""
             yield (
-                f"{where['warmup']}.warmup: schedule {trained.schedule} has no warmup, found "
-                f"{trained.warmup} steps; use schedule: poly, or remove warmup"
+                f"{where[field]}.{field}: schedule {trained.schedule} has no {field}, found "
+                f"{value:g}{unit}; use schedule: {' or '.join(schedules)}, or remove {field}"
             )
 
 

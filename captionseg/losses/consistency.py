@@ -50,6 +50,14 @@ def match_masks(
     return torch.stack([torch.from_numpy(linear_sum_assignment(c)[1]) for c in cost]).to(own.device)
 
 
+def binarise(
+    masks: Float[Tensor, "batch group token"], threshold: float, *, relative: bool
+) -> Float[Tensor, "batch group token"]:
+    """Return 1 where a mask in 0..1 is above the threshold, or above this share of its maximum."""
+    limit = threshold * masks.amax(2, keepdim=True) if relative else threshold
+    return (masks > limit).to(masks.dtype)
+
+
 def mask_consistency_loss(
     target: Float[Tensor, "batch group token"],
     predicted: Float[Tensor, "batch group token"],
@@ -58,17 +66,51 @@ def mask_consistency_loss(
     threshold: float,
     relative: bool = False,
 ) -> Float[Tensor, " batch"]:
-    """One direction of Eq. 12: the dice losses of matched masks, summed over groups.
+    """Compute the sum of Eq. 12 for one picture of a pair: the dice losses of matched masks, summed
+    over groups. L_mask is the mean of both pictures.
 
     Args:
         target: masks by the picture's own groups, in 0..1; gradients do not flow into them.
         predicted: masks by the other picture's groups, in 0..1.
         mask: False for padding tokens.
         threshold: delta, above which a target counts as 1.
-        relative: whether `threshold` is a share of each mask's maximum, as in the released code.
+        relative: whether `threshold` is a share of each mask's maximum.
     """
     valid = mask[:, None]
     target, predicted = target.detach() * valid, predicted * valid
     order = match_masks(target, predicted)[..., None].expand_as(predicted)
-    limit = threshold * target.amax(2, keepdim=True) if relative else threshold
-    return dice_loss((target > limit).to(predicted.dtype), predicted.gather(1, order), valid).sum(1)
+    hard = binarise(target, threshold, relative=relative)
+    return dice_loss(hard, predicted.gather(1, order), valid).sum(1)
+
+
+def released_mask_loss(
+    target: Float[Tensor, "batch group token"],
+    predicted: Float[Tensor, "batch group token"],
+    mask: Bool[Tensor, "batch token"],
+    *,
+    threshold: float,
+    relative: bool = True,
+) -> Float[Tensor, " batch"]:
+    """Compute the mask loss of the released code: one dice loss of all masks of a picture together,
+    1 - (2 |m m'| + 1) / (|m| + |m'| + 1).
+
+    Targets are binarised sigmoids. Predictions are scaled to 0..1, from their minimum to their
+    maximum. Both are matched before, as logits.
+
+    Args:
+        target: logits by the picture's own groups; gradients do not flow into them.
+        predicted: logits by the other picture's groups.
+        mask: False for padding tokens.
+        threshold: see mask_consistency_loss.
+        relative: see mask_consistency_loss.
+    """
+    valid = mask[:, None]
+    order = match_masks(target * valid, predicted * valid)[..., None].expand_as(predicted)
+    hard = binarise(target.detach().sigmoid() * valid, threshold, relative=relative)
+    low = predicted.masked_fill(~valid, torch.inf).amin(2, keepdim=True)
+    high = predicted.masked_fill(~valid, -torch.inf).amax(2, keepdim=True)
+    # of a picture without tokens both are infinite
+    low, span = low.nan_to_num(posinf=0.0), (high - low).clamp(min=1e-6)
+    scaled = ((predicted - low) / span * valid).gather(1, order)
+    overlap, total = (hard * scaled).sum((1, 2)), hard.sum((1, 2)) + scaled.sum((1, 2))
+    return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)

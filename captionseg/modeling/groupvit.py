@@ -47,6 +47,8 @@ class GroupViTConfig:
         multi_label: as in SegmentMilConfig.
         mask_negatives: as in SegmentMilConfig.
         caption_weight: as in SegmentMilConfig.
+        caption_pads: whether the caption takes the place of a concept that could not be drawn, as
+            in the released code; else that place is empty.
         zero_shot: options of inference.
     """
 
@@ -57,11 +59,17 @@ class GroupViTConfig:
     multi_label: MultiLabel = "log_sum"
     mask_negatives: bool = True
     caption_weight: ZeroOrMore = 1.0
+    caption_pads: bool = False
     zero_shot: ZeroShot = field(default_factory=ZeroShot)
 
     def __post_init__(self) -> None:
         if self.segment_weight and self.towers.encoder.tokens == "pixels":
             raise ValueError("groupvit: segment_weight needs tokens: regions")
+        if self.caption_pads and self.mask_negatives:
+            raise ValueError(
+                "groupvit: caption_pads needs mask_negatives: false, because a caption names "
+                "several concepts"
+            )
 
     @property
     def reads(self) -> InputSpec:
@@ -177,11 +185,36 @@ class GroupViT(GroupSegmenter):
         scales = Scales(
             *(s.exp().clamp(max=100.0) for s in (self.caption_scale, self.concept_scale))
         )
-        losses = self.contrast(outputs.groups, scales, gather, rank=rank)
+        losses = self.contrast(self.pad(outputs.groups, rank), scales, gather, rank=rank)
         if outputs.segments is not None:
-            extra = self.contrast(outputs.segments, scales, gather, rank=rank)
+            extra = self.contrast(self.pad(outputs.segments, rank), scales, gather, rank=rank)
             losses |= {f"segment_{k}": self.config.segment_weight * v for k, v in extra.items()}
         return {
             k: self.config.caption_weight * v if k.endswith("caption") else v
             for k, v in losses.items()
         }
+
+    def pad(self, bags: Bags, rank: int) -> Bags:
+        """Return the bags with captions in place of missing concepts, if `caption_pads`."""
+        return pad_with_captions(bags, rank) if self.config.caption_pads else bags
+
+
+CAPTIONS = 1 << 40
+"""Number of the first caption that stands for a concept; numbers of concepts are smaller."""
+
+
+def pad_with_captions(bags: Bags, rank: int) -> Bags:
+    """Put the caption of an image in place of its missing concepts.
+
+    Args:
+        bags: bags of this rank.
+        rank: number of this rank, so that captions of all ranks have different numbers.
+    """
+    missing = bags.text_concept < 0
+    count, device = len(missing), missing.device
+    number = CAPTIONS + rank * count + torch.arange(count, device=device)
+    return replace(
+        bags,
+        texts=torch.where(missing[..., None], bags.captions[:, None], bags.texts),
+        text_concept=torch.where(missing, number[:, None], bags.text_concept),
+    )

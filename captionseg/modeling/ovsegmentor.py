@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,19 @@ from torch.nn import functional as F
 
 from captionseg.model_inputs import Batch
 from captionseg.modeling.objectives.bags import BagContrast, Bags, Scales
-from captionseg.modeling.objectives.completion import Completion, WordLogits, masked_word_loss
-from captionseg.modeling.objectives.cross_image import CrossImage, MaskAgreement
+from captionseg.modeling.objectives.completion import (
+    Completed,
+    Completion,
+    WordLogits,
+    completion_loss,
+    masked_word_loss,
+)
+from captionseg.modeling.objectives.cross_image import CrossBinding, CrossImage, MaskAgreement
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.readout.group_readout import GroupSegmenter
 from captionseg.modeling.segmenter import Gather, Start, gather_single
 from captionseg.modeling.towers.dual_encoder import Towers, make_bags, pool_groups
+from captionseg.modeling.towers.group_encoder import GroupEncoding
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,14 @@ class OVSegmentorOutputs:
 
     Attributes:
         groups: bags of groups.
-        completed: completed captions, whose texts are the prompted entities; or logits of masked
-            words; None without such an objective.
-        cross: inputs of mask consistency; None without it.
+        completed: completed captions with the prompted entities; or logits of masked words; None
+            without such an objective.
+        cross: inputs of mask consistency; None without it, and before it begins.
     """
 
     groups: Bags
-    completed: Bags | WordLogits | None
-    cross: CrossImage | None
+    completed: Completed | WordLogits | None
+    cross: CrossImage | CrossBinding | None
 
 
 class OVSegmentor(GroupSegmenter):
@@ -79,8 +86,12 @@ class OVSegmentor(GroupSegmenter):
             )
 
     def start(self, data: Start) -> None:
-        """See Segmenter: statistics of region features, and the weights that the config names."""
+        """See Segmenter: statistics of region features, the weights that the config names, and
+        embeddings of concepts.
+        """
         self.towers.start(data.regions)
+        if self.completion is not None and self.towers.text is None and data.concepts is not None:
+            self.completion.concepts = data.concepts.clone()
         if self.config.mask_weight:
             self.momentum_vision.load_state_dict(self.towers.vision.state_dict())
 
@@ -97,45 +108,78 @@ class OVSegmentor(GroupSegmenter):
             towers.text.requires_grad_(not self.has_mask_loss)
         encoded = towers.vision(batch.image, batch.regions, batch.region_mask)
         # encoding a sentence is as expensive as a picture, so only what the losses need
-        reads_one_text = towers.text is not None and config.objective != "multi_label"
+        needs_words = self.completion is not None and self.completion.needs_words
+        reads_one_text = (
+            towers.text is not None and config.objective != "multi_label" and not needs_words
+        )
         captions, texts = towers.embed_batch(batch, texts=1 if reads_one_text else None)
         bag = pool_groups(encoded.groups, config.pool)
         completed = (
             self.completion(batch, encoded.groups, towers, texts) if self.completion else None
         )
-        cross = self.cross_image(batch, texts) if config.mask_weight else None
-        if cross is not None:
-            cross = replace(cross, tokens=towers.embed(towers.vision.members(encoded)))
+        cross = self.cross_images(batch, encoded, texts) if self.has_mask_loss else None
         return OVSegmentorOutputs(
             make_bags(towers.embed(bag), captions, texts, batch), completed, cross
         )
 
     @property
     def has_mask_loss(self) -> bool:
-        """Whether L_mask has begun."""
-        return bool(self.steps >= self.config.mask_from)
+        """Whether there is an L_mask and it has begun."""
+        return bool(self.config.mask_weight and self.steps >= self.config.mask_from)
 
-    def cross_image(self, batch: Batch, texts: Tensor) -> CrossImage:
-        """Return the inputs of Eq. 10-12, all by the momentum encoder; texts are [B, L, W]."""
+    def cross_images(
+        self, batch: Batch, encoded: GroupEncoding, texts: Tensor
+    ) -> CrossImage | CrossBinding:
+        """Return the inputs of Eq. 10-12.
+
+        Args:
+            batch: the batch.
+            encoded: its pictures by the online encoder.
+            texts: [B, L, W] drawn concepts, the first of which is the entity.
+        """
+        concept, entity = batch.text_concept[:, 0], texts[:, 0].detach()
+        slow, mask = self.momentum_vision.eval(), batch.region_mask
         with torch.no_grad():
-            vision = self.momentum_vision.eval()
-            target = vision(batch.image, batch.regions, batch.region_mask)
-            members, groups = (
-                F.normalize(self.momentum_projector(x).float(), dim=-1)
-                for x in (vision.members(target), target.groups)
+            target = slow(batch.image, batch.regions, batch.region_mask)
+            if target.grid is not None:
+                mask = torch.ones_like(target.first.keys[..., 0], dtype=torch.bool)
+            if self.config.masks == "binding":
+                projected = self.towers.image_projector(encoded.groups, observe=False)
+                return CrossBinding(
+                    encoded.first.queries,
+                    target.first.queries,
+                    target.first.keys,
+                    torch.einsum("bgw,bw->bg", projected.float(), entity),
+                    mask,
+                    concept,
+                    target.grid,
+                    self.config.towers.encoder.patch,
+                )
+            project = self.momentum_projector.eval()
+            target_tokens, target_groups = (
+                F.normalize(project(x).float(), dim=-1)
+                for x in (slow.members(target), target.groups)
             )
-        mask = (
-            batch.region_mask
-            if target.grid is None
-            else torch.ones_like(members[..., 0], dtype=torch.bool)
-        )
-        return CrossImage(
-            members, members, groups, mask, batch.text_concept[:, 0], texts[:, 0].detach()
+        tokens, groups = self.project_unobserved(encoded)
+        return CrossImage(tokens, groups, target_tokens, target_groups, mask, concept, entity)
+
+    def project_unobserved(self, encoded: GroupEncoding) -> tuple[Tensor, Tensor]:
+        """Return tokens [B, N, W] and groups [B, G, W] in the joint space, L2-normalised.
+
+        They leave the statistics of the projector's batch norm alone: these are those of what is
+        compared with texts, in training and later.
+        """
+        vision = self.towers.vision
+        return (
+            self.towers.embed(vision.members(encoded), observe=False),
+            self.towers.embed(encoded.groups, observe=False),
         )
 
     @torch.no_grad()
     def update_momentum(self) -> None:
-        """Update the exponential moving average of the weights."""
+        """Update the exponential moving average of the weights. It is one from the first step, also
+        before L_mask begins.
+        """
         self.steps += 1
         if self.config.mask_weight:
             pairs = (
@@ -145,6 +189,8 @@ class OVSegmentor(GroupSegmenter):
             for slow, fast in pairs:
                 for a, b in zip(slow.parameters(), fast.parameters(), strict=True):
                     a.lerp_(b, 1.0 - self.config.momentum)
+                for a, b in zip(slow.buffers(), fast.buffers(), strict=True):
+                    a.copy_(b)
 
     def losses(
         self, outputs: OVSegmentorOutputs, gather: Gather = gather_single, *, rank: int = 0
@@ -157,14 +203,14 @@ class OVSegmentor(GroupSegmenter):
             losses["entity"] = config.entity_weight * losses.pop("concept")
         else:
             losses = self.contrast(outputs.groups, scales, gather, rank=rank, parts=("caption",))
-        if isinstance(outputs.completed, Bags):
-            loss = self.contrast(outputs.completed, scales, gather, rank=rank, parts=("caption",))[
-                "caption"
-            ]
+        if isinstance(outputs.completed, Completed):
+            loss = completion_loss(
+                outputs.completed, scale, gather, rank=rank, mask_negatives=config.mask_negatives
+            )
             losses["entity"] = config.entity_weight * loss
         elif outputs.completed is not None:
             losses["entity"] = config.entity_weight * masked_word_loss(outputs.completed, gather)
-        if outputs.cross is not None:
-            loss = self.agreement(outputs.cross, gather, rank=rank)
-            losses["mask"] = config.mask_weight * float(self.has_mask_loss) * loss
+        if config.mask_weight:
+            loss = self.agreement(outputs.cross, gather, rank=rank) if outputs.cross else None
+            losses["mask"] = scale.new_zeros(()) if loss is None else config.mask_weight * loss
         return losses

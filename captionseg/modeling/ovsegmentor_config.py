@@ -7,6 +7,7 @@ from typing import Literal
 
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.completion import MASKED, Objective
+from captionseg.modeling.objectives.cross_image import Masks
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import InputSpec, Masking, Sizes
 from captionseg.modeling.towers.dual_encoder import Pool, TowersConfig
@@ -23,8 +24,8 @@ class OVSegmentorConfig:
         towers: both encoders and their projectors; the paper has pixels, depths [6, 6] and bert.
         entities: C, size of the vocabulary, for mlm objectives; 0 takes it from the data.
         pool: as in GroupViTConfig; the paper has mean.
-        objective: row of Table 4: which words are masked; multi_label uses GroupViT's loss
-            instead; mlm_groups and mlm predict masked words, with and without groups.
+        objective: row of Table 4: which words are masked and asked for; multi_label uses GroupViT's
+            loss instead; mlm_groups and mlm predict masked words, with and without groups.
         entity_weight: weight of L_entity.
         mask_weight: lambda, weight of L_mask; 0 leaves it out.
         mask_from: number of steps before L_mask begins (the second stage of training).
@@ -32,8 +33,10 @@ class OVSegmentorConfig:
         ratio: r, share of groups that are selected for the shared entity (Table 5).
         threshold: delta, above which a mask is a target.
         relative: whether `threshold` is a share of each mask's maximum, as in the released code.
-        mask_scale: factor of the cosines before the sigmoid of Eq. 10.
-        mask_reduction: over pictures; sum in the released code.
+        masks: joint are the masks of Eq. 10, of tokens and groups in the joint space; binding is
+            the released loss, of the binding's queries and keys, see MaskAgreement.
+        mask_scale: factor of the cosines of joint masks before the sigmoid of Eq. 10.
+        mask_reduction: over pictures.
         momentum: of the momentum encoder.
         temperature, multi_label, mask_negatives, zero_shot: as in GroupViTConfig.
     """
@@ -53,6 +56,7 @@ class OVSegmentorConfig:
     ratio: ShareAboveZero = 0.5
     threshold: Share = 0.65
     relative: bool = False
+    masks: Masks = "joint"
     mask_scale: AboveZero = 10.0
     mask_reduction: Literal["mean", "sum"] = "mean"
     momentum: ShareBelowOne = 0.99
@@ -132,8 +136,10 @@ def ovsegmentor_released() -> OVSegmentorConfig:
     return replace(
         paper,
         towers=replace(paper.towers, encoder=encoder),
+        masks="binding",
         relative=True,
         threshold=0.6,
-        mask_reduction="sum",
+        # the sum over the 128 pictures of a GPU, divided by 8 groups, is 16 means
+        mask_weight=0.1 * 128 / 8,
         freeze_text=True,
     )

@@ -133,10 +133,13 @@ class Start:
     Attributes:
         regions: [n, F] a sample of region features.
         space: the frozen encoder; None if the model reads only its stored outputs.
+        concepts: [C, D] frozen embeddings of all concepts, each in a prompt; None if there are
+            none.
     """
 
     regions: Tensor
     space: TextSpace | None = None
+    concepts: Tensor | None = None
 
 
 class Segmenter(Protocol):

@@ -55,6 +55,27 @@ def gather(tensor: Tensor) -> Tensor:
     return _Gather.apply(tensor)
 
 
+class _Add(torch.autograd.Function):
+    """Sums over ranks, with the gradients of all ranks' losses."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:  # type: ignore[override]
+        return sum_over_ranks(tensor.contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return sum_over_ranks(gradient.contiguous())
+
+
+def add_over_ranks(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor of any shape over ranks.
+
+    Gradients of all ranks' losses are summed. All ranks must call it with the same shape, in the
+    same order.
+    """
+    return _Add.apply(tensor)
+
+
 @contextlib.contextmanager
 def join_ranks(params: RuntimeParams, device: str = "auto") -> Iterator[Place]:
     """Connect all ranks within the block; nested calls do nothing.

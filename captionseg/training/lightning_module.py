@@ -94,11 +94,17 @@ class LightningSegmenter(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
-        """See LightningModule: AdamW without weight decay for vectors and scalars."""
+        """See LightningModule: AdamW without weight decay for vectors, and for scalars unless
+        decay_scalars.
+        """
         p = self.params_
+
+        def decays(weight: Tensor) -> bool:
+            return weight.ndim > 1 or (p.decay_scalars and weight.ndim == 0)
+
         groups = [
             {
-                "params": [w for w in self.model.parameters() if (w.ndim > 1) is decayed],
+                "params": [w for w in self.model.parameters() if decays(w) is decayed],
                 "weight_decay": p.weight_decay if decayed else 0.0,
             }
             for decayed in (True, False)

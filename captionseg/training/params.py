@@ -29,6 +29,7 @@ from captionseg.typed import (
     Device,
     Natural,
     Seed,
+    Share,
     ZeroOrMore,
     build,
     replace_fields,
@@ -45,9 +46,15 @@ class PretrainParams:
         batch: number of images per batch, over all processes.
         learning_rate: peak learning rate of AdamW.
         weight_decay: weight decay of AdamW.
-        schedule: schedule of the learning rate: one_cycle or poly, see `poly_factor`.
+        decay_scalars: whether scalars such as logit scales decay too, as in GroupViT's code;
+            vectors never do.
+        schedule: schedule of the learning rate: one_cycle; poly, see `poly_factor`; or
+            warmup_cosine, see `cosine_factor`.
         power: power of poly.
-        warmup: number of warm-up steps of poly.
+        warmup: length of the linear warm-up of poly and warmup_cosine.
+        warmup_unit: unit of `warmup`.
+        warmup_from: learning rate of the first step of warmup_cosine, as a share of the peak.
+        floor: learning rate at the end of warmup_cosine, as a share of the peak.
         gradient_clip: maximum global norm of gradients.
         texts: L, number of concepts drawn per image and step.
         alike: deviations above the mean similarity of concepts from which two are words of one
@@ -72,9 +79,13 @@ class PretrainParams:
     batch: Count = 128
     learning_rate: AboveZero = 2e-3
     weight_decay: ZeroOrMore = 0.05
-    schedule: Literal["one_cycle", "poly"] = "one_cycle"
+    decay_scalars: bool = False
+    schedule: Literal["one_cycle", "poly", "warmup_cosine"] = "one_cycle"
     power: AboveZero = 0.9
     warmup: Natural = 0
+    warmup_unit: Literal["steps", "epochs"] = "steps"
+    warmup_from: Share = 0.0
+    floor: Share = 0.0
     gradient_clip: AboveZero = 5.0
     texts: Count = 3
     alike: ZeroOrMore = 0.0

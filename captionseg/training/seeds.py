@@ -193,7 +193,8 @@ def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:
     sample = data.rows[:: max(1, len(data) // 1000)]
     mask = np.arange(data.regions.shape[1]) < data.count[sample][:, None]
     regions = torch.from_numpy(data.regions[sample].astype(np.float32)[mask])
-    model.start(Start(regions, space))
+    concepts = torch.from_numpy(data.concept_embedding.astype(np.float32))
+    model.start(Start(regions, space, concepts))
     return model
 
 

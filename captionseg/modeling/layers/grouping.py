@@ -27,12 +27,16 @@ class GroupingOutputs(NamedTuple):
         soft: assignment without noise, with sum 1 over the groups.
         slots: groups before.
         values: values of the tokens, of which groups take the mean.
+        queries: queries of the groups, in float32.
+        keys: keys of the tokens, in float32.
     """
 
     groups: Float[Tensor, "batch group channel"]
     soft: Float[Tensor, "batch group token"]
     slots: Float[Tensor, "batch group channel"]
     values: Float[Tensor, "batch token channel"]
+    queries: Float[Tensor, "batch group channel"]
+    keys: Float[Tensor, "batch token channel"]
 
 
 class TokenMixer(nn.Module):
@@ -57,8 +61,14 @@ def add_gumbel_noise(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
 
 def hard_assignment(soft: Float[Tensor, "batch group token"]) -> Float[Tensor, "batch group token"]:
     """Assign each token to its largest group (one-hot), with the gradient of `soft`."""
-    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
-    return hard - soft.detach() + soft
+    return to_largest_group(soft) - soft.detach() + soft
+
+
+def to_largest_group(
+    soft: Float[Tensor, "batch group *token"],
+) -> Float[Tensor, "batch group *token"]:
+    """Return 1 where the group of a token is its largest one, 0 elsewhere, without gradients."""
+    return torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
 
 
 def average_groups(
@@ -117,6 +127,8 @@ class Assignment(nn.Module):
             soft,
             slots,
             values,
+            queries,
+            keys,
         )
 
     def members(self, grouping: GroupingOutputs) -> Float[Tensor, "batch token channel"]:

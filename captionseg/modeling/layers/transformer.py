@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.modeling.layers.batch_norm import BatchNorm
+
 
 class Mlp(nn.Module):
     """Linear, GELU, linear over the last axis.
@@ -168,19 +170,31 @@ class Projector(nn.Module):
         width: input width.
         hidden: hidden width.
         out: width of the joint space.
-        norm: batch normalises over all vectors of a call; layer does not depend on the batch.
+        norm: batch normalises over all vectors of a call, on all ranks; layer does not depend on
+            the batch.
     """
 
     def __init__(self, width: int, hidden: int, out: int, *, norm: Norm = "batch") -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, out)
-        self.norm = nn.BatchNorm1d(hidden) if norm == "batch" else nn.LayerNorm(hidden)
+        self.norm = BatchNorm(hidden) if norm == "batch" else nn.LayerNorm(hidden)
 
-    def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch embedding"]:
+    def forward(
+        self, x: Float[Tensor, "*batch channel"], *, observe: bool = True
+    ) -> Float[Tensor, "*batch embedding"]:
         """Project vectors; the result is not normalised.
+
+        Args:
+            x: vectors.
+            observe: see BatchNorm; False for vectors that the projector is not trained to project.
 
         Raises:
             ValueError: for a single vector in training with norm: batch (raised by torch).
         """
         hidden = self.fc1(x.flatten(0, -2))
-        return self.fc2(F.relu(self.norm(hidden))).unflatten(0, x.shape[:-1])
+        normed = (
+            self.norm(hidden, observe=observe)
+            if isinstance(self.norm, BatchNorm)
+            else self.norm(hidden)
+        )
+        return self.fc2(F.relu(normed)).unflatten(0, x.shape[:-1])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.model_inputs import Batch, MaskedCaptions
 from captionseg.modeling.layers.transformer import Block, CrossBlock, Projector
-from captionseg.modeling.objectives.bags import Bags, count_per_rank
+from captionseg.modeling.objectives.bags import count_per_rank
+from captionseg.modeling.objectives.pair_losses import Texts, image_contrast, relate_texts
 from captionseg.modeling.segmenter import Gather, Masking
 from captionseg.modeling.towers.dual_encoder import Towers, TowersConfig
 from captionseg.modeling.towers.texts import BertText
 from captionseg.records import UserError
+from captionseg.runtime.device import full_precision
 
 Objective = Literal[
     "all_entities", "single_entity", "all_nouns", "multi_label", "mlm_groups", "mlm", "none"
@@ -29,6 +33,8 @@ MASKED: dict[Objective, Masking] = {
 }
 """Objective -> which words of captions are masked."""
 
+PARTLY: tuple[Objective, ...] = ("single_entity", "all_nouns")
+"""Objectives that leave drawn concepts of a caption visible, so that these are not asked for."""
 
 NO_MASKED = "ovsegmentor: batches hold no masked captions; this is a mistake of the loader"
 
@@ -43,6 +49,23 @@ class WordLogits(NamedTuple):
 
     logits: Tensor
     target: Tensor
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Completed captions, and the prompted entities that they are compared with.
+
+    Attributes:
+        questions: completed captions, L2-normalised.
+        answers: embeddings of what is asked for, L2-normalised.
+        asked: the concepts that are asked for, -1 pads. A caption without any takes no part.
+        archive: as in Batch.
+    """
+
+    questions: Float[Tensor, "B W"]
+    answers: Float[Tensor, "B W"]
+    asked: Int[Tensor, "B L"]
+    archive: Int[Tensor, "B M"]
 
 
 class Decoder(nn.Module):
@@ -68,12 +91,19 @@ class Completion(nn.Module):
         config: config of the towers.
         objective: an objective that masks captions.
         entities: C, number of concepts, for objectives that predict concepts.
+
+    Attributes:
+        concepts: [C, D] frozen embeddings of all concepts, each in a prompt; empty if texts are
+            tokens. They are not saved.
     """
+
+    concepts: Tensor
 
     def __init__(self, config: TowersConfig, objective: Objective, entities: int) -> None:
         super().__init__()
         width, has_text_encoder = config.encoder.width, config.text.kind != "frozen"
         self.objective = objective
+        self.register_buffer("concepts", torch.zeros(0, config.text.width), persistent=False)
         self.query = nn.Linear(config.text.width, width)
         self.decoder = None
         if objective != "mlm":
@@ -87,20 +117,26 @@ class Completion(nn.Module):
         else:
             self.bridge = Projector(width, config.hidden, config.embedding, norm=config.norm)
 
+    @property
+    def needs_words(self) -> bool:
+        """Whether answers are made of the embeddings of single concepts, not of a sentence."""
+        return self.objective in PARTLY
+
     def forward(
         self, batch: Batch, groups: Tensor, towers: Towers, texts: Tensor
-    ) -> Bags | WordLogits:
+    ) -> Completed | WordLogits:
         """Complete the masked captions of a batch.
 
         Args:
             batch: B pictures with masked captions.
             groups: [B, G, D] groups of the pictures.
             towers: towers whose text encoder reads the captions.
-            texts: [B, L, W] drawn entities; their mean is the answer if no sentence names them.
+            texts: [B, L, W] drawn concepts; the mean of those that are asked for is the answer if
+                no sentence names them. Then all L have to be there.
 
         Returns:
-            bags of the completed captions, with the answers as their captions; or, for mlm
-            objectives, the logits of masked words.
+            completed captions with their answers; or, for mlm objectives, the logits of masked
+            words.
 
         Raises:
             UserError: if the batch has no masked captions.
@@ -115,22 +151,18 @@ class Completion(nn.Module):
             words = self.decoder(words, groups)
         if self.objective.startswith("mlm"):
             return WordLogits(self.classify(words), masked.target)
-        vector = F.normalize(self.bridge(words[:, :1]).float(), dim=-1)  # [B, 1, W]
-        if masked.answers is not None and towers.text is not None:
+        question = F.normalize(self.bridge(words[:, 0]).float(), dim=-1)
+        asked = batch.text_concept
+        if self.needs_words and len(self.concepts):
+            asked = keep_different(masked.target)
+            texts = towers.embed_texts(self.concepts[asked.clamp(min=0)])
+        elif self.needs_words:
+            asked = keep_masked(asked, masked.target)
+        if masked.answers is not None and towers.text is not None and not self.needs_words:
             answer = towers.embed_texts(towers.text(masked.answers))
         else:
-            drawn = (batch.text_concept >= 0)[..., None]
-            answer = F.normalize((texts * drawn).sum(1), dim=-1)
-        none = texts[:, :0]
-        return Bags(
-            vector,
-            torch.ones_like(vector[..., 0], dtype=torch.bool),
-            answer,
-            none,
-            batch.text_concept,
-            batch.text_concept[:, :0],
-            batch.archive,
-        )
+            answer = F.normalize((texts * (asked >= 0)[..., None]).sum(1), dim=-1)
+        return Completed(question, answer, asked, batch.archive)
 
     def words(self, masked: MaskedCaptions, towers: Towers) -> tuple[Tensor, Tensor]:
         """Return the masked captions [B, T, D], and a mask [B, T] that is False for padding.
@@ -146,6 +178,53 @@ class Completion(nn.Module):
         if masked.tokens is None or not isinstance(towers.text, BertText):
             raise UserError(NO_MASKED)
         return self.query(towers.text.states(masked.tokens)), masked.tokens != 0
+
+
+def keep_different(masked: Int[Tensor, "B K"]) -> Int[Tensor, "B K"]:
+    """Return the concepts behind the masks of each caption, each once; -1 for all others."""
+    repeated = (masked[..., None] == masked[:, None]).tril(-1).any(2)
+    return masked.masked_fill(repeated, -1)
+
+
+def keep_masked(drawn: Int[Tensor, "B L"], masked: Int[Tensor, "B K"]) -> Int[Tensor, "B L"]:
+    """Return the drawn concepts that are behind a mask of their caption; -1 for all others.
+
+    Args:
+        drawn: drawn concepts, -1 pads.
+        masked: concepts behind the masks, -1 pads.
+    """
+    return drawn.where((drawn[..., None] == masked[:, None]).any(2), -1)
+
+
+def completion_loss(
+    completed: Completed,
+    scale: Float[Tensor, ""],
+    gather: Gather,
+    *,
+    rank: int,
+    mask_negatives: bool,
+) -> Float[Tensor, ""]:
+    """Compute Eq. 9, L_entity: InfoNCE in both directions between questions and answers.
+
+    Captions of which nothing is asked take no part, not even as negatives.
+
+    Args:
+        completed: the captions of this rank.
+        scale: 1 / tau.
+        gather: see Gather.
+        rank: number of this rank.
+        mask_negatives: whether an answer whose concepts are all in the archive of a picture is no
+            negative of it.
+    """
+    own = Texts(
+        completed.answers[:, None], completed.asked[:, None], (completed.asked >= 0).any(1)[:, None]
+    )
+    texts = Texts(*(gather(value) for value in own))
+    related = relate_texts(texts, completed.archive, rank, mask_negatives=mask_negatives)
+    related = related._replace(negative=related.negative & own.valid)
+    with full_precision(completed.questions):
+        cosine = completed.questions.float() @ texts.vectors[:, 0].float().T
+    return image_contrast(cosine, related, scale, gather)
 
 
 def masked_word_loss(words: WordLogits, gather: Gather) -> Tensor:

@@ -8,10 +8,14 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
-from captionseg.losses.consistency import mask_consistency_loss
+from captionseg.losses.consistency import mask_consistency_loss, released_mask_loss
 from captionseg.modeling.objectives.bags import count_per_rank
 from captionseg.modeling.segmenter import Gather
+from captionseg.runtime.device import full_precision
+
+Masks = Literal["joint", "binding"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class CrossImage:
     """Inputs of Eq. 10-12 for G groups and N tokens, L2-normalised in the joint space.
 
     Attributes:
-        tokens: tokens by the online encoder, the only ones with gradients.
+        tokens: tokens by the online encoder.
+        groups: groups by the online encoder.
         target_tokens: tokens by the momentum encoder.
         target_groups: groups by the momentum encoder.
         mask: False for padding of tokens.
@@ -28,11 +33,37 @@ class CrossImage:
     """
 
     tokens: Float[Tensor, "B N W"]
+    groups: Float[Tensor, "B G W"]
     target_tokens: Float[Tensor, "B N W"]
     target_groups: Float[Tensor, "B G W"]
     mask: Bool[Tensor, "B N"]
     concept: Int[Tensor, " B"]
     entity: Float[Tensor, "B W"]
+
+
+@dataclass(frozen=True)
+class CrossBinding:
+    """Inputs of the released mask loss: queries of G groups and keys of N tokens of the binding.
+
+    Attributes:
+        queries: queries by the online encoder.
+        target_queries: queries by the momentum encoder.
+        target_keys: keys by the momentum encoder.
+        similarity: of each group, projected and not normalised, and the entity.
+        mask: False for padding of tokens.
+        concept: entity that a partner must share; -1 for none.
+        grid: (rows, columns) of the tokens; None for regions.
+        side: side of a cell of the grid in pixels.
+    """
+
+    queries: Float[Tensor, "B G C"]
+    target_queries: Float[Tensor, "B G C"]
+    target_keys: Float[Tensor, "B N C"]
+    similarity: Float[Tensor, "B G"]
+    mask: Bool[Tensor, "B N"]
+    concept: Int[Tensor, " B"]
+    grid: tuple[int, int] | None
+    side: int
 
 
 @dataclass(frozen=True)
@@ -55,34 +86,95 @@ class MaskAgreement:
     scale: float
     reduction: Literal["mean", "sum"]
 
-    def __call__(self, cross: CrossImage, gather: Gather, *, rank: int) -> Float[Tensor, ""]:
+    def __call__(
+        self, cross: CrossImage | CrossBinding, gather: Gather, *, rank: int
+    ) -> Float[Tensor, ""]:
         """Compute Eq. 12 for the pictures of this rank.
 
         The partner of a picture is the next one with the same entity in the batch of all ranks, so
-        that two pictures that share an entity are each other's partners.
+        that two pictures that share an entity are each other's partners. The equation is the mean
+        of the losses of both.
 
         Args:
             cross: the pictures of this rank.
             gather: see Gather.
             rank: number of this rank.
         """
-        concepts, groups = gather(cross.concept), gather(cross.target_groups)
+        concepts = gather(cross.concept)
         partner = find_partners(concepts)[rank * len(cross.concept) :][: len(cross.concept)]
         paired = partner >= 0
         ranks = len(concepts) / len(paired)
         count = count_per_rank(paired, gather) if self.reduction == "mean" else 1.0 / ranks
-        most = max(1, int(self.ratio * groups.shape[1]))
+        mask, partner = cross.mask & paired[:, None], partner.clamp(min=0)
+        compare = self.compare_masks if isinstance(cross, CrossImage) else self.compare_bindings
+        with full_precision(cross.mask):
+            each = compare(cross, partner, mask, gather)  # type: ignore[arg-type]
+        return (each * paired).sum() / count
+
+    def compare_masks(
+        self, cross: CrossImage, partner: Tensor, mask: Tensor, gather: Gather
+    ) -> Float[Tensor, " B"]:
+        """Compare masks in the joint space.
+
+        Targets are by the momentum encoder alone. Predictions are by the online encoder alone,
+        Eq. 10 with the groups of the partner, so that they teach the binding and all blocks.
+
+        Args:
+            cross: the pictures of this rank.
+            partner: [B] number of the partner over all ranks.
+            mask: [B, N], False for tokens that do not count.
+            gather: see Gather.
+        """
+        most = self.count_selected(cross.groups.shape[1])
         own_groups, partner_groups = (
-            select_nearest_groups(g, cross.entity, most)
-            for g in (cross.target_groups, groups[partner.clamp(min=0)])
+            select_nearest_groups(groups.float(), cross.entity.float(), most)
+            for groups in (cross.target_groups, gather(cross.groups)[partner])
         )
-        mask = cross.mask & paired[:, None]
-        target = torch.sigmoid(self.scale * own_groups @ cross.target_tokens.transpose(1, 2))
-        predicted = torch.sigmoid(self.scale * partner_groups @ cross.tokens.transpose(1, 2))
-        each = mask_consistency_loss(
+        own, online = cross.target_tokens.float(), cross.tokens.float()
+        return mask_consistency_loss(
+            torch.sigmoid(self.scale * own_groups @ own.transpose(1, 2)),
+            torch.sigmoid(self.scale * partner_groups @ online.transpose(1, 2)),
+            mask,
+            threshold=self.threshold,
+            relative=self.relative,
+        )
+
+    def compare_bindings(
+        self, cross: CrossBinding, partner: Tensor, mask: Tensor, gather: Gather
+    ) -> Float[Tensor, " B"]:
+        """Compare masks of the binding as the released code does; arguments as of compare_masks.
+
+        The queries of the partner are the only ones with gradients. Those of groups that are far
+        from the entity are compared without.
+        """
+        queries, similarity = gather(cross.queries)[partner], gather(cross.similarity)[partner]
+        near = similarity.topk(self.count_selected(queries.shape[1]), 1).indices
+        is_near = torch.zeros_like(similarity, dtype=torch.bool).scatter_(1, near, True)
+        queries = torch.where(is_near[..., None], queries, queries.detach())
+        keys = cross.target_keys.transpose(1, 2) * queries.shape[2] ** -0.5
+        target, predicted = cross.target_queries @ keys, queries @ keys
+        if cross.grid is not None:
+            target, predicted = (
+                enlarge(logits, cross.grid, cross.side) for logits in (target, predicted)
+            )
+            mask = mask[:, :1].expand(-1, target.shape[2])
+        return released_mask_loss(
             target, predicted, mask, threshold=self.threshold, relative=self.relative
         )
-        return 0.5 * (each * paired).sum() / count
+
+    def count_selected(self, groups: int) -> int:
+        """Return the number of groups that are selected."""
+        return max(1, int(self.ratio * groups))
+
+
+def enlarge(
+    logits: Float[Tensor, "B G N"], grid: tuple[int, int], side: int
+) -> Float[Tensor, "B G pixels"]:
+    """Interpolate maps over a grid to pixels; `side` is that of a cell."""
+    size = (grid[0] * side, grid[1] * side)
+    return F.interpolate(
+        logits.unflatten(2, grid), size, mode="bilinear", align_corners=True
+    ).flatten(2)
 
 
 def find_partners(concepts: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:

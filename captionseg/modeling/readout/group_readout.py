@@ -10,7 +10,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from captionseg.model_inputs import Inputs
-from captionseg.modeling.layers.grouping import compose_assignments, gather_own_group
+from captionseg.modeling.layers.grouping import (
+    compose_assignments,
+    gather_own_group,
+    to_largest_group,
+)
 from captionseg.modeling.objectives.bags import bag_similarity
 from captionseg.modeling.readout.regions import paint_labels, paint_scores
 from captionseg.modeling.readout.zero_shot import (
@@ -29,13 +33,15 @@ class GroupScores(NamedTuple):
 
     Attributes:
         scores: scores of groups, or of regions if `assignment` is None.
-        assignment: soft assignment of the cells of a grid to groups.
+        assignment: assignment of the cells of a grid to groups.
         limit: minimum score of a foreground class; None without a background.
+        bounds: least and greatest possible score.
     """
 
     scores: Float[Tensor, "batch group class"]
     assignment: Float[Tensor, "batch group h w"] | None
     limit: Float[Tensor, " batch"] | None
+    bounds: tuple[float, float]
 
 
 def score_groups(
@@ -66,7 +72,11 @@ def score_groups(
             embed(vectors), image, classes, scale, top_k=choices.top_k, score=choices.score
         )
 
-    assignment, values, maps = compose_assignments(encoded.maps), scores(encoded.groups), None
+    stages = encoded.maps
+    if choices.maps == "hard":
+        stages = [to_largest_group(stage) for stage in stages]
+    assignment, values, maps = compose_assignments(stages), scores(encoded.groups), None
+    bounds = choices.bounds(summed=encoded.grid is None and choices.readout == "both")
     if encoded.grid is not None:
         maps = assignment.unflatten(2, encoded.grid)
     elif choices.readout == "groups":
@@ -79,35 +89,38 @@ def score_groups(
             else of_regions
         )
     if choices.background is None:
-        return GroupScores(values, maps, None)
+        return GroupScores(values, maps, None, bounds)
     visible = values if maps is not None else values.masked_fill(~mask[..., None], -torch.inf)
-    return GroupScores(values, maps, visible.flatten(1).amax(1).clamp(max=choices.background))
+    limit = visible.flatten(1).amax(1).clamp(max=choices.background)
+    return GroupScores(values, maps, limit, bounds)
 
 
 def paint_group_logits(
-    groups: GroupScores, inputs: Inputs, choices: ZeroShot
+    groups: GroupScores, inputs: Inputs
 ) -> Float[Tensor, "batch _class {inputs.size[0]} {inputs.size[1]}"]:
     """Return the mask logits of pixels; with a limit, the first channel is the background."""
     scores = add_background_class(groups)
     if groups.assignment is None:
         return paint_scores(scores, inputs)
-    return paint_groups(scores, assign_pixels(groups.assignment, inputs.size, maps=choices.maps))
+    return paint_groups(scores, assign_pixels(groups.assignment, inputs.size))
 
 
 def add_background_class(groups: GroupScores) -> Float[Tensor, "batch group _class"]:
     """Return the scores of groups; with a limit, the first class is the background."""
-    return groups.scores if groups.limit is None else add_background(groups.scores, groups.limit)
+    if groups.limit is None:
+        return groups.scores
+    return add_background(groups.scores, groups.limit, groups.bounds)
 
 
 def paint_group_labels(
-    groups: GroupScores, inputs: Inputs, choices: ZeroShot
+    groups: GroupScores, inputs: Inputs
 ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
     """Return the class of each pixel, -1 for background, without computing logits of pixels."""
-    scores = add_background_class(groups)  # products of softmaxes do not exceed 1
+    scores = add_background_class(groups)
     if groups.assignment is None:
         best = paint_labels(scores, inputs)
     else:
-        group = assign_pixels(groups.assignment, inputs.size, maps=choices.maps)
+        group = assign_pixels(groups.assignment, inputs.size)
         best = scores.argmax(2).gather(1, group.flatten(1)).unflatten(1, inputs.size)
     return best if groups.limit is None else best - 1
 
@@ -157,9 +170,7 @@ class GroupSegmenter(nn.Module):
     ) -> Float[Tensor, "batch _class {inputs.size[0]} {inputs.size[1]}"]:
         """See HasZeroShotChoices; inputs are windows of pictures."""
         choices = choices or self.zero_shot
-        return paint_group_logits(
-            self.score_groups(inputs, class_embeddings, choices), inputs, choices
-        )
+        return paint_group_logits(self.score_groups(inputs, class_embeddings, choices), inputs)
 
     def label(
         self,
@@ -169,9 +180,7 @@ class GroupSegmenter(nn.Module):
     ) -> Int64[Tensor, "batch {inputs.size[0]} {inputs.size[1]}"]:
         """See HasZeroShotChoices."""
         choices = choices or self.zero_shot
-        return paint_group_labels(
-            self.score_groups(inputs, class_embeddings, choices), inputs, choices
-        )
+        return paint_group_labels(self.score_groups(inputs, class_embeddings, choices), inputs)
 
     def score_groups(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"], choices: ZeroShot

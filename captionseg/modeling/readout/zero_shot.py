@@ -25,8 +25,10 @@ class ZeroShot:
             regions), or the sum of both.
         score: see `score_classes`.
         top_k: number of classes kept per window, see `score_classes`; 0 keeps all.
-        maps: whether assignments are interpolated as they are (soft) or as one-hot maps (hard).
-        background: score below which a pixel is background; None means no background.
+        maps: soft composes the assignments of all stages as they are, as released; hard composes
+            one-hot assignments, as in the paper, and interpolates the one-hot result.
+        background: score below which a pixel is background, of the scale of `score`; None means no
+            background.
     """
 
     readout: Literal["groups", "regions", "both"] = "both"
@@ -34,6 +36,11 @@ class ZeroShot:
     top_k: Natural = 0
     maps: Maps = "soft"
     background: Finite | None = None
+
+    def bounds(self, *, summed: bool) -> tuple[float, float]:
+        """Return the least and the greatest possible score; `summed` if it is the sum of two."""
+        most = 2.0 if summed else 1.0
+        return (-most if self.score == "cosine" else 0.0), most
 
 
 def score_classes(
@@ -74,19 +81,14 @@ def score_classes(
 
 
 def assign_pixels(
-    assignment: Float[Tensor, "batch group h w"], size: tuple[int, int], *, maps: Maps = "soft"
+    assignment: Float[Tensor, "batch group h w"], size: tuple[int, int]
 ) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
     """Return the group that each pixel belongs to most.
 
     Args:
-        assignment: soft assignment of cells to groups, composed over all stages.
+        assignment: assignment of cells to groups, composed over all stages.
         size: (H, W) in pixels, to which assignments are interpolated.
-        maps: hard converts assignments to one-hot maps before interpolation.
     """
-    if maps == "hard":
-        assignment = torch.zeros_like(assignment).scatter_(
-            1, assignment.argmax(1, keepdim=True), 1.0
-        )
     full = F.interpolate(assignment.float(), size, mode="bilinear", align_corners=False)
     return full.max(1).indices  # the same as argmax, which on the CPU takes eight times as long
 
@@ -100,14 +102,21 @@ def paint_groups(
 
 
 def add_background(
-    scores: Float[Tensor, "batch group C"], limit: Float[Tensor, " batch"]
+    scores: Float[Tensor, "batch group C"],
+    limit: Float[Tensor, " batch"],
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Float[Tensor, "batch group C+1"]:
-    """Add a first class, the background, with score 1 where no other class reaches the limit.
+    """Add a first class, the background, which is the best where no other class reaches the limit.
+
+    There it has the greatest possible score, elsewhere the least: 1 and 0 for the released scores.
 
     Args:
         scores: scores of groups for C classes.
         limit: threshold, at most the best score in the window, so that at least one group is
             foreground.
+        bounds: least and greatest possible score, see ZeroShot.
     """
-    background = (scores.amax(2) < limit[:, None]).to(scores.dtype)
+    least, greatest = bounds
+    below = scores.amax(2) < limit[:, None]
+    background = torch.where(below, greatest, least).to(scores.dtype)
     return torch.cat([background[..., None], scores], 2)

@@ -38,7 +38,8 @@ class TowersConfig:
         text: config of the text encoder.
         hidden: hidden width of the projectors.
         embedding: width of the joint space.
-        norm: norm of the projectors; with batch, embeddings depend on the batch in training.
+        norm: norm of the projectors; with batch, embeddings depend in training on the whole batch,
+            that of all ranks.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -109,9 +110,11 @@ class Towers(nn.Module):
         if folder and isinstance(self.text, BertText):
             self.text.start_from(folder)
 
-    def embed(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch embedding"]:
-        """Project vectors of the image encoder, L2-normalised."""
-        return F.normalize(self.image_projector(x).float(), dim=-1)
+    def embed(
+        self, x: Float[Tensor, "*batch width"], *, observe: bool = True
+    ) -> Float[Tensor, "*batch embedding"]:
+        """Project vectors of the image encoder, L2-normalised; `observe` as in Projector."""
+        return F.normalize(self.image_projector(x, observe=observe).float(), dim=-1)
 
     def embed_texts(
         self, texts: Float[Tensor, "*batch width"]

@@ -133,6 +133,14 @@ TOGETHER = [
         {"pretrain.warmup": 9},
         "pretrain.warmup: schedule one_cycle has no warmup, found 9 steps; use schedule: poly",
     ),
+    (
+        {"pretrain.floor": 0.1, "pretrain.schedule": "poly"},
+        "pretrain.floor: schedule poly has no floor, found 0.1; use schedule: warmup_cosine, or",
+    ),
+    (
+        {"recipes.a": RECIPE | {"training": {"schedule": "warmup_cosine", "floor": 2}}},
+        "recipes.a.training.floor: 2.0 is out of range (valid: 0 to 1",
+    ),
     ({"gate": {"x": "this is no rule"}}, "gate.x: 'this is no rule' needs exactly one"),
     ({"gate": {"x": "foo >= 3"}}, "gate.x: metrics.json will not contain foo"),
     (

@@ -2,9 +2,15 @@
 
 from itertools import permutations
 
+import pytest
 import torch
 
-from captionseg.losses.consistency import dice_loss, mask_consistency_loss, match_masks
+from captionseg.losses.consistency import (
+    dice_loss,
+    mask_consistency_loss,
+    match_masks,
+    released_mask_loss,
+)
 
 ALL = torch.ones(4, dtype=torch.bool)
 
@@ -72,3 +78,32 @@ def test_tokens_that_are_not_there_change_nothing():
     mask = torch.tensor([[True, True, True, False, False]] * 2)
     short = mask_consistency_loss(target[..., :3], predicted[..., :3], mask[:, :3], threshold=0.5)
     torch.testing.assert_close(mask_consistency_loss(target, predicted, mask, threshold=0.5), short)
+
+
+def test_the_released_loss_by_hand():
+    """Sigmoids .88, .5, .12 are above .6 of .88 once. Predictions become 0, 1 and 1/2."""
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    target, predicted = torch.tensor([[[2.0, 0.0, -2.0]]]), torch.tensor([[[1.0, 3.0, 2.0]]])
+    found = released_mask_loss(target, predicted, mask, threshold=0.6)
+    assert found.item() == pytest.approx(1 - 1 / (1 + 1.5 + 1))
+    # a second mask, of which the prediction is right, counts together with the first
+    target = torch.cat([target, torch.tensor([[[-4.0, 4.0, -4.0]]])], 1)
+    predicted = torch.cat([torch.tensor([[[0.0, 8.0, 0.0]]]), predicted.flip(2)], 1)
+    found = released_mask_loss(target, predicted, mask, threshold=0.6)
+    # matched in the other order: 1/2, 1, 0 for the first target and 0, 1, 0 for the second
+    assert found.item() == pytest.approx(1 - (2 * (0.5 + 1) + 1) / (2 + 2.5 + 1))
+
+
+def test_tokens_that_pad_change_no_released_loss_and_none_is_finite():
+    torch.manual_seed(0)
+    target, predicted = torch.randn(2, 3, 5), torch.randn(2, 3, 5, requires_grad=True)
+    mask = torch.tensor([[True, True, True, False, False], [False] * 5])
+    found = released_mask_loss(target, predicted, mask, threshold=0.6)
+    short = released_mask_loss(
+        target[..., :3], predicted[..., :3], torch.ones(2, 3, dtype=torch.bool), threshold=0.6
+    )
+    torch.testing.assert_close(found[0], short[0])
+    found.sum().backward()
+    assert torch.isfinite(predicted.grad).all()
+    assert (predicted.grad[0] != 0).any()
+    assert (predicted.grad[:, :, 3:] == 0).all()

@@ -12,6 +12,7 @@ import torch
 
 from captionseg.model_inputs import Inputs, Tokens
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
+from captionseg.modeling.readout.group_readout import score_groups
 from captionseg.records import UserError
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import REGION, TEXT
@@ -192,3 +193,94 @@ def test_an_equal_concept_with_two_prompts_is_two_texts(make_batch):
 def test_what_does_not_fit_together(change, message):
     with pytest.raises(UserError, match=message):
         replace_fields(BASE, change, "groupvit")
+
+
+def test_a_caption_takes_the_place_of_what_could_not_be_drawn(make_batch):
+    """As released: three prompts of each image, captions among them, all of other images against.
+
+    Image 0 has one concept, image 1 three, image 2 none.
+    """
+    net = model(pool="mean", mask_negatives=False, caption_pads=True).eval()
+    batch = make_batch(images=3, drawn=[1, 3, 0])
+    out = net(batch)
+    bags, scale = out.groups, net.concept_scale.exp()
+    texts = bags.texts.clone()
+    texts[0, 1:], texts[2] = bags.captions[0], bags.captions[2]
+    logits = scale * bags.vectors[:, 0] @ texts.flatten(0, 1).T
+    own = torch.eye(3, dtype=torch.bool).repeat_interleave(3, 1)
+    to_texts = (logits.logsumexp(1) - logits.masked_fill(~own, -math.inf).logsumexp(1)).mean()
+    to_images = torch.nn.functional.cross_entropy(logits.T, torch.arange(3).repeat_interleave(3))
+    losses = net.losses(out)
+    torch.testing.assert_close(losses["concept"], 0.5 * (to_texts + to_images))
+    empty = model(pool="mean", mask_negatives=False).eval()
+    assert empty.losses(empty(batch))["caption"] == losses["caption"]
+    assert empty.losses(empty(batch))["concept"] != losses["concept"]
+
+
+def test_captions_that_pad_are_those_of_all_ranks(make_batch, ranks):
+    net = model(mask_negatives=False, caption_pads=True).eval()
+    batch = make_batch(images=4, drawn=[1, 3, 0, 2])
+    whole = net.losses(net(batch))["concept"]
+    parts = torch.stack([losses["concept"] for losses in ranks(2).losses(net, batch)])
+    torch.testing.assert_close(parts.mean(), whole)
+
+
+def test_hard_maps_are_products_of_hard_assignments():
+    """Cell 0 is .6 of group 0 and .4 of group 1, which are .55 and 0 of the second stage's group 0:
+    .33 of it softly, but wholly by its largest groups.
+    """
+    first = torch.tensor([[[0.6, 0.1], [0.4, 0.9]]])
+    second = torch.tensor([[[0.55, 0.0], [0.45, 1.0]]])
+    net = model(zero_shot={"readout": "groups"}).eval()
+    inputs = Inputs(
+        torch.zeros(1, 2, REGION),
+        torch.ones(1, 2, dtype=torch.bool),
+        torch.tensor([[[0, 1]]], dtype=torch.uint8),
+        (1, 2),
+    )
+    encoded = net.towers.vision(None, inputs.regions, inputs.region_mask)
+    encoded = encoded._replace(maps=[first, second], grid=(1, 2))
+    seen = []
+    for maps in ("soft", "hard"):
+        choices = dataclasses.replace(net.zero_shot, maps=maps)
+        scores = score_groups(
+            net.towers.vision,
+            encoded,
+            net.towers.embed,
+            torch.eye(6),
+            torch.tensor(1.0),
+            choices,
+            mask=inputs.region_mask,
+        )
+        seen.append(scores.assignment[0, :, 0].T.tolist())
+    assert seen[0] == [
+        [pytest.approx(0.33), pytest.approx(0.67)],
+        [pytest.approx(0.055), pytest.approx(0.945)],
+    ]
+    assert seen[1] == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("readout", ["groups", "both"])
+def test_a_background_of_cosines_leaves_the_best_as_foreground(readout, make_inputs):
+    """All cosines negative, which were all background once."""
+    net, inputs = model(zero_shot={"readout": readout}).eval(), make_inputs(images=2)
+    with torch.no_grad():
+        net.towers.image_projector.fc2.weight.mul_(0.3)
+        net.towers.image_projector.fc2.bias.copy_(torch.tensor([1.0, 0, 0, 0, 0, 0]))
+        net.towers.text_projector.fc2.weight.mul_(0.1)
+        net.towers.text_projector.fc2.bias.copy_(torch.tensor([-1.0, 0.5, 0, 0, 0, 0]))
+    classes = torch.randn(5, TEXT)
+    plain = net.segment(inputs, classes)
+    assert (plain < 0.0).all()
+    for threshold, some in ((-2.0, False), (2.0, True)):
+        choices = dataclasses.replace(net.zero_shot, background=threshold)
+        logits, labels = (f(inputs, classes, choices) for f in (net.segment, net.label))
+        assert torch.equal(labels, logits.argmax(1) - 1)
+        assert (labels == -1).any().item() is some
+        assert (labels >= 0).any()
+        assert torch.equal(labels.clamp(min=0)[labels >= 0], plain.argmax(1)[labels >= 0])
+
+
+def test_captions_that_pad_need_plain_negatives():
+    with pytest.raises(UserError, match="caption_pads needs mask_negatives: false"):
+        model(caption_pads=True)

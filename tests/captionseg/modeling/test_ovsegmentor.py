@@ -13,7 +13,7 @@ from captionseg.modeling.models import PRESETS
 from captionseg.modeling.objectives.cross_image import select_nearest_groups
 from captionseg.modeling.ovsegmentor import OVSegmentor
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
-from captionseg.modeling.segmenter import InputSpec, Sizes
+from captionseg.modeling.segmenter import InputSpec, Sizes, Start
 from captionseg.records import UserError
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import CONCEPTS, REGION, TEXT
@@ -72,14 +72,62 @@ def test_the_baseline_is_the_caption_alone(make_batch):
 def test_completion_is_info_nce_of_answers_by_hand(make_batch):
     net, batch = model(mask_negatives=False).eval(), make_batch(images=4)
     out = net(batch)
-    question = out.completed.vectors[:, 0]
+    question = out.completed.questions
     answer = F.normalize(net.towers.embed_texts(batch.text_embedding).sum(1), dim=-1)
-    torch.testing.assert_close(out.completed.captions, answer)
+    torch.testing.assert_close(out.completed.answers, answer)
     logits = net.caption_scale.exp() * question @ answer.T
     expected = 0.5 * (
         F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4))
     )
     torch.testing.assert_close(net.losses(out)["entity"], expected)
+
+
+@pytest.mark.parametrize("objective", ["single_entity", "all_nouns"])
+def test_masked_words_are_asked_for_and_visible_ones_are_not(objective, make_batch):
+    """Of the three drawn concepts the second is masked in the first caption, another word and none
+    in the others: they take no part.
+    """
+    net, batch = model(objective=objective, mask_negatives=False).eval(), make_batch(images=4)
+    drawn = batch.text_concept
+    other = next(c for c in range(CONCEPTS) if c not in drawn[1])
+    target = torch.tensor([[drawn[0, 1], -1], [other, -1], [-1, -1], [drawn[3, 2], drawn[3, 0]]])
+    masked = dataclasses.replace(batch.masked, target=target)
+    out = net(dataclasses.replace(batch, masked=masked))
+    assert out.completed.asked.tolist() == [
+        [-1, drawn[0, 1], -1],
+        [-1, -1, -1],
+        [-1, -1, -1],
+        [drawn[3, 0], -1, drawn[3, 2]],
+    ]
+    words = net.towers.embed_texts(batch.text_embedding)
+    answer = torch.stack([words[0, 1], F.normalize(words[3, 0] + words[3, 2], dim=-1)])
+    logits = net.caption_scale.exp() * out.completed.questions[[0, 3]] @ answer.T
+    expected = 0.5 * (
+        F.cross_entropy(logits, torch.arange(2)) + F.cross_entropy(logits.T, torch.arange(2))
+    )
+    torch.testing.assert_close(net.losses(out)["entity"], expected)
+
+
+@pytest.mark.parametrize("objective", ["single_entity", "all_nouns"])
+def test_all_masked_words_are_asked_for_whose_embeddings_are_known(objective, make_batch):
+    """Drawn or not, and each once."""
+    net, batch = model(objective=objective, mask_negatives=False).eval(), make_batch(images=2)
+    table = torch.randn(CONCEPTS, TEXT)
+    net.start(Start(torch.randn(9, REGION), concepts=table))
+    masked = dataclasses.replace(batch.masked, target=torch.tensor([[7, 2, 7], [5, -1, -1]]))
+    completed = net(dataclasses.replace(batch, masked=masked)).completed
+    assert completed.asked.tolist() == [[7, 2, -1], [5, -1, -1]]
+    words = net.towers.embed_texts(table)
+    expected = torch.stack([F.normalize(words[7] + words[2], dim=-1), words[5]])
+    torch.testing.assert_close(completed.answers, expected)
+    assert "completion.concepts" not in net.state_dict()
+
+
+def test_captions_of_which_nothing_is_asked_are_no_loss(make_batch):
+    net, batch = model(objective="single_entity"), make_batch(images=3)
+    target = torch.full_like(batch.masked.target, -1)
+    masked = dataclasses.replace(batch.masked, target=target)
+    assert net.losses(net(dataclasses.replace(batch, masked=masked)))["entity"] == 0.0
 
 
 def test_mask_consistency_is_the_mean_over_pictures_with_a_partner(make_batch):
@@ -91,8 +139,8 @@ def test_mask_consistency_is_the_mean_over_pictures_with_a_partner(make_batch):
     cross, total = out.cross, 0.0
     for image, partner in ((0, 2), (2, 0)):
         own, other = (
-            select_nearest_groups(cross.target_groups[[i]], cross.entity[[image]], 2)
-            for i in (image, partner)
+            select_nearest_groups(groups[[i]], cross.entity[[image]], 2)
+            for i, groups in ((image, cross.target_groups), (partner, cross.groups))
         )
         target = torch.sigmoid(10 * own @ cross.target_tokens[[image]].transpose(1, 2))
         predicted = torch.sigmoid(10 * other @ cross.tokens[[image]].transpose(1, 2))
@@ -100,7 +148,7 @@ def test_mask_consistency_is_the_mean_over_pictures_with_a_partner(make_batch):
             total
             + mask_consistency_loss(target, predicted, cross.mask[[image]], threshold=0.5).sum()
         )
-    torch.testing.assert_close(net.losses(out)["mask"], 0.5 * total / 2)
+    torch.testing.assert_close(net.losses(out)["mask"], total / 2)
 
 
 def test_the_momentum_encoder_follows_and_has_no_gradient(make_batch):
@@ -131,6 +179,72 @@ def test_masks_count_from_the_step_that_is_set(make_batch):
     assert losses[0] == 0.0
     assert min(losses[1:]) > 0.0
     assert net.state_dict()["steps"] == 3  # so that a resumed fit goes on with its schedule
+
+
+DEEP = {"encoder": {"depths": [1, 1]}}
+
+
+@pytest.mark.parametrize("masks", ["joint", "binding"])
+def test_what_masks_teach(masks, make_batch):
+    """By Eq. 10 the binding and all blocks, for the groups are the online encoder's; as released
+    the queries alone.
+    """
+    net, batch = model(mask_weight=1.0, masks=masks, towers=DEEP), make_batch()
+    with torch.no_grad():  # masks that are no longer almost even
+        for p in net.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    batch = dataclasses.replace(batch, text_concept=torch.zeros_like(batch.text_concept))
+    net.losses(net(batch))["mask"].backward()
+    taught = {
+        name.removeprefix("towers.vision.stages.")
+        for name, p in net.named_parameters()
+        if p.grad is not None and p.grad.abs().sum() > 1e-9
+    }
+    assign = {f"0.grouping.assign.{part}_proj.weight" for part in "qkv"}
+    assert "0.blocks.0.mlp.fc1.weight" in taught
+    assert "0.grouping.assign.q_proj.weight" in taught
+    assert (assign <= taught) == (masks == "joint")
+    assert ("1.blocks.0.mlp.fc1.weight" in taught) == (masks == "joint")
+    assert ("towers.image_projector.fc1.weight" in taught) == (masks == "joint")
+
+
+BATCH_NORM = {"norm": "batch", "encoder": {"depths": [1, 1]}}
+
+
+@pytest.mark.parametrize("masks", ["joint", "binding"])
+def test_statistics_are_those_of_what_is_compared_with_captions(masks, make_batch):
+    net = model(pool="mean", masks=masks, towers=BATCH_NORM).train()
+    norm, batch = net.towers.image_projector.norm, make_batch()
+    seen = []
+    net.towers.image_projector.fc1.register_forward_hook(lambda *call: seen.append(call[-1]))
+    out = net(batch)
+    assert out.cross is not None
+    assert len(seen) > 1
+    pooled = next(x for x in seen if len(x) == len(batch.regions))
+    torch.testing.assert_close(norm.running_mean, 0.1 * pooled.mean(0))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * pooled.var(0))
+    assert norm.num_batches_tracked == 1
+    sum(net.losses(out).values()).backward()
+
+
+def test_nothing_is_paid_for_masks_that_have_no_weight_yet(make_batch):
+    net, batch = model(mask_from=2, towers=BATCH_NORM).train(), make_batch()
+    calls = []
+    net.momentum_vision.register_forward_hook(lambda *_: calls.append("momentum"))
+    net.towers.vision.register_forward_hook(lambda *_: calls.append("online"))
+    assert net(batch).cross is None
+    assert net.losses(net(batch))["mask"] > 0.0
+    assert calls == ["online", "online", "momentum"]
+
+
+def test_the_momentum_projector_has_the_statistics_of_the_online_one(make_batch):
+    net, batch = model(towers=BATCH_NORM).train(), make_batch()
+    for _ in range(2):
+        before = {k: v.clone() for k, v in net.towers.image_projector.named_buffers()}
+        net(batch)
+    slow = dict(net.momentum_projector.named_buffers())
+    assert before["norm.num_batches_tracked"] == 1
+    assert all(torch.equal(slow[name], value) for name, value in before.items())
 
 
 def test_a_batch_of_one_is_finite(make_batch):
@@ -169,6 +283,14 @@ def test_the_published_sizes(preset, heads, tokens):
     assert vision.stages[0].blocks[0].attn.heads == heads
     assert vision.stages[0].group_token.shape == (1, tokens, 768)
     assert config.reads == InputSpec(224, tokens="bert", masking="all")
+
+
+def test_the_released_weight_is_that_of_a_sum_over_a_gpu_and_its_groups():
+    config = PRESETS["ovsegmentor_released"]()
+    dice = torch.rand(128)
+    torch.testing.assert_close(config.mask_weight * dice.mean(), 0.1 * dice.sum() / 8)
+    form = config.masks, config.mask_reduction, config.relative, config.threshold, config.ratio
+    assert form == ("binding", "mean", True, 0.6, 0.5)
 
 
 def test_dice_summed_over_pictures_as_released(make_batch):

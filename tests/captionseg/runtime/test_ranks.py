@@ -15,6 +15,7 @@ SCRIPT = """
 import json, sys
 import torch
 import torch.distributed as dist
+from captionseg.modeling.layers.batch_norm import BatchNorm
 from captionseg.runtime import ranks
 
 rank, port = int(sys.argv[1]), sys.argv[2]
@@ -24,9 +25,26 @@ every = ranks.gather(x)
 # A transposed use: the gradient that comes back is not contiguous.
 (every.T * torch.arange(12.0).view(3, 4)).sum().mul(rank + 1.0).backward()
 flags = ranks.gather(torch.tensor([rank == 1, True]))
-print(json.dumps({"every": every.tolist(), "gradient": x.grad.tolist(), "flags": flags.tolist()}))
+# Batch norm of a part of 2 and one of 4 vectors of the 6.
+part = torch.tensor(json.loads(sys.argv[3]))[slice(0, 2) if rank == 0 else slice(2, 6)]
+part.requires_grad_()
+norm = BatchNorm(3)
+normed = norm(part)
+normed.pow(3).sum().backward()
+weight = norm.weight.grad.clone()
+dist.all_reduce(weight)
+norm(part.detach(), observe=False)
+print(json.dumps({
+    "every": every.tolist(), "gradient": x.grad.tolist(), "flags": flags.tolist(),
+    "normed": normed.tolist(), "of_part": part.grad.tolist(), "of_weight": weight.tolist(),
+    "mean": norm.running_mean.tolist(), "variance": norm.running_var.tolist(),
+    "seen": norm.num_batches_tracked.item(),
+}))
 dist.destroy_process_group()
 """
+
+VECTORS = [[1.0, 5.0, -2.0], [2.0, 5.5, 0.0], [3.0, 9.0, 1.0], [7.0, 4.0, 0.5], [0.0, 1.0, 4.0]]
+VECTORS += [[-4.0, 2.0, 0.25]]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +55,7 @@ def both() -> list[dict]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     jobs = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(rank), port],
+            [sys.executable, "-c", SCRIPT, str(rank), port, json.dumps(VECTORS)],
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -61,3 +79,19 @@ def test_gradients_of_all_ranks_are_summed_in_their_own_places(both):
     weight = torch.arange(12.0).view(3, 4).T * 3.0
     assert both[0]["gradient"] == weight[:2].tolist()
     assert both[1]["gradient"] == weight[2:].tolist()
+
+
+def test_batch_norm_of_two_ranks_is_torchs_of_all_vectors(both):
+    """Its values, gradients and running statistics, though the ranks have 2 and 4 vectors."""
+    x = torch.tensor(VECTORS, requires_grad=True)
+    norm = torch.nn.BatchNorm1d(3)
+    normed = norm(x)
+    normed.pow(3).sum().backward()
+    for name, expected in (("normed", normed), ("of_part", x.grad)):
+        found = torch.tensor(both[0][name] + both[1][name])
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
+    for found in both:
+        torch.testing.assert_close(torch.tensor(found["of_weight"]), norm.weight.grad)
+        torch.testing.assert_close(torch.tensor(found["mean"]), norm.running_mean)
+        torch.testing.assert_close(torch.tensor(found["variance"]), norm.running_var)
+        assert found["seen"] == 1

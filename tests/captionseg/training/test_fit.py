@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 
 from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
-from captionseg.training.curve import read
-from captionseg.training.schedule import make_scheduler, poly_factor
+from captionseg.training.curve import Curve, read
+from captionseg.training.lightning_module import LightningSegmenter
+from captionseg.training.schedule import cosine_factor, make_scheduler, poly_factor
 
 
 def losses(path: Path) -> list[float]:
@@ -162,6 +164,49 @@ def test_poly_falls_by_its_formula_to_zero(params):
     )
 
 
+def test_warm_up_and_cosine_by_hand(params):
+    """GroupViT's and CoCu's schedule at a batch of 1024: 2 of 30 epochs from 1e-6 to 4e-4, then to
+    1e-5; here of 4 steps. OVSegmentor's first stage likewise, from 8e-6 to 3.2e-4 and to 8e-5.
+    """
+    rate = replace(
+        params,
+        schedule="warmup_cosine",
+        epochs=30,
+        learning_rate=4e-4,
+        warmup=2,
+        warmup_unit="epochs",
+        warmup_from=0.0025,
+        floor=0.025,
+    )
+    found = rates(120, rate)
+    first, last_of_warm_up = 1e-6, 1e-6 + 7 / 8 * (4e-4 - 1e-6)
+    assert (found[0], found[7]) == pytest.approx((first, last_of_warm_up))
+    # the cosine began in the first step
+    assert found[8] == pytest.approx(3.957e-4, rel=1e-4)
+    assert found[60] == pytest.approx((4e-4 + 1e-5) / 2)
+    assert found[119] == pytest.approx(1e-5 + 3.9e-4 * 0.5 * (1 - math.cos(math.pi / 120)))
+    assert found[119] == pytest.approx(1e-5, rel=0.01)
+    steps = replace(rate, learning_rate=3.2e-4, warmup=8, warmup_unit="steps", floor=0.25)
+    found = rates(120, replace(steps, warmup_from=0.025))
+    assert (found[0], found[60]) == pytest.approx((8e-6, 2e-4))
+    assert cosine_factor(120, 120, warmup=8, warmup_from=0.025, floor=0.25) == 0.25
+
+
+def test_scalars_decay_as_in_groupvits_code_if_asked_to(params):
+    net = torch.nn.ParameterDict(
+        {"matrix": torch.zeros(2, 2), "vector": torch.zeros(2), "scale": torch.zeros(())}
+    )
+
+    def decayed(changed) -> list[str]:
+        module = LightningSegmenter(net, changed, 10, Curve(None, 0, lambda *_: None))
+        group = module.configure_optimizers()["optimizer"].param_groups[0]
+        assert group["weight_decay"] == params.weight_decay
+        return [name for name, w in net.items() if any(w is p for p in group["params"])]
+
+    assert decayed(params) == ["matrix"]
+    assert decayed(replace(params, decay_scalars=True)) == ["matrix", "scale"]
+
+
 def test_one_cycle_is_the_default_and_torchs(params):
     seen = rates(20, params)
     assert seen[0] == pytest.approx(params.learning_rate / 25)
@@ -174,6 +219,9 @@ def test_a_warm_up_that_never_ends_is_refused(params):
     few = replace(params, schedule="poly", warmup=5)
     with pytest.raises(UserError, match=r"pretrain\.warmup: 5 is more than the 4 training steps"):
         make_scheduler(optimiser, few, 4)
+    long = replace(params, schedule="warmup_cosine", warmup=3, warmup_unit="epochs", epochs=2)
+    with pytest.raises(UserError, match=r"pretrain\.warmup: 3 epochs are more than the 2 of"):
+        make_scheduler(optimiser, long, 4)
 
 
 @pytest.mark.parametrize("changes", [{"power": 0.0}, {"warmup": -1}])

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 from captionseg.encoders.dense_head import HeadConfig
+from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
 from captionseg.modeling.layers.tcl_grounder import GrounderConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
@@ -120,10 +121,25 @@ def ovsegmentor(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
     return model, dataclasses.replace(given, reads=model.config.reads, dense=None)
 
 
+def groupvit(given: TrainingSet) -> tuple[torch.nn.Module, TrainingSet]:
+    """Batch norm, as published."""
+    towers = {
+        "encoder": {"region_width": 4, "width": 8, "heads": 2, "dropout": 0.0},
+        "text": {"width": TEXT},
+        "hidden": 8,
+        "embedding": 8,
+        "norm": "batch",
+    }
+    model = GroupViT(build(GroupViTConfig, {"towers": towers, "pool": "mean"}, "model"))
+    return model, dataclasses.replace(
+        given, dense=None, pictures=None, sentences=None, masked_target=None
+    )
+
+
 RUNTIME = RuntimeParams()
 PARAMS = PretrainParams(epochs=2, batch=8, learning_rate=1e-2, device="cpu")
 DATA = data()
-MODELS = {"mil": mil, "tcl": tcl, "ovsegmentor": ovsegmentor}
+MODELS = {"mil": mil, "tcl": tcl, "ovsegmentor": ovsegmentor, "groupvit": groupvit}
 
 
 class Stopped(Exception):

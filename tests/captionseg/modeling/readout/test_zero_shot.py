@@ -4,7 +4,9 @@ import math
 
 import torch
 
+from captionseg.modeling.layers.grouping import to_largest_group
 from captionseg.modeling.readout.zero_shot import (
+    ZeroShot,
     add_background,
     assign_pixels,
     paint_groups,
@@ -16,10 +18,8 @@ CLASSES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 IMAGE = torch.tensor([[1.0, 0.0]])  # nearest to class 0, then 1
 
 
-def paint(
-    scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int], **choices
-) -> torch.Tensor:
-    return paint_groups(scores, assign_pixels(cells, size, **choices))
+def paint(scores: torch.Tensor, cells: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return paint_groups(scores, assign_pixels(cells, size))
 
 
 def softmax(*logits: float) -> list[float]:
@@ -66,7 +66,7 @@ def test_soft_maps_move_the_border_and_hard_maps_do_not():
     scores = torch.tensor([[[1.0], [0.0]]])
     cells = torch.tensor([[[[0.9, 0.45]], [[0.1, 0.55]]]])
     soft, hard = (
-        paint(scores, cells, (1, 40), maps=maps)[0, 0, 0].sum() for maps in ("soft", "hard")
+        paint(scores, maps, (1, 40))[0, 0, 0].sum() for maps in (cells, to_largest_group(cells))
     )
     assert hard == 20
     assert soft > 24  # .9 to .45 crosses one half near the right end
@@ -82,3 +82,19 @@ def test_what_no_class_reaches_is_background():
     assert low[0].tolist() == [0.0, 0.0]
     assert high[0].tolist() == [0.0, 1.0]
     assert high[:, 1].argmax() == 0
+
+
+def test_thresholds_of_cosines_mean_something_below_zero_too():
+    scores = torch.tensor([[[-0.1, -0.3], [-0.6, -0.5]]])
+    cells = torch.eye(2)[None, :, None]
+    bounds = ZeroShot(score="cosine").bounds(summed=False)
+    assert bounds == (-1.0, 1.0)
+    for limit, expected in ((-0.1, [1, 0]), (-0.5, [1, 2]), (-0.55, [1, 2])):
+        added = add_background(scores, torch.tensor([limit]), bounds)
+        assert paint(added, cells, (1, 2))[0, :, 0].argmax(0).tolist() == expected
+
+
+def test_bounds_of_scores():
+    assert ZeroShot(score="product").bounds(summed=False) == (0.0, 1.0)
+    assert ZeroShot(score="softmax").bounds(summed=True) == (0.0, 2.0)
+    assert ZeroShot(score="cosine").bounds(summed=True) == (-2.0, 2.0)

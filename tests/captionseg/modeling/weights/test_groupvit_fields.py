@@ -267,6 +267,7 @@ OUR_FIELDS = {
         "multi_label": ("soft_target", SAME),
         "mask_negatives": (True, SAME),
         "caption_weight": (2.0, SAME),
+        "caption_pads": (True, SAME),
     },
 }
 BACK = [(part, name, *case) for part, fields in OUR_FIELDS.items() for name, case in fields.items()]
