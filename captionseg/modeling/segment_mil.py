@@ -117,10 +117,9 @@ class SegmentMil(nn.Module):
         self.region_norm.standardise(data.regions)
         if self.base is not None and data.space is not None:
             self.base.load_state_dict(data.space.head().state_dict())
-            nn.init.zeros_(self.region_head[-1].weight)
-            nn.init.zeros_(self.region_head[-1].bias)
             nn.init.eye_(self.text_head.weight)
-            nn.init.zeros_(self.text_head.bias)
+            for parameter in (*self.region_head[-1].parameters(), self.text_head.bias):
+                nn.init.zeros_(parameter)
 
     def forward(self, batch: Batch) -> Bags:
         """Embed regions, captions and drawn concepts."""
