@@ -1,7 +1,7 @@
 """Neighbours of all rows, written to files, against faiss alone at equal recall.
 
     python -m perf.retrieval [--rows 20000] [--width 64] [--neighbours 256] [--key auto] \
-        [--rounds 3]
+        [--ef-search 0] [--nprobe 0] [--rounds 3]
 
 Rows are a smooth surface of 24 dimensions with clusters of very different sizes. Both search one
 index, which is built once: the reference asks faiss for all rows at once, on all cores, and holds
@@ -26,7 +26,7 @@ from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_neighbours
 from captionseg.records import NEIGHBOURS
 from captionseg.retrieval.faiss import FaissIndex
-from captionseg.retrieval.index import Index, recall
+from captionseg.retrieval.index import Effort, Index, recall
 from captionseg.runtime.device import detect
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import write_array
@@ -64,6 +64,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--neighbours", type=int, default=256)
     parser.add_argument("--key", default="auto")
+    parser.add_argument("--ef-search", type=int, default=0)
+    parser.add_argument("--nprobe", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
@@ -78,7 +80,8 @@ def main() -> None:
         folder = Path(name)
         write_array(rows, folder / "rows.npy")
         stored = Rows(read_array(folder / "rows.npy"))
-        search = FaissIndex(stored, arguments.key)
+        effort = Effort(arguments.ef_search, arguments.nprobe)
+        search = FaissIndex(stored, arguments.key, effort)
         object.__setattr__(params, "search", search)
         search.search(rows[:1], k + 1)  # sets its effort
 

@@ -18,6 +18,7 @@ from captionseg.runtime.fan_out import count_cores
 AUTO = "auto"
 MEMORY = 16.0  # GiB
 SAMPLE = 200  # number of queries for the recall of an index
+CHUNK, GPU_CHUNK = 256, 4096  # queries of a search; a GPU needs many to be busy
 TIE = 1e-5  # cosines that differ by less are equal up to rounding
 
 
@@ -63,7 +64,7 @@ def find_neighbours(
     queries: Rows | Float[np.ndarray, "row dim"],
     k: int,
     *,
-    chunk: int = 256,
+    chunk: int = 0,
     picture: Int[np.ndarray, " row"] | None = None,
 ) -> Iterator[tuple[Int32[np.ndarray, "_row {k}"], Float32[np.ndarray, "_row {k}"]]]:
     """Find the k most similar indexed images of every image, without itself.
@@ -76,7 +77,7 @@ def find_neighbours(
         rows: which these are.
         queries: L2-normalised descriptors of all rows.
         k: number of neighbours.
-        chunk: number of queries per chunk; it bounds the memory.
+        chunk: number of queries per chunk; it bounds the memory. 0 means CHUNK, or GPU_CHUNK.
         picture: number of the picture of each row; rows with the same picture are not neighbours.
             None means that all pictures differ.
 
@@ -89,7 +90,8 @@ def find_neighbours(
         picture = np.arange(len(queries))
     most = int(np.bincount(picture[rows]).max(initial=1))  # rows with the query's own picture
     width = min(k + most, len(rows))
-    starts = range(0, len(queries), chunk)
+    on_gpu = getattr(index, "on_gpu", False)
+    starts = range(0, len(queries), chunk or (GPU_CHUNK if on_gpu else CHUNK))
     for start, (score, found) in zip(
         starts, search_in_chunks(index, queries, width, starts), strict=True
     ):
