@@ -124,11 +124,17 @@ def test_captions_of_other_pairs_are_refused(mixed, tmp_path):
     index = tmp_path / "index"
     shutil.copytree(mixed.prepared.index, index)
     path = index / "metadata" / "metadata_00001.parquet"
-    table = pq.read_table(path)
-    pq.write_table(table.take([1, 0, *range(2, len(table))]), path)
+    table, last = pq.read_table(path), index / "metadata" / "metadata_00003.parquet"
     spoilt = replace(mixed, prepared=replace(mixed.prepared, index=index))
-    with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
-        loader.load(spoilt, curation="cocu", archive="cocu", reads=InputSpec(tokens="clip"))
+    for file, changed in (
+        (path, table.take([1, 0, *range(2, len(table))])),
+        (last, pa.concat_tables([pq.read_table(last), table.slice(0, 1)])),
+    ):
+        whole = file.read_bytes()
+        pq.write_table(changed, file)
+        with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
+            loader.load(spoilt, curation="cocu", archive="cocu", reads=InputSpec(tokens="clip"))
+        file.write_bytes(whole)
 
 
 def test_a_rule_without_any_concept(mixed):
