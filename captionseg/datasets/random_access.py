@@ -20,9 +20,8 @@ from captionseg.datasets.shard_images import (
     name_image,
     open_shard,
 )
-from captionseg.records import IDS, UserError
+from captionseg.records import UserError
 from captionseg.sources.source import Place
-from captionseg.storage.reading import read_table
 
 
 class Pictures:
@@ -47,7 +46,7 @@ class Pictures:
         uids: Iterable[str] | None = None,
     ) -> None:
         self.pairs = pairs
-        encoded = combine(shards).dictionary_encode()
+        encoded = combine(shards).dictionary_encode()  # if it is not yet
         self.names, self.shard = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
         self.keys = combine(keys)
         self.uids = None if uids is None else np.fromiter(map(hash, uids), np.int64)
@@ -61,9 +60,13 @@ class Pictures:
     @staticmethod
     def of_index(pairs: Path, index: Path) -> Pictures:
         """The pictures of an index's rows."""
-        ids = read_table(index / "ids.parquet", schema=IDS, columns=["shard", "key"])
+        parts = [(part["shard"].dictionary_encode(), part["key"]) for part in stream_ids(index)]
+        shards = pa.chunked_array(
+            [part[0] for part in parts], pa.dictionary(pa.int32(), pa.string())
+        )
+        keys = pa.chunked_array([part[1] for part in parts], pa.string())
         uids = (uid for part in stream_ids(index) for uid in part["uid"].to_pylist())
-        return Pictures(pairs, ids["shard"], ids["key"], uids)
+        return Pictures(pairs, shards, keys, uids)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from pyarrow import compute
 
-from captionseg.records import SUPERVISION, UserError
-from captionseg.storage.folders import ROWS, RowStream
-
-pc: Any = compute  # its functions are made when it is imported
+from captionseg.records import UserError
+from captionseg.supervision.parquet_files import read_best
 
 
 def read_concepts(supervision: Path, curation: str, limit: int) -> pa.Table:
@@ -39,19 +34,4 @@ def read_concepts(supervision: Path, curation: str, limit: int) -> pa.Table:
             f"segment_text.curation: no supervision of {curation!r} in {supervision} "
             f"(there: {available})"
         )
-    columns = ("uid", "kept", "concepts")
-    stream, parts = RowStream(files, columns, schema=SUPERVISION, fields=("text",)), []
-    while (table := stream.take(ROWS)) is not None:
-        parts.append(pa.table({"uid": table["uid"], "concepts": cut(table, limit)}))
-    return pa.concat_tables(parts)
-
-
-def cut(table: pa.Table, limit: int) -> pa.Array:
-    """The first `limit` texts of each row, null for a row that is not kept."""
-    lists = table["concepts"].combine_chunks()
-    count = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    place = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
-    texts = pc.struct_field(pc.list_flatten(lists), "text").filter(pa.array(place < limit))
-    ends = np.concatenate([[0], np.minimum(count, limit).cumsum()])
-    dropped = pc.invert(pc.fill_null(table["kept"], False)).combine_chunks()
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), texts, mask=dropped)
+    return read_best(supervision / curation, limit)

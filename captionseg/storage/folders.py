@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
+import os
+import resource
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from captionseg.storage.reading import AGAIN, read_array, read_batches, read_tab
 
 ROWS = 1 << 14
 """Number of rows that are read at once where not all are."""
+
+SPARE = 256
+"""Number of files that a process opens beside arrays."""
 
 
 def list_files(folder: Path | str, suffix: str) -> list[Path]:
@@ -139,9 +144,11 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
     """
     if rows is None:
         files = list_files(folder, ".npy")
+        allow_open_files(len(files))
         arrays = [read_array(file) for file in files]
     else:
         files = list_shard_files(folder, ".npy", [f"{Path(folder).name}_{shard}" for shard in rows])
+        allow_open_files(len(files))
         arrays = [
             read_array(file, rows=count) for file, count in zip(files, rows.values(), strict=True)
         ]
@@ -152,6 +159,19 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
                 f"they are {arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
             )
     return arrays
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the number of files that this process may open, if so many more could be too many.
+
+    A memory map keeps its file open, and many systems allow 1024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = Path("/proc/self/fd")
+    needed = count + SPARE + (len(os.listdir(opened)) if opened.is_dir() else 0)
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def read_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> np.ndarray:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from pyarrow import compute
 
 from captionseg.records import CONCEPT, SUPERVISION, UserError
-from captionseg.storage.folders import RowStream, list_files, read_tables
+from captionseg.storage.folders import ROWS, RowStream, list_files, read_tables
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_table
 from captionseg.supervision.columns import COLUMNS, Supervision
@@ -100,6 +100,31 @@ def list_concepts(table: pa.Table, vocabulary: pa.Array) -> ConceptLists:
         weight.to_numpy(),
         cluster.to_numpy(),
     )
+
+
+def read_best(folder: Path, limit: int) -> pa.Table:
+    """Read `uid` of all rows of a rule, and `concepts`: the texts of the `limit` of highest score,
+    null for a row that is not kept.
+
+    Raises:
+        UserError: if files are missing or damaged.
+    """
+    files, columns = list_files(folder, ".parquet"), ("uid", "kept", "concepts")
+    stream, parts = RowStream(files, columns, schema=SUPERVISION, fields=("text",)), []
+    while (table := stream.take(ROWS)) is not None:
+        parts.append(pa.table({"uid": table["uid"], "concepts": cut_texts(table, limit)}))
+    return pa.concat_tables(parts)
+
+
+def cut_texts(table: pa.Table, limit: int) -> pa.Array:
+    """The first `limit` texts of each row, null for a row that is not kept."""
+    lists = table["concepts"].combine_chunks()
+    count = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    place = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+    texts = pc.struct_field(pc.list_flatten(lists), "text").filter(pa.array(place < limit))
+    ends = np.concatenate([[0], np.minimum(count, limit).cumsum()])
+    dropped = pc.invert(pc.fill_null(table["kept"], False)).combine_chunks()
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), texts, mask=dropped)
 
 
 def number_texts(

@@ -1,7 +1,8 @@
 """Loads what a recipe trains on: supervision, features, pictures and texts.
 
 Columns of the supervision are memory maps of files that the first rank writes, see
-`captionseg.training.preparation`.
+`captionseg.training.preparation`. On machines that do not see its files, the first of each writes
+them again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.runtime import ranks
+from captionseg.runtime.launch import Place
 from captionseg.storage.folders import read_arrays
 from captionseg.storage.reading import read_array, read_json
 from captionseg.text.prompts import read_templates
@@ -31,6 +33,8 @@ from captionseg.training.preparation import WIDTHS, Encode, Sources, prepare, re
 from captionseg.training.segment_files import MaskForm, RowFinder, map_segments, write_segments
 from captionseg.training.stored_columns import prepare_folder, read_lists, read_texts
 from captionseg.training.training_set import Sentences, TrainingSet
+
+ALONE = Place()
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def load(
     reads: InputSpec | None = None,
     encode: Encode | None = None,
     device: str = "auto",
-    main: bool = True,
+    place: Place = ALONE,
 ) -> TrainingSet:
     """Load what a recipe trains on; every rank calls it.
 
@@ -74,28 +78,27 @@ def load(
         reads: what the model reads; None reads regions and embeddings.
         encode: texts -> embeddings, for masked captions of models that read embeddings.
         device: of the frozen encoder, where it is part of the model.
-        main: whether this is the first rank, which writes the columns.
+        place: of this rank.
 
     Raises:
         UserError: if a rule has not been run, or kept nothing.
     """
     reads, prepared = reads or InputSpec(), folders.prepared
     sources = Sources(prepared.index, folders.supervision, curation, archive, alike, reads)
-    with share_folder(folders.columns, main=main) as columns:
-        if main:
+    with share_folder(folders.columns, place) as columns:
+        for _ in take_turns(place):
             prepare(sources, columns, encode)
-        ranks.share(None)  # waits for the first rank
         data = map_columns(sources, prepared, columns, device=device)
         if reads.tokens:
             data = add_sentences(data, columns, folders.supervision / "vocabulary")
         if reads.segments:
-            data = add_segments(data, sources, folders, columns, main=main)
+            data = add_segments(data, sources, folders, columns, place)
         ranks.share(None)  # waits until every rank has mapped the files
     return data
 
 
 @contextlib.contextmanager
-def share_folder(folder: Path | None, *, main: bool) -> Iterator[Path]:
+def share_folder(folder: Path | None, place: Place) -> Iterator[Path]:
     """Yield a folder, the same on all ranks; None makes one that lasts as long as the block.
 
     Files that are mapped in the block stay readable.
@@ -103,12 +106,22 @@ def share_folder(folder: Path | None, *, main: bool) -> Iterator[Path]:
     if folder is not None:
         yield folder
         return
-    made = ranks.share(tempfile.mkdtemp(prefix="captionseg-") if main else "")
+    made = ranks.share(tempfile.mkdtemp(prefix="captionseg-") if place.main else "")
     try:
         yield Path(made) / "columns"
     finally:
-        if main:
+        if place.local == 0:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def take_turns(place: Place) -> Iterator[None]:
+    """Yield once to the first rank, and then to the first rank of each machine, while others
+    wait.
+    """
+    for mine in (place.main, place.local == 0):
+        if mine:
+            yield
+        ranks.share(None)
 
 
 def map_columns(
@@ -173,7 +186,7 @@ def add_sentences(data: TrainingSet, columns: Path, vocabulary: Path) -> Trainin
 
 
 def add_segments(
-    data: TrainingSet, sources: Sources, folders: Folders, columns: Path, *, main: bool
+    data: TrainingSet, sources: Sources, folders: Folders, columns: Path, place: Place
 ) -> TrainingSet:
     """Add the segments of the pairs of a training set, with their texts.
 
@@ -182,21 +195,21 @@ def add_segments(
         sources: what the columns are made from.
         folders: of the earlier stages.
         columns: folder of the columns; segments are in a folder beside it.
-        main: see `load`.
+        place: of this rank.
 
     Raises:
         UserError: if there is no such folder, or none of the pairs has a segment.
     """
-    reads, place = data.reads, columns.with_name(f"{columns.name}_segments")
+    reads, made = data.reads, columns.with_name(f"{columns.name}_segments")
     if folders.segments is None:
         raise UserError(
             "this model learns from segments and needs data/segments; run `dvc repro segment_text`"
         )
     grid = (reads.cells, reads.cells) if data.dense is None else data.dense.shape[1:3]
     form = MaskForm((grid[0], grid[1]), coded=data.dense is None)
-    if main:
+    for _ in take_turns(place):
         assert data.space is not None
-        with prepare_folder(place, {**sources.describe(), "grid": list(grid)}) as part:
+        with prepare_folder(made, {**sources.describe(), "grid": list(grid)}) as part:
             if part is not None:
                 write_segments(
                     folders.segments,
@@ -208,5 +221,4 @@ def add_segments(
                     kinds=reads.kinds,
                     templates=read_templates(reads.prompts),
                 )
-    ranks.share(None)  # waits for the first rank
-    return dataclasses.replace(data, segments=map_segments(place, form))
+    return dataclasses.replace(data, segments=map_segments(made, form))

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -135,6 +135,8 @@ class _Writer:
             ids = ids.filter(train)
             self.add(ids, None if captions is None else captions.filter(train))
         self.rules.end()
+        if self.captions is not None and self.captions.take(1) is not None:
+            self.refuse_captions()
         if not self.rows.count:
             rule = self.sources.curation
             raise UserError(
@@ -148,11 +150,16 @@ class _Writer:
             return None
         table = self.captions.take(len(ids))
         if table is None or not is_same(table["uid"], ids["uid"]):
-            raise UserError(
-                f"{self.sources.index / 'metadata'}: of other pairs than "
-                f"{self.sources.index / 'ids.parquet'}; run `dvc repro index`"
-            )
+            self.refuse_captions()
         return table["caption"].combine_chunks()
+
+    def refuse_captions(self) -> NoReturn:
+        """Raise UserError for captions that are not those of the index's rows."""
+        index = self.sources.index
+        raise UserError(
+            f"{index / 'metadata'}: of other pairs than {index / 'ids.parquet'}; run `dvc repro "
+            "index`"
+        )
 
     def add(self, ids: pa.RecordBatch, captions: pa.Array | None) -> None:
         """Write training rows of the index."""

@@ -59,7 +59,8 @@ def train(
     Returns:
         (images per second, seconds) of each trained seed; empty on ranks other than the first.
     """
-    reads, main = config.reads, read_place(runtime).main
+    reads, place = config.reads, read_place(runtime)
+    main = place.main
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     data = loader.load(
         folders,
@@ -69,7 +70,7 @@ def train(
         reads=reads,
         encode=frozen().text if reads.masking and not reads.tokens else None,
         device=params.device,
-        main=main,
+        place=place,
     )
     score = None
     if main:

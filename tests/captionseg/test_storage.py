@@ -1,16 +1,18 @@
 import errno
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from captionseg.records import UserError
-from captionseg.storage.folders import read_arrays, read_tables
+from captionseg.storage.folders import map_arrays, read_arrays, read_tables
 from captionseg.storage.reading import (
     explain_read_errors,
     read_array,
@@ -278,3 +280,34 @@ def test_an_array_of_another_shape_than_was_said_is_not_left(tmp_path):
     ):
         append(np.zeros((1, 4), np.int32))
     assert not list(tmp_path.iterdir())
+
+
+def test_more_files_than_a_process_may_open_can_be_mapped(tmp_path):
+    for number in range(40):
+        np.save(tmp_path / f"a_{number:02d}.npy", np.full(3, number))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+        arrays = map_arrays(tmp_path)
+        assert [int(array[0]) for array in arrays] == list(range(40))
+        lowered = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert 40 < lowered[0] <= hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    map_arrays(tmp_path)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+
+
+def test_fields_of_structs_in_lists_are_read_alone(tmp_path):
+    """Whatever a writer calls the elements of lists."""
+    rows = [{"a": 1, "b": "x"}], [], [{"a": 2, "b": "y"}, {"a": 3, "b": "z"}]
+    table = pa.table({"rows": list(rows), "n": [1, 2, 3]})
+    for name, compliant in (("element", True), ("item", False)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(table, path, use_compliant_nested_type=compliant)
+        schema = pq.read_schema(path)
+        parts = list(read_batches(path, ["rows"], 2, schema=schema, fields=("b",)))
+        assert [len(part) for part in parts] == [2, 1]
+        assert pa.Table.from_batches(parts).to_pydict() == {
+            "rows": [[{"b": row["b"]} for row in some] for some in rows]
+        }

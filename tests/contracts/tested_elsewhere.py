@@ -120,6 +120,8 @@ TESTED_ELSEWHERE = {
         f"captionseg/training/{name}.py": "tests/captionseg/training/test_fit.py"
         for name in ("checkpoint", "lightning_module", "schedule")
     },
+    "captionseg/training/rule_rows.py": "tests/captionseg/training/test_preparation.py",
+    "captionseg/training/segment_files.py": "tests/captionseg/training/test_segment_set.py",
     "captionseg/training/training_set.py": "tests/captionseg/training/test_loader.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
 }

@@ -14,6 +14,7 @@ import pytest
 from captionseg.datasets.ids import read_ids, read_metadata
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
+from captionseg.runtime.launch import Place
 from captionseg.storage import folders as storage
 from captionseg.supervision.columns import Supervision
 from captionseg.supervision.parquet_files import read, write
@@ -123,11 +124,17 @@ def test_captions_of_other_pairs_are_refused(mixed, tmp_path):
     index = tmp_path / "index"
     shutil.copytree(mixed.prepared.index, index)
     path = index / "metadata" / "metadata_00001.parquet"
-    table = pq.read_table(path)
-    pq.write_table(table.take([1, 0, *range(2, len(table))]), path)
+    table, last = pq.read_table(path), index / "metadata" / "metadata_00003.parquet"
     spoilt = replace(mixed, prepared=replace(mixed.prepared, index=index))
-    with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
-        loader.load(spoilt, curation="cocu", archive="cocu", reads=InputSpec(tokens="clip"))
+    for file, changed in (
+        (path, table.take([1, 0, *range(2, len(table))])),
+        (last, pa.concat_tables([pq.read_table(last), table.slice(0, 1)])),
+    ):
+        whole = file.read_bytes()
+        pq.write_table(changed, file)
+        with pytest.raises(UserError, match=r"metadata: of other pairs than .*ids.parquet"):
+            loader.load(spoilt, curation="cocu", archive="cocu", reads=InputSpec(tokens="clip"))
+        file.write_bytes(whole)
 
 
 def test_a_rule_without_any_concept(mixed):
@@ -157,3 +164,16 @@ def test_a_file_of_parquet_is_read_in_parts(world):
     assert [len(part) for part in parts] == [1, 18, 5, 20, 7]
     whole = pa.concat_tables(parts)
     assert pc.all(pc.equal(whole["uid"], read_ids(index)["uid"])).as_py()
+
+
+def test_only_the_first_process_of_a_machine_writes(mixed, tmp_path):
+    """The second machine sees no files of the first, or does."""
+    place = replace(mixed, columns=tmp_path / "columns")
+    rules = {"curation": "cocu", "archive": "cocu"}
+    with pytest.raises(UserError, match=r"width.json: no such file"):
+        loader.load(place, **rules, place=Place(rank=1, local=1, world=2))
+    first = loader.load(place, **rules, place=Place(rank=2, local=0, world=4))
+    shutil.rmtree(mixed.supervision / "cocu")
+    for rank, local in ((0, 0), (1, 1), (2, 0)):
+        again = loader.load(place, **rules, place=Place(rank, local, world=4))
+        np.testing.assert_array_equal(first.weight[:], again.weight[:])
