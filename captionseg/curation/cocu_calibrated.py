@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
@@ -50,7 +50,8 @@ from captionseg.typed import AboveZero, Count, Finite, Natural, Share, ZeroOrMor
 log = logging.getLogger(__name__)
 
 SMALLEST = 1e-3  # width between the two levels
-SAMPLE = 4096  # images by which the floor is found
+SAMPLE = 4096  # images by which the floor is found, at most
+SCORES = 1 << 24  # of them with all concepts, at most, unless there are very many concepts
 BLOCK = 256  # of them at once
 SMALLEST_R = 1e-4  # so that every concept can be drawn
 MANY = 100_000  # pairs from which it takes long to score every concept
@@ -121,13 +122,9 @@ class CalibratedCoCu:
             if self.high == "mean"
             else find_quantiles(scores, self.quantile)
         )
-        sample = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
-        g = np.empty((len(sample), named.shape[1]), np.float32)
-        for start in range(0, len(sample), BLOCK):
-            rows = sample[start : start + BLOCK]
-            features, labels = corpus.image_feature[rows], named[rows].toarray()
-            g[start : start + BLOCK] = model.predict(rows, features, labels)
-        high = np.fmax(typical, find_floor(g, low, typical, self.shown))
+        if self.shown >= named.shape[1]:  # more concepts than there are
+            return Labels(model, low, np.fmax(typical, 0.0))
+        high = np.fmax(typical, find_floor(sample_g(model, corpus), low, typical, self.shown))
         return Labels(model, low, high)
 
     def curate(self, estimate: Estimate, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> Columns:
@@ -195,6 +192,19 @@ class Labels:
         g = self.model.predict(rows, corpus.image_feature[rows], found.own, found.concept)
         shown = rescale_between(g, self.low[found.concept], self.high[found.concept])
         return np.maximum(shown, SMALLEST_R)
+
+
+def sample_g(model: LeaveOneOut, corpus: Corpus) -> Float32[np.ndarray, "n C"]:
+    """g of some images, evenly spaced, and all concepts."""
+    concepts = len(corpus.vocabulary)
+    count = min(len(corpus), SAMPLE, max(BLOCK, SCORES // concepts))
+    rows = np.linspace(0, len(corpus) - 1, count).astype(np.int64)
+    g = np.empty((count, concepts), np.float32)
+    for start in range(0, count, BLOCK):
+        part = rows[start : start + BLOCK]
+        labels = corpus.named[part].toarray()
+        g[start : start + BLOCK] = model.predict(part, corpus.image_feature[part], labels)
+    return g
 
 
 def rescale_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -123,3 +123,17 @@ def test_no_training_pair_is_one_line(world, tmp_path):
     )
     with pytest.raises(UserError, match="nothing to curate"):
         corpora.load(tmp_path, world.features, lambda _: None, lambda _: None)
+
+
+def test_neighbours_that_stay_on_disk_are_those_of_a_table(world, tmp_path):
+    for name in ("neighbours", "caption_neighbours"):
+        table = corpora.read_neighbours(world.index / name, len(world.table))
+        np.save(tmp_path / f"{name}.npy", table)
+        found = corpora.read_neighbours(tmp_path / name, len(world.table))
+        assert isinstance(found, np.memmap)
+        np.testing.assert_array_equal(found, table)
+    with pytest.raises(UserError, match=r"caption_neighbours.npy: not the neighbours of an index"):
+        corpora.read_neighbours(tmp_path / "caption_neighbours", 7)
+    np.save(tmp_path / "neighbours.npy", np.full((7, 2), 7, np.int32))
+    with pytest.raises(UserError, match=r"neighbours.npy: not the neighbours of an index of 7"):
+        corpora.read_neighbours(tmp_path / "neighbours", 7)
