@@ -40,7 +40,9 @@ from captionseg.curation.relevance import (
     Candidates,
     compute_named_relevance,
     compute_relevance,
+    count_columns,
     expand,
+    with_values,
 )
 from captionseg.curation.rule import Columns, Fitted
 from captionseg.curation.selection import select, take
@@ -111,18 +113,18 @@ class CalibratedCoCu:
         named = corpus.named
         if self.estimator == "cosine":
             f = compute_named_relevance(corpus, "shifted")
-            scores = csr_array((f, named.indices, named.indptr), shape=named.shape)
-            return Cosine(average_positives(scores, self.chunk), self.temperature)
+            typical = average_positives(with_values(named, f), self.chunk)
+            return Cosine(typical, self.temperature)
         model = LeaveOneOut.fit(corpus.image_feature, named, self.strength)
-        g = model.predict_named(corpus.image_feature, named)
-        scores = csr_array((g, named.indices, named.indptr), shape=named.shape)
-        low = self.base * (np.bincount(named.indices, minlength=named.shape[1]) / len(corpus))
+        scores = with_values(named, model.predict_named(corpus.image_feature, named))
+        concepts = len(corpus.vocabulary)
+        low = self.base * (np.bincount(named.indices, minlength=concepts) / len(corpus))
         typical = (
             average_positives(scores, self.chunk)
             if self.high == "mean"
             else find_quantiles(scores, self.quantile)
         )
-        if self.shown >= named.shape[1]:  # more concepts than there are
+        if self.shown >= concepts:  # more concepts than there are
             return Labels(model, low, np.fmax(typical, 0.0))
         high = np.fmax(typical, find_floor(sample_g(model, corpus), low, typical, self.shown))
         return Labels(model, low, high)
@@ -246,7 +248,7 @@ def find_quantiles(scores: csr_array, quantile: float) -> Float[np.ndarray, " C"
     """
     concept, value = scores.indices, scores.data
     value = value[np.lexsort((value, concept))]  # by concept, then by value
-    count = np.bincount(concept, minlength=scores.shape[1])
+    count = np.bincount(concept, minlength=count_columns(scores))
     first = np.cumsum(count) - count
     position = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
     is_named = count > 0
@@ -262,8 +264,8 @@ def average_positives(scores: csr_array, chunk: int) -> Float[np.ndarray, " C"]:
         scores: [N, C], an entry wherever a caption names a concept.
         chunk: images at once; a sum within a chunk has the precision of the scores.
     """
-    total = np.zeros(scores.shape[1])
-    for start in range(0, scores.shape[0], chunk):
+    total = np.zeros(count_columns(scores))
+    for start in range(0, len(scores.indptr) - 1, chunk):
         total += scores[start : start + chunk].sum(axis=0)
-    count = np.bincount(scores.indices, minlength=scores.shape[1])
+    count = np.bincount(scores.indices, minlength=len(total))
     return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
