@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def name_concepts(count: int) -> list[str]:
     return [f"thing{number:06d}" for number in range(count)]
 
 
-def embed_concepts(texts: list[str]) -> np.ndarray:
+def embed_concepts(texts: Sequence[str]) -> np.ndarray:
     """Random directions, the same for the same concept: [C, D] float32, L2-normalised."""
     numbers = [int("".join(c for c in text if c.isdigit()) or 0) for text in texts]
     rows = [np.random.default_rng(n).standard_normal(WIDTH, dtype=np.float32) for n in numbers]

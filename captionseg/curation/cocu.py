@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Num
-from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
 from captionseg.curation.relevance import (
@@ -19,6 +18,7 @@ from captionseg.curation.relevance import (
     compute_named_relevance,
     compute_relevance,
     expand,
+    with_values,
 )
 from captionseg.curation.rule import Columns, Fitted
 from captionseg.curation.selection import select, take, weigh
@@ -69,12 +69,10 @@ class CoCu:
         self, named_f: Float[np.ndarray, " entries"], corpus: Corpus, rows: Int[np.ndarray, " n"]
     ) -> Columns:
         """Columns of the supervision of some rows; `named_f` is `compute_named_relevance`."""
-        named = corpus.named
-        f = csr_array((named_f, named.indices, named.indptr), shape=named.shape)
+        f = with_values(corpus.named, named_f)
         # N', and f of the N' neighbours
-        found = expand(
-            corpus.neighbours[rows], self.neighbours, named[rows], f, minimum=self.minimum_support
-        )
+        near, own = corpus.neighbours[rows], corpus.named[rows]
+        found = expand(near, self.neighbours, own, f, minimum=self.minimum_support)
         s_a = compute_relevance(corpus, rows, self.positive, found.concept)  # Eq. 6
         s_b = score_b(s_a, found.support, found.total)  # Eq. 7
         score = {"a+b": s_a + s_b, "a": s_a, "b": s_b}[self.ranking]  # Eq. 8

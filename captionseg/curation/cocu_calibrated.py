@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from scipy.sparse import csr_array
 
 from captionseg.curation.clustering import cluster
@@ -40,7 +40,9 @@ from captionseg.curation.relevance import (
     Candidates,
     compute_named_relevance,
     compute_relevance,
+    count_columns,
     expand,
+    with_values,
 )
 from captionseg.curation.rule import Columns, Fitted
 from captionseg.curation.selection import select, take
@@ -50,7 +52,8 @@ from captionseg.typed import AboveZero, Count, Finite, Natural, Share, ZeroOrMor
 log = logging.getLogger(__name__)
 
 SMALLEST = 1e-3  # width between the two levels
-SAMPLE = 4096  # images by which the floor is found
+SAMPLE = 4096  # images by which the floor is found, at most
+SCORES = 1 << 24  # of them with all concepts, at most, unless there are very many concepts
 BLOCK = 256  # of them at once
 SMALLEST_R = 1e-4  # so that every concept can be drawn
 MANY = 100_000  # pairs from which it takes long to score every concept
@@ -110,24 +113,20 @@ class CalibratedCoCu:
         named = corpus.named
         if self.estimator == "cosine":
             f = compute_named_relevance(corpus, "shifted")
-            scores = csr_array((f, named.indices, named.indptr), shape=named.shape)
-            return Cosine(average_positives(scores, self.chunk), self.temperature)
+            typical = average_positives(with_values(named, f), self.chunk)
+            return Cosine(typical, self.temperature)
         model = LeaveOneOut.fit(corpus.image_feature, named, self.strength)
-        g = model.predict_named(corpus.image_feature, named)
-        scores = csr_array((g, named.indices, named.indptr), shape=named.shape)
-        low = self.base * (np.bincount(named.indices, minlength=named.shape[1]) / len(corpus))
+        scores = with_values(named, model.predict_named(corpus.image_feature, named))
+        concepts = len(corpus.vocabulary)
+        low = self.base * (np.bincount(named.indices, minlength=concepts) / len(corpus))
         typical = (
             average_positives(scores, self.chunk)
             if self.high == "mean"
             else find_quantiles(scores, self.quantile)
         )
-        sample = np.linspace(0, len(corpus) - 1, min(len(corpus), SAMPLE)).astype(np.int64)
-        g = np.empty((len(sample), named.shape[1]), np.float32)
-        for start in range(0, len(sample), BLOCK):
-            rows = sample[start : start + BLOCK]
-            features, labels = corpus.image_feature[rows], named[rows].toarray()
-            g[start : start + BLOCK] = model.predict(rows, features, labels)
-        high = np.fmax(typical, find_floor(g, low, typical, self.shown))
+        if self.shown >= concepts:  # more concepts than there are
+            return Labels(model, low, np.fmax(typical, 0.0))
+        high = np.fmax(typical, find_floor(sample_g(model, corpus), low, typical, self.shown))
         return Labels(model, low, high)
 
     def curate(self, estimate: Estimate, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> Columns:
@@ -197,6 +196,19 @@ class Labels:
         return np.maximum(shown, SMALLEST_R)
 
 
+def sample_g(model: LeaveOneOut, corpus: Corpus) -> Float32[np.ndarray, "n C"]:
+    """g of some images, evenly spaced, and all concepts."""
+    concepts = len(corpus.vocabulary)
+    count = min(len(corpus), SAMPLE, max(BLOCK, SCORES // concepts))
+    rows = np.linspace(0, len(corpus) - 1, count).astype(np.int64)
+    g = np.empty((count, concepts), np.float32)
+    for start in range(0, count, BLOCK):
+        part = rows[start : start + BLOCK]
+        labels = corpus.named[part].toarray()
+        g[start : start + BLOCK] = model.predict(part, corpus.image_feature[part], labels)
+    return g
+
+
 def rescale_between(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """[n, C] where g lies between two levels [C]: 0 at the low one, 1 at the high one."""
     return np.clip((g - low) / np.maximum(high - low, SMALLEST), 0.0, 1.0)
@@ -236,7 +248,7 @@ def find_quantiles(scores: csr_array, quantile: float) -> Float[np.ndarray, " C"
     """
     concept, value = scores.indices, scores.data
     value = value[np.lexsort((value, concept))]  # by concept, then by value
-    count = np.bincount(concept, minlength=scores.shape[1])
+    count = np.bincount(concept, minlength=count_columns(scores))
     first = np.cumsum(count) - count
     position = first + np.floor(quantile * np.maximum(count - 1, 0)).astype(np.int64)
     is_named = count > 0
@@ -252,8 +264,8 @@ def average_positives(scores: csr_array, chunk: int) -> Float[np.ndarray, " C"]:
         scores: [N, C], an entry wherever a caption names a concept.
         chunk: images at once; a sum within a chunk has the precision of the scores.
     """
-    total = np.zeros(scores.shape[1])
-    for start in range(0, scores.shape[0], chunk):
+    total = np.zeros(count_columns(scores))
+    for start in range(0, len(scores.indptr) - 1, chunk):
         total += scores[start : start + chunk].sum(axis=0)
-    count = np.bincount(scores.indices, minlength=scores.shape[1])
+    count = np.bincount(scores.indices, minlength=len(total))
     return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)

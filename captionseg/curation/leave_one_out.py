@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from captionseg.curation.relevance import FEW, multiply_at, multiply_pairs
+from captionseg.curation.relevance import FEW, count_columns, multiply_at, multiply_pairs
 from captionseg.records import RowArray
 from captionseg.runtime.threads import map_chunks
 
@@ -67,7 +67,7 @@ class LeaveOneOut:
             return x.T @ x, multiply_labels(x, labels[rows])
 
         width = features.shape[1] + 1
-        gram, moment = np.zeros((width, width)), np.zeros((labels.shape[1], width))
+        gram, moment = np.zeros((width, width)), np.zeros((count_columns(labels), width))
         for gram_part, moment_part in map_chunks(multiply, chunks):
             gram += gram_part
             moment += moment_part
@@ -150,7 +150,7 @@ def measure_scale(features: Float[RowArray, "N P"], chunks: list[np.ndarray]) ->
 
 def multiply_labels(x: Float32[np.ndarray, "n P"], labels: csr_array) -> Float32[np.ndarray, "C P"]:
     """labels' x, of [n, C] labels."""
-    if labels.shape[1] <= FEW:
+    if count_columns(labels) <= FEW:
         return (x.T @ labels.toarray().astype(np.float32)).T
     return labels.astype(np.float32).T @ x
 

@@ -172,7 +172,7 @@ def prepare(
 
 def collect(corpus: Corpus, vocabulary: Vocabulary, marks: Marks, known: Known) -> Shared:
     """What all jobs read."""
-    held_out, has_any = match_held_out(vocabulary, corpus.uid, known.held_out)
+    held_out, has_any = match_held_out(vocabulary, corpus.uid[:], known.held_out)
     kind, reason = (Texts(pa.array(texts, pa.string())) for texts in (marks.kind, marks.reason))
     measured = has_any & (marks.kind == "")
     return Shared(corpus, kind, reason, known.concepts, held_out, measured)

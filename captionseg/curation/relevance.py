@@ -122,6 +122,17 @@ def compute_named_relevance(
     return values
 
 
+def count_columns(matrix: csr_array) -> int:
+    """C of an [N, C] matrix."""
+    assert matrix.shape is not None
+    return matrix.shape[1]
+
+
+def with_values(named: csr_array, values: Float[np.ndarray, " entries"]) -> csr_array:
+    """An [N, C] matrix with the entries of another one, and values of its own."""
+    return csr_array((values, named.indices, named.indptr), shape=named.shape)
+
+
 def build_adjacency(neighbours: Int[np.ndarray, "n K"], k: int, count: int) -> csr_array:
     """[n, N] CSR of ones: which rows are the first k neighbours of which; -1 entries are skipped.
 
@@ -154,33 +165,25 @@ def expand(
         minimum: so many of the N captions must name a concept that the own caption does not; 0
             makes every concept of the vocabulary a candidate.
     """
-    count, width = own.shape
-    near = build_adjacency(neighbours, k, values.shape[0])
+    count, width = len(neighbours), count_columns(values)
+    near = build_adjacency(neighbours, k, len(values.indptr) - 1)
     said = values[near.indices]  # what each neighbour names
-    cell = said.indices + width * np.repeat(
-        np.repeat(np.arange(count), np.diff(near.indptr)), np.diff(said.indptr)
-    )
+    image = np.repeat(np.arange(count), np.diff(near.indptr))
+    cell = np.repeat(image, np.diff(said.indptr)) * width + said.indices
     first = said.indptr[near.indptr]  # entry at which the neighbours of an image begin
-    own_cell = own.indices + width * np.repeat(np.arange(count), np.diff(own.indptr))
-    size = max(1, CELLS // max(width, 1))
-    blocks = []
+    own_cell = np.repeat(np.arange(count), np.diff(own.indptr)) * width + own.indices
+    size, blocks = max(1, CELLS // max(width, 1)), []
     for start in range(0, count, size):
         end = min(start + size, count)
         entries = slice(first[start], first[end])
-        blocks.append(
-            count_block(
-                cell[entries] - start * width,
-                said.data[entries],
-                own_cell[own.indptr[start] : own.indptr[end]] - start * width,
-                (end - start) * width,
-                minimum,
-            )
-        )
-        blocks[-1][0][:] += start * width
+        named = own_cell[own.indptr[start] : own.indptr[end]]
+        cells = range(start * width, end * width)
+        blocks.append(count_block(cell[entries], said.data[entries], named, cells, minimum))
     found, support, is_own, total = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    number = np.bincount(found // max(width, 1), minlength=count)
+    row, concept = np.divmod(found, max(width, 1))
+    number = np.bincount(row, minlength=count)
     return Candidates(
-        lay_out((found % max(width, 1)).astype(np.int32), number, -1),
+        lay_out(concept.astype(np.int32), number, -1),
         lay_out(support.astype(np.int32), number, 0),
         lay_out(is_own, number, False),
         lay_out(total, number, 0.0),
@@ -191,7 +194,7 @@ def count_block(
     cell: Int[np.ndarray, " entries"],
     value: Shaped[np.ndarray, " entries"],
     own: Int[np.ndarray, " named"],
-    cells: int,
+    cells: range,
     minimum: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Counts and sums by cell, an image and a concept, of the cells that are candidates.
@@ -200,18 +203,21 @@ def count_block(
         cell: one for each concept that a neighbour names, in the order of neighbours.
         value: to be summed; if they are bools, their sum is their count.
         own: cells that the own captions name.
-        cells: how many there are.
+        cells: all that there are.
         minimum: see `expand`.
 
     Returns:
         the candidates, ascending; their counts; whether they are own; their sums.
     """
-    support = np.bincount(cell, minlength=cells)
-    support[own] += OWN  # one pass finds both kinds
+    cell = cell - cells.start
+    support = np.bincount(cell, minlength=len(cells))
+    support[own - cells.start] += OWN  # one pass finds both kinds
     found = np.flatnonzero(support >= minimum)
     count = support[found]
     is_own = count >= OWN
     count[is_own] -= OWN
     if value.dtype == bool:
-        return found, count, is_own, count.astype(np.float64)
-    return found, count, is_own, np.bincount(cell, value, minlength=cells)[found]
+        total = count.astype(np.float64)
+    else:
+        total = np.bincount(cell, value, minlength=len(cells))[found]
+    return found + cells.start, count, is_own, total

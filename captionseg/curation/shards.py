@@ -166,7 +166,7 @@ def measure_shard(task: Task, job: tuple[str, Shard, Widths]) -> Measured:
     true = {uid: shared.true[uid] for uid in result.uid[kept] if uid in shared.true}
     own = corpus.named[rows]
     named = {
-        row: {corpus.vocabulary[c] for c in own.indices[own.indptr[row] : own.indptr[row + 1]]}
+        row: {str(corpus.vocabulary[c]) for c in own.indices[own.indptr[row] : own.indptr[row + 1]]}
         for row in np.flatnonzero(np.isin(result.uid, list(true))).tolist()
     }
     counts = count(

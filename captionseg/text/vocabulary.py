@@ -154,7 +154,7 @@ class Vocabulary:
 
     def match_captions(self, captions: Iterable[str]) -> csr_array:
         """Match N captions: [N, C] bool, which concepts each names, see `read`."""
-        columns, starts = array.array("i"), array.array("q", [0])
+        columns, starts = array.array("i"), array.array("i", [0])
         for caption in captions:
             columns.extend(sorted({match.number for match in self.read(caption)[1]}))
             starts.append(len(columns))

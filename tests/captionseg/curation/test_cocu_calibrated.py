@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from captionseg.curation import cocu_calibrated
 from captionseg.curation.cocu_calibrated import (
     CalibratedCoCu,
     average_positives,
@@ -187,3 +188,28 @@ def test_no_image_is_scored_by_its_own_caption(make_corpus):
     other = replace(corpus, named=csr_array(flipped))
     here, there = (leave_out(c, 2.0)[[7]] for c in (corpus, other))
     np.testing.assert_allclose(here, there, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [60, 61])
+def test_what_a_support_of_nothing_costs_is_said(make_corpus, monkeypatch, caplog, pairs):
+    monkeypatch.setattr(cocu_calibrated, "MANY", 60)
+    CalibratedCoCu(minimum_support=0).fit(make_corpus(images=pairs, concepts=4))
+    CalibratedCoCu(minimum_support=1).fit(make_corpus(images=61, concepts=4))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (pairs > 60)
+    assert all(
+        "minimum_support 0 scores all 4 concepts of each of 61 pairs" in line for line in said
+    )
+
+
+def test_what_nobody_names_changes_no_score_of_what_neighbours_name(make_corpus):
+    """With a support of 1 the candidates alone are scored, as with 0 all concepts are."""
+    corpus = make_corpus(images=60, concepts=20)
+    dense, sparse = (
+        curate(CalibratedCoCu(neighbours=9, minimum_support=n, limit=20), corpus) for n in (0, 1)
+    )
+    for row, (scored, some) in enumerate(zip(dense, sparse, strict=True)):
+        own = {corpus.vocabulary[c] for c in np.flatnonzero(corpus.named.toarray()[row])}
+        assert set(some) == own | {text for text, c in scored.items() if c.support}
+        for text, concept in some.items():
+            assert concept.score == pytest.approx(scored[text].score, rel=1e-5)

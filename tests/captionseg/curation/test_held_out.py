@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from captionseg.curation import held_out as held_out_measure
 from captionseg.curation.held_out import (
     MEASURES,
+    Bootstrap,
     align_vocabulary,
     match_held_out,
     measure_held_out,
@@ -105,3 +107,15 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         assert out["p"] == pytest.approx(hits.mean())
         inside += out["p_low"] <= 0.3 <= out["p_high"]
     assert 0.9 <= inside / 200 <= 0.99
+
+
+def test_intervals_do_not_depend_on_how_pictures_are_parted(monkeypatch) -> None:
+    monkeypatch.setattr(held_out_measure, "CHUNK", 64)
+    rng = np.random.default_rng(0)
+    values = rng.random((2, 150))
+    whole = resample({"p": (values[0], values[1])}, seed=3)
+    bootstrap = Bootstrap(3)
+    for start, end in ((0, 1), (1, 100), (100, 100), (100, 150)):
+        bootstrap.add({"p": (values[0, start:end], values[1, start:end])})
+    assert bootstrap.pictures == 150
+    assert bootstrap.summarise() == whole

@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from captionseg.curation.measure import add_hits, measure, sample_texts
-from captionseg.supervision.columns import Supervision
+from captionseg.curation.measure import add_hits, count, measure, sample_texts, summarise
+from captionseg.supervision.columns import Supervision, widen
 from tests.captionseg.supervision.rows import Concept, supervision_of
 
 
@@ -69,3 +69,16 @@ def test_texts_of_one_draw():
     assert picks == [{"dog", "cat"}, set(), {"sea"}]
     with pytest.raises(ValueError, match="shorter"):
         add_hits(Counter(), "x", [set()], [])
+
+
+def test_counts_of_parts_add_up_to_those_of_all():
+    rng = np.random.default_rng(0)
+    rows = [{c: float(rng.random()) for c in "dcgs" if rng.random() < 0.6} for _ in range(6)]
+    whole = supervision(*rows)
+    true, named = {uid: {"d", "g", "x"} for uid in "abdf"}, [set("d")] * 6
+    total, width = Counter(), whole.concept.shape[1]
+    for part in (np.arange(0, 2), np.arange(2, 6)):
+        wide = widen(whole.take(part), width)
+        known = {i: named[row] for i, row in enumerate(part)}
+        total.update(count(wide, true, known, sampled=1, seed=4, first=int(part[0])))
+    assert summarise(total) == measure(whole, true, named, sampled=1, seed=4)

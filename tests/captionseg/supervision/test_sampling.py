@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from captionseg.records import UserError
-from captionseg.supervision.sampling import draw
+from captionseg.supervision.sampling import draw, start_at
 
 N = 20_000
 
@@ -80,3 +80,14 @@ def test_the_same_noise_draws_the_same():
 def test_more_clusters_than_draws_would_never_draw_the_last_ones():
     with pytest.raises(UserError, match=r"3 clusters.*2 concepts"):
         draw(np.ones((1, 3)), np.array([[0, 1, 2]]), 2, np.random.default_rng(0))
+
+
+def test_parts_of_rows_draw_what_all_of_them_draw():
+    """With the noise of their own rows, though each part has a generator of its own."""
+    rng = np.random.default_rng(0)
+    weight, cluster = rng.random((50, 7)), np.full((50, 7), -1)
+    weight[rng.random(weight.shape) < 0.3] = 0
+    whole = draw(weight, cluster, 3, np.random.default_rng([5, 2]))
+    for first, last in ((0, 50), (0, 1), (13, 40), (49, 50)):
+        part = draw(weight[first:last], cluster[first:last], 3, start_at((5, 2), first, 7))
+        np.testing.assert_array_equal(part, whole[first:last])
