@@ -28,3 +28,10 @@ def compare(
                 runtime.synchronize()
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}, found
+
+
+def measure_once(form: Callable[[], object]) -> float:
+    """Seconds of one call that ends when its work has ended."""
+    start = time.perf_counter()
+    form()
+    return time.perf_counter() - start

@@ -62,7 +62,8 @@ class Store:
         with self.lock:  # the first writer creates the schema
             # The registry must be in the same store, whatever MLFLOW_REGISTRY_URI says, because
             # its versions refer to logged models.
-            self.client = client(uri, uri)
+            with collect_nothing():  # it imports sqlalchemy and the store
+                self.client = client(uri, uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             # The kind makes the UI show its pages for training first, not those for chat.
             self.experiment = (

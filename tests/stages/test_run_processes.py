@@ -309,11 +309,12 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(repository):
     assert not list(repository.rglob("*.part"))
 
 
+@pytest.mark.parametrize("module", ["stages", "captionseg.cli"])
 @pytest.mark.parametrize("given", [None, "active"])
-def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given):
+def test_threads_that_wait_give_up_their_cores_unless_told_otherwise(given, module):
     """Said before anything loads the library that reads it."""
     program = (
-        "import sys, stages, os; print(os.environ['OMP_WAIT_POLICY'], {'numpy', 'torch'} & "
+        f"import sys, {module}, os; print(os.environ['OMP_WAIT_POLICY'], {{'numpy', 'torch'}} & "
         "set(sys.modules))"
     )
     environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {
