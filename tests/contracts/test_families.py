@@ -106,6 +106,7 @@ FAMILIES = {
         ["MODELS"],
         {
             "backbone",
+            "batch_norm",
             "bags",
             "capabilities",
             "clip_tower",
