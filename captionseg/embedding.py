@@ -39,7 +39,7 @@ class Embedded:
         space: maps images and texts to it.
         image: [N, D] embeddings of images, cross-fitted on the training split.
         text: [N, D] embeddings of captions.
-        fold: [N] int32, fold of each row, -1 outside train; all pairs of a picture are in the same one.
+        fold: [N] int32, fold of each row, -1 outside train; pairs of a picture are in the same one.
     """
 
     space: TextSpace
