@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int32
 from pyarrow import compute
 
 from captionseg.arrays import Rows, ShardedArray
@@ -40,13 +39,13 @@ class Embedded:
         space: maps images and texts to it.
         image: [N, D] embeddings of images, cross-fitted on the training split.
         text: [N, D] embeddings of captions.
-        fold: fold of each row, -1 outside train; all pairs of a picture are in the same one.
+        fold: [N] int32, fold of each row, -1 outside train; pairs of a picture are in the same one.
     """
 
     space: TextSpace
     image: Rows
     text: Rows
-    fold: Int32[np.ndarray, " N"]
+    fold: np.ndarray
 
 
 def align(
@@ -115,16 +114,18 @@ def embed_captions(encoder: Encoder, captions: pa.ChunkedArray, folder: Path) ->
     distinct, there = captions.unique(), pa.chunked_array(known, pa.string()).combine_chunks()
     fresh = distinct.filter(pc.invert(pc.is_in(distinct, value_set=there)))
     # in order of length, because batches of similar length need little padding
-    missing = sorted(fresh.to_pylist(), key=lambda caption: (len(caption), caption))
+    lengths = pa.table({"length": pc.utf8_length(fresh), "caption": fresh})
+    order = pc.sort_indices(lengths, [("length", "ascending"), ("caption", "ascending")])
+    missing = fresh.take(order)
     with group_warnings():
         for start in range(0, len(missing), CAPTIONS):
-            part = missing[start : start + CAPTIONS]
+            part = missing.slice(start, CAPTIONS)
             table, array = name_files(folder, number)
             table.unlink(missing_ok=True)  # its rows are others
-            write_array(encoder.text(part).astype(np.float32, copy=False), array)
+            write_array(encoder.text(part.to_pylist()).astype(np.float32, copy=False), array)
             write_table(pa.table({"caption": part}), table)
             number += 1
-    there = pa.concat_arrays([there, pa.array(missing, pa.string())])
+    there = pa.concat_arrays([there, missing])
     row = pc.index_in(captions, value_set=there).to_numpy()
     arrays = [read_array(name_files(folder, n)[1]) for n in range(number)]
     return Rows(ShardedArray(arrays), row)

@@ -40,7 +40,7 @@ searched, but no more than MANY, or as many as contain ROWS * k rows.
 SAMPLE = 64
 """Rows for each list of an IVF index that it is trained on, and at least LEAST."""
 LEAST = 65_536
-BLOCK = 16_384
+BLOCK = 4096
 """Rows that are added at once."""
 
 
