@@ -6,9 +6,9 @@ The reference reads both rules and the ids as whole tables with pyarrow, into me
 concepts, drops rows, and unites the archives with scipy: it writes no file and checks nothing. Both
 give the same arrays. Before that: memory that a process gains by loading a tenth of the pairs, and
 all of them, and making a batch, after it has done so with a thousand; at most, and in the end.
-Bytes a pair are those of the pairs that a run has more than a tenth of it. Memory is what belongs
-to the process alone; pages of mapped files are shared by all that map them, and the kernel takes
-them back.
+Bytes a pair are those of the pairs that a run has more than a tenth of it; the pools of Arrow's
+threads, which grow up to some 60 MiB, are part of them. Memory is what belongs to the process
+alone; pages of mapped files are shared by all that map them, and the kernel takes them back.
 """
 
 from __future__ import annotations

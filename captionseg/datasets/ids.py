@@ -57,7 +57,7 @@ def has_repeated(parts: list[np.ndarray]) -> bool:
     """Return whether any number is there twice in some arrays; the list is emptied."""
     numbers = np.concatenate([*parts, np.zeros(0, np.int64)])
     parts.clear()
-    numbers.sort()  # np.unique would hash them, which is slower and takes ten times the memory
+    numbers.sort()  # np.unique hashes them, which takes longer and several times the memory
     return bool((numbers[1:] == numbers[:-1]).any())
 
 
