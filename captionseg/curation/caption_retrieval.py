@@ -40,9 +40,9 @@ class CaptionRetrieval:
 
     def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        return self.curate
+        return {}
 
-    def curate(self, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> Columns:
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: Int[np.ndarray, " n"]) -> Columns:
         """Columns of the supervision of some rows."""
         near, own = corpus.caption_neighbours[rows], corpus.named[rows]
         found = expand(near, self.captions, own, corpus.named, minimum=1)

@@ -18,8 +18,8 @@ class Captions:
 
     def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        return self.curate
+        return {}
 
-    def curate(self, corpus: Corpus, rows: np.ndarray) -> Columns:
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: np.ndarray) -> Columns:
         """No columns."""
         return {}

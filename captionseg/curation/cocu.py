@@ -5,7 +5,6 @@ In the order of the paper: expansion by neighbours, ranking by Eq. 6-8, clusters
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,13 +62,11 @@ class CoCu:
 
     def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        return functools.partial(self.curate, compute_named_relevance(corpus, self.positive))
+        return {"named_f": compute_named_relevance(corpus, self.positive)}
 
-    def curate(
-        self, named_f: Float[np.ndarray, " entries"], corpus: Corpus, rows: Int[np.ndarray, " n"]
-    ) -> Columns:
-        """Columns of the supervision of some rows; `named_f` is `compute_named_relevance`."""
-        f = with_values(corpus.named, named_f)
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: Int[np.ndarray, " n"]) -> Columns:
+        """See Rule."""
+        f = with_values(corpus.named, fitted["named_f"])
         # N', and f of the N' neighbours
         near, own = corpus.neighbours[rows], corpus.named[rows]
         found = expand(near, self.neighbours, own, f, minimum=self.minimum_support)

@@ -25,10 +25,9 @@ that name c. Expansion stays CoCu's.
 
 from __future__ import annotations
 
-import functools
 import logging
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -106,34 +105,47 @@ class CalibratedCoCu:
                 len(corpus.vocabulary),
                 len(corpus),
             )
-        return functools.partial(self.curate, self.estimate(corpus))
+        return self.fit_cosine(corpus) if self.estimator == "cosine" else self.fit_labels(corpus)
 
-    def estimate(self, corpus: Corpus) -> Estimate:
-        """Fit the estimate of P(c shown | x) to the corpus."""
-        named = corpus.named
-        if self.estimator == "cosine":
-            f = compute_named_relevance(corpus, "shifted")
-            typical = average_positives(with_values(named, f), self.chunk)
-            return Cosine(typical, self.temperature)
+    def fit_cosine(self, corpus: Corpus) -> Fitted:
+        """mu of each concept."""
+        f = with_values(corpus.named, compute_named_relevance(corpus, "shifted"))
+        return {"typical": average_positives(f, self.chunk)}
+
+    def fit_labels(self, corpus: Corpus) -> Fitted:
+        """The ridge regression that makes g, and the two levels of each concept."""
+        named, concepts = corpus.named, len(corpus.vocabulary)
         model = LeaveOneOut.fit(corpus.image_feature, named, self.strength)
-        scores = with_values(named, model.predict_named(corpus.image_feature, named))
-        concepts = len(corpus.vocabulary)
+        g = with_values(named, model.predict_named(corpus.image_feature, named))
         low = self.base * (np.bincount(named.indices, minlength=concepts) / len(corpus))
         typical = (
-            average_positives(scores, self.chunk)
+            average_positives(g, self.chunk)
             if self.high == "mean"
-            else find_quantiles(scores, self.quantile)
+            else find_quantiles(g, self.quantile)
         )
-        if self.shown >= concepts:  # more concepts than there are
-            return Labels(model, low, np.fmax(typical, 0.0))
-        high = np.fmax(typical, find_floor(sample_g(model, corpus), low, typical, self.shown))
-        return Labels(model, low, high)
+        floor = 0.0
+        if self.shown < concepts:  # or an image cannot show more
+            floor = find_floor(sample_g(model, corpus), low, typical, self.shown)
+        return model.arrays() | {"low": low, "high": np.fmax(typical, floor)}
 
-    def curate(self, estimate: Estimate, corpus: Corpus, rows: Int[np.ndarray, " n"]) -> Columns:
-        """Columns of the supervision of some rows."""
+    def estimate(
+        self, corpus: Corpus, fitted: Fitted, rows: Int[np.ndarray, " n"], found: Candidates
+    ) -> Float[np.ndarray, "n W"]:
+        """R, the estimate of P(c shown | x), at most 1, of some rows and their candidates."""
+        if self.estimator == "cosine":
+            f = compute_relevance(corpus, rows, "shifted", found.concept)
+            short = np.minimum(f - fitted["typical"][found.concept], 0.0)
+            return np.exp(short / self.temperature)
+        model = LeaveOneOut.of_arrays(fitted)
+        g = model.predict(rows, corpus.image_feature[rows], found.own, found.concept)
+        low, high = fitted["low"][found.concept], fitted["high"][found.concept]
+        return np.maximum(rescale_between(g, low, high), SMALLEST_R)
+
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: Int[np.ndarray, " n"]) -> Columns:
+        """See Rule."""
         near, own = corpus.neighbours[rows], corpus.named[rows]
         found = expand(near, self.neighbours, own, corpus.named, minimum=self.minimum_support)
-        score = np.where(found.own, 1.0, estimate(corpus, rows, found))
+        score = np.where(found.own, 1.0, self.estimate(corpus, fitted, rows, found))
         score[(score < self.minimum_score) | (found.concept < 0)] = -np.inf
         place = select(score, found.own, self.limit, own_first=True)
         concept, score = take(found.concept, place, -1), take(score, place, np.nan)
@@ -144,56 +156,6 @@ class CalibratedCoCu:
             "support": take(found.support, place, 0),
             "cluster": cluster(concept, corpus.concept_embedding, self.clusters),
         }
-
-
-class Estimate(Protocol):
-    """R, the estimate of P(c shown | x), at most 1, of some rows and their candidates."""
-
-    def __call__(
-        self, corpus: Corpus, rows: Int[np.ndarray, " n"], found: Candidates
-    ) -> Float[np.ndarray, "n W"]: ...
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """Estimate by the cosine.
-
-    Attributes:
-        typical: mu of each concept.
-        temperature: in units of f.
-    """
-
-    typical: Float[np.ndarray, " C"]
-    temperature: float
-
-    def __call__(
-        self, corpus: Corpus, rows: Int[np.ndarray, " n"], found: Candidates
-    ) -> Float[np.ndarray, "n W"]:
-        """See Estimate."""
-        f = compute_relevance(corpus, rows, "shifted", found.concept)
-        return np.exp(np.minimum(f - self.typical[found.concept], 0.0) / self.temperature)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Estimate by the labels.
-
-    Attributes:
-        model: makes g.
-        low, high: the two levels of each concept.
-    """
-
-    model: LeaveOneOut
-    low: Float[np.ndarray, " C"]
-    high: Float[np.ndarray, " C"]
-
-    def __call__(
-        self, corpus: Corpus, rows: Int[np.ndarray, " n"], found: Candidates
-    ) -> Float[np.ndarray, "n W"]:
-        """See Estimate."""
-        g = self.model.predict(rows, corpus.image_feature[rows], found.own, found.concept)
-        shown = rescale_between(g, self.low[found.concept], self.high[found.concept])
-        return np.maximum(shown, SMALLEST_R)
 
 
 def sample_g(model: LeaveOneOut, corpus: Corpus) -> Float32[np.ndarray, "n C"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int32
+from jaxtyping import Int, Int32
 from pyarrow import compute
 
 from captionseg.arrays import SelectedRows, ShardedArray, Texts
@@ -69,24 +69,44 @@ def load(
     built = vocabulary(read)
     local = np.full(len(ids) + 1, -1, np.int32)  # the last entry answers for -1
     local[rows] = np.arange(len(rows))
-    near, near_captions = (
-        SelectedRows(read_neighbours(index / name, len(ids)), rows, np.dtype(np.int32), local)
-        for name in (NEIGHBOURS, CAPTION_NEIGHBOURS)
-    )
-    embedding = ShardedArray(map_arrays(index / "img_emb", number_shards(of_shards)))
-    pooled = ShardedArray(map_arrays(features / "pooled", of_shards))
     corpus = Corpus(
-        Texts(ids["uid"].filter(is_train).combine_chunks()),
-        Texts(captions),
-        SelectedRows(embedding, rows, np.dtype(np.float32)),
-        SelectedRows(pooled, rows, pooled.dtype),
-        near,
-        near_captions,
-        built.concepts,
-        embed_classes(built.concepts, encode, read_templates(prompts)),
-        match_corpus(built, read, runtime),
+        uid=Texts(ids["uid"].filter(is_train).combine_chunks()),
+        caption=Texts(captions),
+        vocabulary=built.concepts,
+        concept_embedding=embed_classes(built.concepts, encode, read_templates(prompts)),
+        named=match_corpus(built, read, runtime),
+        **map_rows(index, features, of_shards, rows, local),
     )
     return corpus, built
+
+
+def map_rows(
+    index: Path,
+    features: Path,
+    shards: Mapping[str, int],
+    rows: Int[np.ndarray, " T"],
+    numbers: Int32[np.ndarray, " M"],
+) -> dict[str, SelectedRows]:
+    """The arrays of a corpus that stay on disk.
+
+    Args:
+        index: see `load`.
+        features: see `load`.
+        shards: of the index -> their numbers of rows.
+        rows: of the index that are in the corpus.
+        numbers: M = N + 1, of these rows in the corpus, by row of the index, -1 for others and at
+            the end.
+    """
+    int32 = np.dtype(np.int32)
+    embedding = ShardedArray(map_arrays(index / "img_emb", number_shards(shards)))
+    pooled = ShardedArray(map_arrays(features / "pooled", shards))
+    return {
+        "image_embedding": SelectedRows(embedding, rows, np.dtype(np.float32)),
+        "image_feature": SelectedRows(pooled, rows, pooled.dtype),
+    } | {
+        name: SelectedRows(read_neighbours(index / file, len(numbers) - 1), rows, int32, numbers)
+        for name, file in (("neighbours", NEIGHBOURS), ("caption_neighbours", CAPTION_NEIGHBOURS))
+    }
 
 
 def read_neighbours(path: Path, count: int) -> Int32[np.ndarray, "N K"]:

@@ -9,7 +9,6 @@ published` takes the paper's list instead.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,14 +60,15 @@ class Entities:
                 "curate.entities: no caption names an entity; lower curate.entities.visible, or "
                 "take source: corpus in place of the published list"
             )
+        return {"target": target}
+
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: np.ndarray) -> Columns:
+        """See Rule."""
+        target = fitted["target"]
         entities, size = np.flatnonzero(target >= 0), len(target)
         merge = csr_array(
             (np.ones(len(entities), np.int32), (entities, target[entities])), shape=(size, size)
         )
-        return functools.partial(self.curate, merge)
-
-    def curate(self, merge: csr_array, corpus: Corpus, rows: np.ndarray) -> Columns:
-        """Columns of the supervision of some rows; `merge` is 1 from a concept to its entity."""
         return {"concept": list_named(corpus.named[rows].astype(np.int32) @ merge, self.limit)}
 
     def targets(self, corpus: Corpus) -> Int[np.ndarray, " C"]:

@@ -4,6 +4,7 @@ leave-one-out in closed form.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,6 +84,16 @@ class LeaveOneOut:
             part = slice(start, start + SOLVED)
             weights[part] = cho_solve(factor, moment[part].T).T
         return LeaveOneOut(scale, weights, np.concatenate(list(map_chunks(lever, chunks))))
+
+    @staticmethod
+    def of_arrays(arrays: Mapping[str, np.ndarray]) -> LeaveOneOut:
+        """The model whose `arrays` these are."""
+        scale = Scale(arrays["mean"], arrays["deviation"])
+        return LeaveOneOut(scale, arrays["weights"], arrays["leverage"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it is made of, by name."""
+        return {**self.scale._asdict(), "weights": self.weights, "leverage": self.leverage}
 
     def predict(
         self,

@@ -28,8 +28,8 @@ class Nouns:
 
     def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
-        return self.curate
+        return {}
 
-    def curate(self, corpus: Corpus, rows: np.ndarray) -> Columns:
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: np.ndarray) -> Columns:
         """Columns of the supervision of some rows."""
         return {"concept": list_named(corpus.named[rows], self.limit)}

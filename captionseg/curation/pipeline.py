@@ -23,21 +23,14 @@ from captionseg.curation.held_out import Bootstrap, match_held_out
 from captionseg.curation.marked import Inputs, load_marked
 from captionseg.curation.measure import summarise
 from captionseg.curation.rules import CurateParams
-from captionseg.curation.shards import (
-    Shared,
-    Task,
-    Widths,
-    Written,
-    is_written,
-    measure_shard,
-    write_shard,
-)
+from captionseg.curation.shards import Task, Widths, Written, is_written, measure_shard, write_shard
+from captionseg.curation.shared import Shared, open_saved, save
 from captionseg.marking.mark import Marks, write_marks
 from captionseg.records import DROPPED, Corpus, UserError
 from captionseg.runtime.fan_out import PerProcess, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.runtime.shared import is_shared, open_shared, share
 from captionseg.storage.folders import find_incomplete
+from captionseg.storage.named_arrays import read_named, write_named
 from captionseg.storage.writing import remove_parts, write_array, write_json, write_table
 from captionseg.text.vocabulary import Vocabulary
 
@@ -116,9 +109,9 @@ def curate(
     dropped = prepare(inputs, encode, params, known, places=places, seed=seed, runtime=runtime)
     rules, shards = params.list_rules(), corpora.list_shards(inputs.index)
     task = Task(
-        open_later(places.corpus),
+        PerProcess(functools.partial(open_saved, inputs.index, inputs.features, places.corpus)),
         rules,
-        {name: open_later(places.fitted / name) for name in rules},
+        {name: PerProcess(functools.partial(read_named, places.fitted / name)) for name in rules},
         supervision,
         params.sampled,
         seed,
@@ -137,11 +130,6 @@ def curate(
     shutil.rmtree(places.shared)
     kinds = {kind: float(dropped[kind]) for kind in params.marks.kinds()}
     return measures | ({DROPPED: kinds} if kinds else {})
-
-
-def open_later(folder: Path) -> PerProcess[Any]:
-    """What `share` wrote or will have written, opened by each process for itself."""
-    return PerProcess(functools.partial(open_shared, folder))
 
 
 def prepare(
@@ -166,7 +154,7 @@ def prepare(
     assert vocabulary.lemma is not None, "both ways of making a vocabulary know its plurals"
     write_vocabulary(corpus, vocabulary.lemma, places.supervision / "vocabulary")
     of_training = marks.take(np.flatnonzero(~pairs.held_out))
-    share(collect(corpus, vocabulary, of_training, known), places.corpus)
+    save(collect(corpus, vocabulary, of_training, known), inputs.index, places.corpus)
     return Counter(kind for kind in marks.kind.tolist() if kind)
 
 
@@ -182,8 +170,8 @@ def fit_rules(task: Task, shards: Sequence[Shard], fitted: Path) -> None:
     """Fit every rule with unfinished shards, unless a run that was killed has done so."""
     for name, rule in task.rules.items():
         finished = all(is_written(task.supervision, name, shard) for shard in shards)
-        if not finished and not is_shared(fitted / name):
-            share(rule.fit(task.shared().corpus), fitted / name)
+        if not finished and not (fitted / name).exists():
+            write_named(rule.fit(task.shared().corpus), fitted / name)
 
 
 def write_all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -16,9 +16,9 @@ Columns = Mapping[str, np.ndarray]
 need none.
 """
 
-Fitted = Callable[[Corpus, np.ndarray], Columns]
-"""Some rows of the corpus -> their columns. It can be pickled and is sent to workers, which share
-its arrays; the columns of a row do not depend on the other rows.
+Fitted = Mapping[str, np.ndarray]
+"""What a rule knows of the whole corpus: arrays by name. They are written to files once and
+memory-mapped by all workers.
 """
 
 
@@ -26,14 +26,19 @@ its arrays; the columns of a row do not depend on the other rows.
 class Rule(Protocol):
     """A frozen dataclass whose fields are its parameters.
 
-    It works in two steps. `fit` looks at the whole corpus, once. What it returns is then called for
-    some rows at a time, in any order and in any process.
+    It works in two steps. `fit` looks at the whole corpus, once. `curate` is then called for some
+    rows at a time, in any order and in any process.
     """
 
     def fit(self, corpus: Corpus) -> Fitted:
-        """Whatever must be known of the whole corpus; its memory may grow with N or with C, but not
-        with N x C.
+        """Whatever must be known of the whole corpus; may be empty.
+
+        Memory may grow with N or with C, but not with N x C.
         """
+        ...
+
+    def curate(self, corpus: Corpus, fitted: Fitted, rows: np.ndarray) -> Columns:
+        """Columns of the supervision of some rows, which do not depend on the other rows."""
         ...
 
 
@@ -57,7 +62,7 @@ def supervise(
     parts = []
     for start in range(0, len(rows), chunk):
         part = before.take(slice(start, start + chunk))
-        columns = dict(fitted(corpus, rows[start : start + chunk]))
+        columns = dict(rule.curate(corpus, fitted, rows[start : start + chunk]))
         if any(len(values) != len(part) for values in columns.values()):
             raise RuntimeError(f"rule {name} returned other rows than it was given")
         parts.append(

@@ -9,45 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from captionseg.arrays import Texts
 from captionseg.curation.corpus import Shard
 from captionseg.curation.held_out import align_vocabulary, compare_held_out
 from captionseg.curation.measure import count
 from captionseg.curation.rule import Fitted, Rule, supervise
-from captionseg.records import Corpus
+from captionseg.curation.shared import Shared
 from captionseg.runtime.fan_out import PerProcess
 from captionseg.storage.folders import count_rows
 from captionseg.supervision import parquet_files
 from captionseg.supervision.columns import Supervision, widen
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all jobs of a run read.
-
-    Attributes:
-        corpus: of the training pairs.
-        kind: [N] kinds of their marks; empty where a pair is kept.
-        reason: [N] their reasons.
-        true: uid -> known concepts, for the measures alone; may be empty.
-        held_out: [N, C] bool, what held-out captions name, for the measures alone.
-        measured: [N] bool, whether a pair has any and is kept.
-    """
-
-    corpus: Corpus
-    kind: Texts
-    reason: Texts
-    true: Mapping[str, set[str]]
-    held_out: csr_array
-    measured: np.ndarray
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is anything to measure by."""
-        return bool(self.true) or bool(self.measured.any())
 
 
 @dataclass(frozen=True)
@@ -57,7 +29,7 @@ class Task:
     Attributes:
         shared: what they read.
         rules: by name.
-        fitted: rules that were fitted to the corpus, by name.
+        fitted: what each rule knows of the corpus, by name.
         supervision: folder of RULE/NNNNN.parquet.
         sampled: concepts drawn an image when measuring.
         seed: of the measured draws.

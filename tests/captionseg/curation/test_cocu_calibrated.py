@@ -45,7 +45,7 @@ def estimate(rule: CalibratedCoCu, corpus: Corpus) -> np.ndarray:
     """R of all images and concepts."""
     rows = every(corpus)
     found = expand(corpus.neighbours, 1, corpus.named, corpus.named, minimum=0)
-    return rule.estimate(corpus)(corpus, rows, found)
+    return rule.estimate(corpus, rule.fit(corpus), rows, found)
 
 
 def f_mean(corpus: Corpus) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from captionseg.curation.rule import supervise, supervise_all
 from captionseg.curation.rules import RULES, CurateParams
 from captionseg.params import Params
 from captionseg.records import Corpus
+from captionseg.storage.named_arrays import read_named, write_named
 from captionseg.supervision.columns import Supervision
 from captionseg.supervision.parquet_files import from_table, to_table
 from tests.captionseg.supervision.rows import concepts_of
@@ -75,9 +75,10 @@ def test_chunks_change_nothing(rule, make_corpus):
         same(run(rule, corpus), run(replace(rule, chunk=7), corpus))
 
 
-def test_rows_may_come_in_any_order_after_a_journey_to_another_process(rule, make_corpus):
+def test_rows_may_come_in_any_order_with_what_was_written_to_files(rule, make_corpus, tmp_path):
     corpus = make_corpus()
-    fitted = pickle.loads(pickle.dumps(rule.fit(corpus)))
+    write_named(rule.fit(corpus), tmp_path / "fitted")
+    fitted = read_named(tmp_path / "fitted")
     whole, rows = run(rule, corpus), np.array([11, 3, 39, 4])
     before = Supervision.blank(corpus.uid[rows])
     some = supervise(rule, fitted, corpus, before, name=whole.rule, rows=rows)
