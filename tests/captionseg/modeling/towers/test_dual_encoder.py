@@ -143,6 +143,17 @@ def test_a_background_is_the_first_channel_and_minus_one(pixels):
     assert (labels == -1).any()
 
 
+@pytest.mark.parametrize("objective", ["single_entity", "all_nouns"])
+def test_bert_is_asked_for_the_prompts_of_masked_concepts(objective, pixels):
+    """Of the three drawn concepts the first is masked; the sentence of all three is not read."""
+    net, batch = model("ovsegmentor", "bert", objective=objective).eval(), pixels()
+    completed = net(batch).completed
+    assert completed.asked[:, 0].tolist() == batch.text_concept[:, 0].tolist()
+    assert (completed.asked[:, 1:] == -1).all()
+    prompts = net.towers.text(batch.tokens.concepts[:, 0])
+    torch.testing.assert_close(completed.answers, net.towers.embed_texts(prompts))
+
+
 def test_text_is_frozen_when_the_second_stage_begins(pixels):
     net = model("ovsegmentor", "bert", freeze_text=True, mask_from=2).train()
     first = net.losses(net(pixels()))
