@@ -83,6 +83,7 @@ FORMS = [
     ("groupvit", "clip", {}),
     ("groupvit", "bert", {}),
     ("ovsegmentor", "frozen", {}),
+    ("ovsegmentor", "frozen", {"masks": "binding"}),
     *(
         ("ovsegmentor", "bert", {"objective": objective})
         for objective in (
