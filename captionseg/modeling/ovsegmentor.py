@@ -117,15 +117,16 @@ class OVSegmentor(GroupSegmenter):
         completed = (
             self.completion(batch, encoded.groups, towers, texts) if self.completion else None
         )
-        cross = self.cross_images(batch, encoded, texts) if self.has_mask_loss else None
+        has_masks = config.mask_weight and self.has_mask_loss
+        cross = self.cross_images(batch, encoded, texts) if has_masks else None
         return OVSegmentorOutputs(
             make_bags(towers.embed(bag), captions, texts, batch), completed, cross
         )
 
     @property
     def has_mask_loss(self) -> bool:
-        """Whether there is an L_mask and it has begun."""
-        return bool(self.config.mask_weight and self.steps >= self.config.mask_from)
+        """Whether L_mask has begun."""
+        return bool(self.steps >= self.config.mask_from)
 
     def cross_images(
         self, batch: Batch, encoded: GroupEncoding, texts: Tensor

@@ -83,6 +83,7 @@ FORMS = [
     ("groupvit", "clip", {}),
     ("groupvit", "bert", {}),
     ("ovsegmentor", "frozen", {}),
+    ("ovsegmentor", "frozen", {"masks": "binding"}),
     *(
         ("ovsegmentor", "bert", {"objective": objective})
         for objective in (
@@ -141,6 +142,17 @@ def test_a_background_is_the_first_channel_and_minus_one(pixels):
     assert torch.equal(labels, logits.argmax(1) - 1)
     assert set(labels.unique().tolist()) <= {-1, 0, 1, 2}
     assert (labels == -1).any()
+
+
+@pytest.mark.parametrize("objective", ["single_entity", "all_nouns"])
+def test_bert_is_asked_for_the_prompts_of_masked_concepts(objective, pixels):
+    """Of the three drawn concepts the first is masked; the sentence of all three is not read."""
+    net, batch = model("ovsegmentor", "bert", objective=objective).eval(), pixels()
+    completed = net(batch).completed
+    assert completed.asked[:, 0].tolist() == batch.text_concept[:, 0].tolist()
+    assert (completed.asked[:, 1:] == -1).all()
+    prompts = net.towers.text(batch.tokens.concepts[:, 0])
+    torch.testing.assert_close(completed.answers, net.towers.embed_texts(prompts))
 
 
 def test_text_is_frozen_when_the_second_stage_begins(pixels):
