@@ -39,6 +39,8 @@ FAMILIES = {
             "relevance",
             "rule",
             "selection",
+            "shards",
+            "shared",
             "visibility",
         },
     ),

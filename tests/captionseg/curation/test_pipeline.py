@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.curation import pipeline, shards
+from captionseg.curation import pipeline
 from captionseg.curation.cocu import CoCu
 from captionseg.curation.marked import Inputs
 from captionseg.curation.measure import measure
@@ -17,7 +17,6 @@ from captionseg.encoders.text_space import TextSpace
 from captionseg.marking.markers import MarksParams
 from captionseg.records import MARKS, SUPERVISION, UserError
 from captionseg.storage.folders import read_tables
-from captionseg.supervision.columns import Supervision
 from captionseg.supervision.parquet_files import read
 from captionseg.text.vocabulary import VocabularyParams
 from captionseg.typed import build
@@ -130,17 +129,6 @@ def test_a_variant_is_written_under_its_own_name(world, tmp_path):
     assert [[replace(c, rule="cocu", cluster=0) for c in row] for row in flat] == [
         [replace(c, cluster=0) for c in row] for row in full
     ]
-
-
-def test_a_rule_that_loses_rows_is_found_out(by_hand):
-    blank = Supervision.blank(by_hand.uid)
-    shards.check_rows("x", blank, blank)
-    for wrong in (Supervision.blank(by_hand.uid[:-1]), Supervision.blank(by_hand.uid[::-1])):
-        with pytest.raises(RuntimeError, match="rule x returned other rows"):
-            shards.check_rows("x", blank, wrong)
-    kept = replace(blank, kept=np.arange(len(by_hand)) > 0)
-    with pytest.raises(RuntimeError, match="rule x keeps rows that were dropped before it"):
-        shards.check_rows("x", kept, blank)
 
 
 NOTHING = pipeline.Known()

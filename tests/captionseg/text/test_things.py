@@ -7,10 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scipy.sparse import csr_array
 
-from captionseg.storage.folders import count_rows
-from captionseg.text import matching, tagged_captions
 from captionseg.text.corpus_vocabulary import build
 from captionseg.text.noun_extraction import Token
 from captionseg.text.tagged_captions import Rows
@@ -144,34 +141,3 @@ def test_mutual_information_by_hand() -> None:
 def test_words_that_are_apart_are_no_compound(caption: str) -> None:
     captions = [caption] * 6 + ["a cat"] * 6
     assert not [c for c in build(captions, VocabularyParams(minimum=2)).concepts if " " in c]
-
-
-def test_chunks_and_repeated_captions_change_nothing(monkeypatch, tmp_path) -> None:
-    """As many captions of each kind in any order; what is tagged already is not tagged again."""
-    captions = [*CAPTIONS, *ALONE] * 3
-    whole = build(captions, VocabularyParams(minimum=6))
-    every = [text for text in captions for _ in range(2)]
-    assert whole == build(every, VocabularyParams(minimum=12))
-    monkeypatch.setattr(tagged_captions, "CHUNK", 7)
-    assert build(captions, VocabularyParams(minimum=6), folder=tmp_path) == whole
-    files = sorted(tmp_path.iterdir())
-    assert [count_rows(file) for file in files] == [7, 7, 7, 7, 7, 1]
-    monkeypatch.setattr(tagged_captions, "tag", lambda *_: pytest.fail("tagged again"))
-    assert build(captions, VocabularyParams(minimum=6), folder=tmp_path) == whole
-
-
-def test_equal_captions_are_matched_once(monkeypatch) -> None:
-    vocabulary, seen = Vocabulary(("dog", "cat"), {"dogs": "dog"}), []
-    real = Vocabulary.match_captions
-
-    def match(self: Vocabulary, captions: list[str]) -> csr_array:
-        seen.extend(captions)
-        return real(self, captions)
-
-    monkeypatch.setattr(Vocabulary, "match_captions", match)
-    monkeypatch.setattr(matching, "CHUNK", 2)
-    captions = ["a dog", "", "dogs and a cat", "a dog", "", "a cat", "dogs and a cat"]
-    named = matching.match_corpus(vocabulary, captions)
-    assert seen == ["a dog", "", "dogs and a cat", "a cat"]
-    assert named.toarray().tolist() == real(vocabulary, captions).toarray().tolist()
-    assert matching.match_corpus(vocabulary, []).shape == (0, 2)
