@@ -35,7 +35,6 @@ from captionseg.commands import (
 )
 from captionseg.terminal import guarded
 
-
 # Before torch starts threads: waiting ones give up their core. On a busy machine a picture takes a
 # tenth of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
