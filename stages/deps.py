@@ -22,6 +22,7 @@ UNHASHED = {
     PARAMS: "DVC hashes the params; defaults are defined in the modules that use them",
     "captionseg/typed.py": "only converts the params to dataclasses",
     "captionseg/constraints.py": "only checks the params",
+    "captionseg/runtime/start_up.py": "only how libraries are imported",
     "captionseg/tracking": "records a run without changing it",
     "stages/__init__.py": "only sets how threads wait",
     "stages/kinds.py": "only annotations",

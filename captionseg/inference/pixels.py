@@ -150,7 +150,9 @@ def find_best_classes(
         )
         if not is_coarse:
             logits = refine_logits(logits, inputs, refine)
-            return *logits.max(0), len(logits)  # argmax is slower on the CPU
+            best, number = logits.max(0)  # argmax is slower on the CPU
+            return best, number, len(logits)
         coarse = resize(logits, grid)
         del logits
-    return *find_best(refine_coarsely(coarse, inputs, refine), inputs.size), len(coarse)
+    best, number = find_best(refine_coarsely(coarse, inputs, refine), inputs.size)
+    return best, number, len(coarse)

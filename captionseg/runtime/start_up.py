@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -36,9 +37,10 @@ def hide_packages(*names: str) -> Iterator[None]:
     For libraries that try to import what they can do without, and keep the answer.
     """
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None: see Python's documentation of the import
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(hidden))  # None: see Python's documentation of the import
     try:
         yield
     finally:
         for name in hidden:
-            sys.modules.pop(name, None)
+            modules.pop(name, None)

@@ -88,6 +88,7 @@ FAMILIES = {
             "alignment",
             "clip_file",
             "dense_head",
+            "efficientnet_lite",
             "encoder",
             "open_clip_config",
             "open_clip_releases",

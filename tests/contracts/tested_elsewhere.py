@@ -30,6 +30,7 @@ TESTED_ELSEWHERE = {
     "captionseg/segmenters/mask_makers.py": "tests/captionseg/segmenters/test_sam_auto.py",
     "captionseg/segmenters/region_makers.py": "tests/captionseg/segmenters/test_felzenszwalb.py",
     "captionseg/training/params.py": "tests/captionseg/training/test_pretrain.py",
+    "captionseg/inference/pixels.py": "tests/captionseg/inference/test_region_pixels.py",
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
     **{
         f"captionseg/commands/{name}.py": "tests/captionseg/test_cli.py"
