@@ -5,7 +5,7 @@
         tracker.metrics({"loss": 1.2}, step=3)
 
 MLflow only shows files that DVC owns, so an error here is one line of warning and the stage
-continues. Importing MLflow takes 2.4 s of processor time, so a stage never does it: it sends its
+continues. Importing MLflow takes 1.8 s of processor time, so a stage never does it: it sends its
 calls as lines of JSON to a writer process (writer.py) on another core, and waits for that once, at
 its end. CAPTIONSEG_TRACKING=off turns tracking off.
 """
