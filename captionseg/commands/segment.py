@@ -75,12 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
         import numpy as np
 
         from captionseg.commands.unknown_words import describe_unknown
-        from captionseg.inference.predictor import Predictor, read_image
-        from captionseg.inference.refine import RefineParams
-        from captionseg.inference.windows import Protocol
+        from captionseg.inference.predictor import read_image
         from captionseg.records import UserError
         from captionseg.remarks import warn_once
-        from captionseg.segmenters.mask_makers import MasksParams
         from captionseg.text.typed_labels import read_labels
 
     labels = read_labels(arguments.labels)
@@ -89,14 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
     check_outputs(arguments.picture, out, arguments.mask)
     picture = read_image(arguments.picture)
-    protocol = Protocol(
-        refine=RefineParams(arguments.refine) if arguments.refine else None,
-        masks=MasksParams(arguments.masks) if arguments.masks else None,
-        contrast=arguments.contrast or 0.0,
-    )
-    predictor = Predictor.load(
-        arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
-    )
+    predictor = load_predictor(arguments)
     rivals = choose_rivals(predictor, labels, arguments.other)
     if arguments.contrast is None and predictor.protocol.background.score is None and not rivals:
         predictor = predictor.with_contrast(CONTRAST)
@@ -111,6 +101,26 @@ def run(arguments: argparse.Namespace) -> None:
         rows[-1] = ("(other)", rows[-1][1])
     print_shares(rows)
     print(out)
+
+
+def load_predictor(arguments: argparse.Namespace) -> Predictor:
+    """Load the model that was asked for, labelling as was asked for."""
+    from captionseg.runtime.start_up import collect_nothing
+
+    with collect_nothing():
+        from captionseg.inference.predictor import Predictor
+        from captionseg.inference.refine import RefineParams
+        from captionseg.inference.windows import Protocol
+        from captionseg.segmenters.mask_makers import MasksParams
+
+    protocol = Protocol(
+        refine=RefineParams(arguments.refine) if arguments.refine else None,
+        masks=MasksParams(arguments.masks) if arguments.masks else None,
+        contrast=arguments.contrast or 0.0,
+    )
+    return Predictor.load(
+        arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
+    )
 
 
 def print_shares(rows: Sequence[tuple[str, float]]) -> None:

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +25,21 @@ from tqdm import tqdm
 
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json
-from tests.soak.checkout import commit, copy_tracked, reproduce
+from tests.soak.checkout import copy_tracked, make_repository, reproduce
 
 EXPANSION = ((8, 1, 6), (8, 1, 16), (32, 1, 6), (32, 3, 6), (128, 3, 6), (256, 3, 6), (256, 3, 16))
 """Neighbours, support and size of the archive."""
 RETRIEVAL = ((1, 6), (3, 3), (3, 6), (6, 6), (6, 16))
 """Captions and size of the archive."""
+LITERAL = {
+    "rule": "cocu",
+    "neighbours": 8,
+    "minimum_support": 1,
+    "positive": "clipped",
+    "own_first": False,
+}
+"""CoCu as the paper and its code have it, as far as they say."""
+
 RANKINGS = {"naive": "a", "by_neighbours": "b", "ranked": "a+b"}
 
 
@@ -55,8 +63,7 @@ def list_variants() -> dict[str, dict[str, Any]]:
                 "minimum_support": support,
                 "limit": limit,
             }
-    literal = {"neighbours": 8, "minimum_support": 1, "positive": "clipped", "own_first": False}
-    return variants | {"literal": {"rule": "cocu", **literal}}
+    return variants | {"literal": LITERAL}
 
 
 def make_checkout(folder: Path, data: Path | None, variants: Mapping[str, Any]) -> None:
@@ -72,9 +79,7 @@ def make_checkout(folder: Path, data: Path | None, variants: Mapping[str, Any]) 
         for rule in ("nouns", "cocu", *variants)
     }
     params |= {"about": {}, "gate": {}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    commit(folder)
+    make_repository(folder, params)
     if data is None:
         reproduce(folder, "validate")
     else:

@@ -55,10 +55,20 @@ def make(folder: Path, *, settings: dict[str, dict[str, Any]] | None = None) -> 
     params["evaluate"] = {k: v for k, v in params["evaluate"].items() if k != "also"}
     for section, values in (settings or {}).items():
         params[section] |= values
-    path.write_text(yaml.safe_dump(params))
+    make_repository(folder, params)
+    return folder
+
+
+def make_repository(folder: Path, params: dict[str, Any]) -> None:
+    """Make copied files a repository with one commit.
+
+    Args:
+        folder: with the files.
+        params: of it, in place of its params.yaml.
+    """
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     commit(folder)
-    return folder
 
 
 def copy_tracked(folder: Path) -> None:

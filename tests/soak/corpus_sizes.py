@@ -16,7 +16,6 @@ import argparse
 import csv
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,17 +25,12 @@ import yaml
 
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json
-from tests.soak.checkout import commit, copy_tracked, reproduce
+from tests.soak.ablation_grid import LITERAL
+from tests.soak.checkout import copy_tracked, make_repository, reproduce
 
 RULES = ("nouns", "caption_retrieval", "cocu", "cocu_literal", "cocu_calibrated", "cocu_levels")
 VARIANTS = {
-    "cocu_literal": {
-        "rule": "cocu",
-        "neighbours": 8,
-        "minimum_support": 1,
-        "positive": "clipped",
-        "own_first": False,
-    },
+    "cocu_literal": LITERAL,
     "cocu_levels": {
         "rule": "cocu_calibrated",
         "high": "quantile",
@@ -83,9 +77,7 @@ def run(folder: Path, size: int, root: Path | None) -> dict[str, dict[str, float
     params["curate"] |= {"rules": list(RULES), "variants": VARIANTS}
     params["recipes"] = {name: params["recipes"][name] for name in RECIPES}
     params |= {"about": {}, "gate": {}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    commit(folder)
+    make_repository(folder, params)
     reproduce(folder, "curate" if root else "report")
     curation = read_json(folder / "reports/curation.json")
     result: dict[str, Any] = {
