@@ -55,19 +55,12 @@ jaxtyping.install_import_hook(
 
 # What takes longest starts first, or one process would still be at it when the others have ended.
 # What stands in one line, files and folders, looks at one costly thing, so one process has it all.
-COSTLY = (
+WAITING = (
     (
         "tests/flows/test_servers.py",
         "tests/stages/test_commands_of_documents.py",
         "tests/stages/test_dag.py",
         "tests/stages/test_offline.py",
-    ),
-    ("tests/captionseg/training/test_two_processes.py",),
-    ("tests/captionseg/test_clip_path.py",),
-    (
-        "tests/captionseg/runtime/test_fan_out.py",
-        "tests/captionseg/runtime/test_fan_out_of_stages.py",
-        "tests/captionseg/runtime/test_ray_tasks.py",
     ),
     (
         "tests/flows/test_offline.py",
@@ -76,10 +69,23 @@ COSTLY = (
         "tests/flows/test_versions.py",
     ),
     ("tests/stages/test_kills.py",),
+)
+"""What mostly waits for servers and stages that it has started."""
+COSTLY = (
+    *WAITING,
+    ("tests/captionseg/training/test_two_processes.py",),
+    ("tests/captionseg/test_clip_path.py",),
+    (
+        "tests/captionseg/runtime/test_fan_out.py",
+        "tests/captionseg/runtime/test_fan_out_of_stages.py",
+        "tests/captionseg/runtime/test_ray_tasks.py",
+    ),
     ("tests/stages/test_sources.py",),
     ("tests/captionseg/tracking/",),
+    ("tests/contracts/test_additions.py",),
+    ("tests/stages/test_damaged.py",),
     ("tests/captionseg/expectations/test_validate.py",),
-    ("tests/captionseg/training/test_segment_set.py",),
+    ("tests/captionseg/training/test_segments_learned.py",),
     ("tests/captionseg/modeling/test_models.py",),
 )
 
@@ -100,10 +106,8 @@ def dag(tmp_path_factory):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """As many as there are cores: one more takes as long, for each has to collect all tests and to
-    import what they test.
-    """
-    return len(os.sched_getaffinity(0))
+    """One more than there are cores, for one of them mostly waits."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_finish():
@@ -125,6 +129,18 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             group = find_group(nodeid)
             return nodeid.partition("::")[0] if group == len(COSTLY) else group
+
+        def _assign_work_unit(self, node):
+            # the last process begins with what waits, so the others keep the cores busy
+            last = node is self.nodes[-1] and len(self.nodes) > 1
+            preferred = (
+                scope
+                for scope in self.workqueue
+                if (isinstance(scope, int) and scope < len(WAITING)) == last
+            )
+            if (scope := next(preferred, None)) is not None:
+                self.workqueue.move_to_end(scope, last=False)
+            super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)

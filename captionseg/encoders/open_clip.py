@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -203,8 +204,6 @@ class OpenClipParams:
             UserError: for a model or a tag that open_clip does not know, or a file that does not
                 fit.
         """
-        import open_clip
-
         from captionseg.encoders import open_clip_weights
 
         model = open_clip_weights.load(self)
@@ -220,5 +219,21 @@ class OpenClipParams:
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
         return OpenClip(
-            model, open_clip.get_tokenizer(self.model), side, self.batch, runtime, dense=self.dense
+            model, load_tokenizer(self.model), side, self.batch, runtime, dense=self.dense
         )
+
+
+def load_tokenizer(model: str) -> Any:
+    """Return the tokenizer of a model of open_clip, the same one each time."""
+    import open_clip
+
+    return _load_tokenizer(model, json.dumps(open_clip.get_model_config(model), sort_keys=True))
+
+
+@functools.cache
+def _load_tokenizer(model: str, config: str) -> Any:
+    """As `load_tokenizer`; the configuration tells apart models added under one name."""
+    import open_clip
+
+    del config
+    return open_clip.get_tokenizer(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import sys
 from collections.abc import Iterator
@@ -23,10 +24,15 @@ def collect_nothing() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
+        _freeze_once()
         if was_enabled:
             gc.enable()
+
+
+@functools.cache
+def _freeze_once() -> None:
+    """Leave alone what is there. (gc.get_freeze_count would count all of it at each call.)"""
+    gc.freeze()
 
 
 @contextlib.contextmanager

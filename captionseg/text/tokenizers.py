@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -61,12 +61,10 @@ class ClipTokens:
     def __init__(self, context: int) -> None:
         self.context = context
 
-    @cached_property
+    @functools.cached_property
     def encode(self) -> Any:
         """open_clip's tokenizer; loaded on first use, as open_clip takes seconds to import."""
-        from open_clip.tokenizer import SimpleTokenizer
-
-        return SimpleTokenizer(context_length=self.context)
+        return _load_clip_tokenizer(self.context)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """See Tokenizer."""
@@ -78,6 +76,13 @@ class ClipTokens:
 
     def save(self, folder: Path) -> None:
         """See Tokenizer."""
+
+
+@functools.cache
+def _load_clip_tokenizer(context: int) -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=context)
 
 
 class BertTokens:
