@@ -18,7 +18,10 @@ from captionseg.runtime.fan_out import count_cores
 AUTO = "auto"
 MEMORY = 16.0  # GiB
 SAMPLE = 200  # number of queries for the recall of an index
-CHUNK, GPU_CHUNK = 256, 4096  # queries of a search; a GPU needs many to be busy
+SMALL_CHUNK, CHUNK, GPU_CHUNK = 256, 2048, 4096
+"""Queries of a search: of few rows, so that all cores have some; of many, as products of larger
+matrices take half the time; on a GPU, which needs many to be busy."""
+FEW = 16_384  # rows
 TIE = 1e-5  # cosines that differ by less are equal up to rounding
 
 
@@ -77,7 +80,7 @@ def find_neighbours(
         rows: which these are.
         queries: L2-normalised descriptors of all rows.
         k: number of neighbours.
-        chunk: number of queries per chunk; it bounds the memory. 0 means CHUNK, or GPU_CHUNK.
+        chunk: number of queries per chunk; it bounds the memory. 0 takes one that fits.
         picture: number of the picture of each row; rows with the same picture are not neighbours.
             None means that all pictures differ.
 
@@ -90,8 +93,7 @@ def find_neighbours(
         picture = np.arange(len(queries))
     most = int(np.bincount(picture[rows]).max(initial=1))  # rows with the query's own picture
     width = min(k + most, len(rows))
-    on_gpu = getattr(index, "on_gpu", False)
-    starts = range(0, len(queries), chunk or (GPU_CHUNK if on_gpu else CHUNK))
+    starts = range(0, len(queries), chunk or choose_chunk(index, len(rows)))
     for start, (score, found) in zip(
         starts, search_in_chunks(index, queries, width, starts), strict=True
     ):
@@ -99,6 +101,13 @@ def find_neighbours(
         ids[nothing] = -1
         others = picture[ids] != picture[start : start + len(ids), None]
         yield keep_first(others | nothing, k, ids, score)
+
+
+def choose_chunk(index: Index, count: int) -> int:
+    """Return how many queries an index of `count` rows is asked at once."""
+    if getattr(index, "on_gpu", False):
+        return GPU_CHUNK
+    return SMALL_CHUNK if count < FEW else CHUNK
 
 
 def keep_first(
@@ -139,8 +148,9 @@ def search_in_chunks(
         ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
         tqdm(total=len(starts), desc="neighbours", unit="chunk") as bar,
     ):
-        for begin in range(0, len(starts), 8 * threads):  # bounds the results in memory
-            for result in pool.map(search, starts[begin : begin + 8 * threads]):
+        ahead = threads * max(2, 8 * SMALL_CHUNK // starts.step)  # bounds the results in memory
+        for begin in range(0, len(starts), ahead):
+            for result in pool.map(search, starts[begin : begin + ahead]):
                 yield result
                 bar.update()
 
