@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {
     },
     "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
     "captionseg/constraints.py": "tests/captionseg/test_typed.py",
+    "captionseg/extras.py": "tests/contracts/test_extras.py",
     "captionseg/model_inputs.py": "tests/captionseg/test_records.py",
     "captionseg/rgb.py": "tests/captionseg/test_images.py",
     "captionseg/neighbours.py": "tests/captionseg/test_indexing.py",
