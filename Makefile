@@ -86,6 +86,9 @@ experiment: venv ## run experiments/NAME.yaml with DVC and keep its scores; with
 flickr8k: venv ## run the experiment on real captions, Flickr8k as Kaggle has it (ROOT=folder with captions.txt)
 	@python -m stages.experiment flickr8k $${ROOT:+--root "$$ROOT"}
 
+shipped: venv ## put the best model of the finished run into the package (captionseg/shipped)
+	python -m captionseg.shipped
+
 services: venv ## start Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m captionseg.tracking.moved_store
 	@python -m flows.services start $(OPTIONS)
@@ -113,4 +116,4 @@ lock: ## update requirements.lock from pyproject.toml in a fresh environment
 clean: ## delete unfinished work; data, models and reports stay
 	rm -rf .work
 
-.PHONY: help venv dev repro test check gate flow experiment flickr8k mlflow services services-status services-stop screenshots lock clean
+.PHONY: help venv dev repro test check gate flow experiment flickr8k shipped mlflow services services-status services-stop screenshots lock clean

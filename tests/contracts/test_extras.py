@@ -8,7 +8,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,14 @@ OPTIONAL = PROJECT["optional-dependencies"]
 INFERENCE = ("segment", "evaluate", "convert")
 """Commands for which nothing but the package itself is installed."""
 OURS = ("captionseg", "stages", "flows")
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+    "open_clip": "open_clip_torch",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
+"""Module -> distribution that brings it, where their names differ."""
 OF_OTHERS = {"hydra": "dvc", "lightning_utilities": "lightning", "networkx": "dvc"}
 """Modules used beside the library that brings them, whose own requirements choose their version."""
 
@@ -40,12 +48,6 @@ def required(lines: list[str]) -> set[str]:
             names |= required(OPTIONAL[extra])
         names |= set() if own else {canonical(line)}
     return names
-
-
-@functools.cache
-def distributions() -> dict[str, set[str]]:
-    """Module -> distributions that bring it."""
-    return {top: set(map(canonical, found)) for top, found in packages_distributions().items()}
 
 
 @functools.cache
@@ -87,7 +89,7 @@ def test_every_module_is_of_inference_or_of_one_extra():
     imported = {OF_OTHERS.get(module, module) for module in all_imported()}
     faults = []
     for module in imported:
-        brought = distributions().get(module, {canonical(module)})
+        brought = {canonical(DISTRIBUTIONS.get(module, module))}
         extra = find_extra(module)
         if extra and not brought & required(OPTIONAL[extra]):
             faults.append(f"{module}: extra {extra} does not bring it")

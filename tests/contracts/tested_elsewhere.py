@@ -107,6 +107,7 @@ TESTED_ELSEWHERE = {
     "captionseg/reporting/curation_pictures.py": "tests/captionseg/reporting/test_pictures.py",
     "captionseg/reporting/page.py": "tests/captionseg/reporting/test_report.py",
     "captionseg/reporting/predictions.py": "tests/captionseg/reporting/test_overlay.py",
+    "captionseg/shipped/card.py": "tests/captionseg/shipped/test_packing.py",
     "captionseg/runtime/torchscript.py": "tests/captionseg/runtime/test_weights.py",
     "captionseg/tracking/environment.py": "tests/captionseg/tracking/test_recipe_labels.py",
     "captionseg/tracking/reproduction_files.py": "tests/captionseg/tracking/test_synchronise.py",
