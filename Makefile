@@ -1,4 +1,5 @@
-# `make` alone lists the targets. Every target creates .venv first if it does not exist.
+# `make` alone lists the targets. Every target first installs into .venv what it needs: the pipeline,
+# and the tools of tests and checks only for these.
 SHELL := /bin/bash
 export SHELL # DVC runs commands by it, and a user's own may be fish or forbid to log in
 PYTHON ?= python3
@@ -29,14 +30,22 @@ $(shell rm -f $(VENV)/.done)
 endif
 endif
 
+# The lock only constrains: what is installed is the extra, and a torch without CUDA asks for less.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
+
 $(VENV)/.done: requirements.lock pyproject.toml
 	@$(FITS)
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(INSTALL) ".[pipeline]"
 	@pwd -P > $@
 
-venv: $(VENV)/.done ## create .venv with the exact versions of requirements.lock
+$(VENV)/.dev: $(VENV)/.done
+	$(INSTALL) ".[dev]"
+	@touch $@
+
+venv: $(VENV)/.done ## create .venv for the pipeline, with the exact versions of requirements.lock
+
+dev: $(VENV)/.dev ## add to .venv what tests and checks need
 
 # An unpacked ZIP has no git repository, or git does not trust it.
 HAS_GIT = @git rev-parse --git-dir >/dev/null 2>&1 || grep -qsE 'no_scm *= *true' .dvc/config.local || { echo \
@@ -51,10 +60,10 @@ repro: venv ## run the whole pipeline, captions to scores (10 minutes on 2 cores
 	@echo "scores: reports/metrics.json    page: reports/index.html    runs: make services"
 
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 5
-test: venv ## run the tests (CPU, no network)
+test: dev ## run the tests (CPU, no network)
 	$(PYTEST)
 
-check: venv ## run what CI runs: formatting, ruff, pyright, import-linter and the tests
+check: dev ## run what CI runs: formatting, ruff, pyright, import-linter and the tests
 	ruff format --check .
 	ruff check .
 	pyright
@@ -76,6 +85,9 @@ experiment: venv ## run experiments/NAME.yaml with DVC and keep its scores; with
 
 flickr8k: venv ## run the experiment on real captions, Flickr8k as Kaggle has it (ROOT=folder with captions.txt)
 	@python -m stages.experiment flickr8k $${ROOT:+--root "$$ROOT"}
+
+shipped: venv ## put the best model of the finished run into the package (captionseg/shipped)
+	python -m captionseg.shipped
 
 services: venv ## start Prefect and MLflow servers and workers, on http://127.0.0.1:4200 and :5000 (OPTIONS="--prefect-port 4201 ...")
 	@python -m captionseg.tracking.moved_store
@@ -104,4 +116,4 @@ lock: ## update requirements.lock from pyproject.toml in a fresh environment
 clean: ## delete unfinished work; data, models and reports stay
 	rm -rf .work
 
-.PHONY: help venv repro test check gate flow experiment flickr8k mlflow services services-status services-stop screenshots lock clean
+.PHONY: help venv dev repro test check gate flow experiment flickr8k shipped mlflow services services-status services-stop screenshots lock clean

@@ -41,10 +41,13 @@ def guarded(run: Callable[[], None]) -> int:
 
 def mistake(error: Exception) -> str:
     """Return one line for an error that is not a bug of ours; empty for one that is."""
+    from captionseg.extras import explain_missing
     from captionseg.records import UserError, one_line
 
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return explain_missing(error)
     if isinstance(error, OSError):
         where = (
             f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +33,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     one.add_argument(
         "--model",
         type=Path,
-        default=MODEL,
-        help="folder of a trained recipe (default: %(default)s)",
+        help=f"folder of a trained recipe (default: {MODEL}, or without it the model that comes "
+        "with the package)",
     )
     one.add_argument(
         "--out",
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
     check_outputs(arguments.picture, out, arguments.mask)
     picture = read_image(arguments.picture)
+    arguments.model = arguments.model or find_default()
     predictor = load_predictor(arguments)
     rivals = choose_rivals(predictor, labels, arguments.other)
     if arguments.contrast is None and predictor.protocol.background.score is None and not rivals:
@@ -101,6 +103,16 @@ def run(arguments: argparse.Namespace) -> None:
         rows[-1] = ("(other)", rows[-1][1])
     print_shares(rows)
     print(out)
+
+
+def find_default() -> Path:
+    """Return the model of one's own run, or else the one of the package, which is said."""
+    from captionseg import shipped
+
+    if MODEL.exists() or not (found := shipped.path()):
+        return MODEL
+    print(f"model: {found.name}, which comes with the package", file=sys.stderr)
+    return found
 
 
 def load_predictor(arguments: argparse.Namespace) -> Predictor:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from captionseg import cli
+from captionseg.commands import segment
 from captionseg.inference import predictor
 from captionseg.inference.windows import Background, ResolvedProtocol
 from captionseg.remarks import forget
@@ -63,6 +64,7 @@ class Halves:
 def picture(tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "Predictor", Halves)
     monkeypatch.chdir(tmp_path)  # no model that a run has left here
+    monkeypatch.setattr(segment, "MODEL", tmp_path)  # but one of one's own
     path = tmp_path / "zebra.jpg"
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(path)
     return path

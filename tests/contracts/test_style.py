@@ -125,7 +125,9 @@ def test_artifacts_are_not_committed(repository):
         ".deb",
         ".db",
     }
-    assert not [f for f in repository.files if Path(f).suffix in heavy]
+    shipped = "captionseg/shipped/"  # how large it may be: tests/captionseg/shipped
+    files = [f for f in repository.files if not f.startswith(shipped)]
+    assert not [f for f in files if Path(f).suffix in heavy]
 
 
 def test_imports_go_downward():

@@ -81,3 +81,16 @@ def test_an_environment_that_was_moved_or_copied_is_made_anew(folder):
     assert "-m venv --clear .venv" in said
     said = make(folder, "venv", MAKEFLAGS="n")[1]
     assert "anew" not in said
+
+
+def test_the_tools_of_tests_are_installed_for_tests_and_checks_alone(folder):
+    for target, extra in (("repro", ""), ("gate", ""), ("test", ".[dev]"), ("check", ".[dev]")):
+        code, said, _ = make(folder, target, MAKEFLAGS="n")
+        assert code == 0
+        assert ("--editable" in said) is bool(extra)
+        assert extra in said
+    (folder / ".venv" / ".dev").touch()
+    assert "--editable" not in make(folder, "test", MAKEFLAGS="n")[1]
+    (folder / ".venv" / ".done").unlink()
+    said = make(folder, "repro", MAKEFLAGS="n")[1]
+    assert '--constraint requirements.lock --editable ".[pipeline]"' in said

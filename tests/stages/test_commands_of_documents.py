@@ -45,7 +45,10 @@ ELSEWHERE = {
     ),
     "make repro": ("creates .venv, then runs all stages", "tests/flows/test_makefile.py"),
     "make test": ("runs this test", "tests/contracts/test_ci.py"),
-    "pip install -e .": ("downloads packages", "tests/contracts/test_documented_commands.py"),
+    "pip install -e .[pipeline]": (
+        "downloads packages",
+        "tests/contracts/test_documented_commands.py",
+    ),
     "dvc repro": ("runs all stages", "tests/stages/test_dag.py"),
     "dvc exp run -S download.source=folder -S +download.folder.root=/my/images": (
         PICTURES,
