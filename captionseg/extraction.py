@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from captionseg.datasets.ids import count_shard_rows
@@ -92,7 +93,8 @@ def shard_features(
     batches, done = make_ahead(make_batches(images, encoder().batch)), 0
     files_of = stored.files_of(features, shard, count)
     sizes = {path.parent.name: (path, rows) for path, rows in files_of.items()}
-    with contextlib.ExitStack() as files:
+    # small products: more threads than one only wait for one another
+    with contextlib.ExitStack() as files, threadpool_limits(1, user_api="blas"):
         for found in make_ahead(encoder().features(batch) for batch in batches):
             for name, rows in reduce_features(found, shard, done, stored).items():
                 if name not in append:

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 from fan_out_jobs import Colours, Deadly
 
-from captionseg import indexing
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus_captions import write_captions
 from captionseg.curation import shards
@@ -23,6 +22,8 @@ from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.pair_tables import read_pairs
+from captionseg.extraction import extract
+from captionseg.feature_reuse import Stored
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
 from captionseg.runtime.fan_out import PerProcess
@@ -64,11 +65,12 @@ def download(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object
 def index(
     data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours
 ) -> object:
-    return indexing.extract(data.table, data.pairs, PerProcess(encoder), out, runtime=runtime)
+    stored = Stored(data.regions, dense=True)
+    return extract(data.table, data.pairs, PerProcess(encoder), out, stored=stored, runtime=runtime)
 
 
 def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
-    return write_regions(data.pairs, data.features, out, maker=MAKER, runtime=runtime)
+    return write_regions(data.pairs, out, maker=MAKER, runtime=runtime)
 
 
 def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
@@ -157,7 +159,7 @@ def test_a_run_that_failed_keeps_the_shards_that_it_finished(data, tmp_path: Pat
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
     index(data, tmp_path, HERE)
     assert contents(tmp_path) == data.whole["index"][1]
-    assert len(kept) == 3
+    assert len(kept) == 4
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 
