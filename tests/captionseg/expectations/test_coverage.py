@@ -188,9 +188,9 @@ LOSSES = {  # what is done, and what must notice: suite, expectation, column, an
         "regions/regions_00001.npy (0 rows of 20)",
     ),
     "a region's features": (
-        lambda r: np.save(shard(r, "features", "regions", "regions_00001.npy"), np.zeros((19, 2))),
+        lambda r: np.save(shard(r, "features", "regions", "regions_00002.npy"), np.zeros((19, 2))),
         ("rows by shard", EQUAL, "rows, expected"),
-        "regions/regions_00001.npy (19 rows of 20)",
+        "regions/regions_00002.npy (19 rows of 20)",
     ),
     "a descriptor": (
         lambda r: write_packed(

@@ -141,6 +141,17 @@ def test_the_same_bytes_as_one_process(request, data, stage: str, how: str, tmp_
     assert contents(tmp_path) == files
 
 
+def test_segments_are_the_same_if_dense_features_are_not_stored(data, tmp_path: Path) -> None:
+    features = tmp_path / "features"
+    features.mkdir()
+    for part in data.features.iterdir():
+        if part.name != "dense":
+            (features / part.name).symlink_to(part)
+    lean = SimpleNamespace(**{**vars(data), "features": features})
+    assert segment_text(lean, tmp_path / "out", HERE) == data.whole["segment_text"][0]
+    assert contents(tmp_path / "out") == data.whole["segment_text"][1]
+
+
 def test_a_process_killed_at_a_shard_changes_nothing(data, tmp_path: Path) -> None:
     index(data, tmp_path / "out", TWO, functools.partial(Deadly, tmp_path / "mark"))
     assert (tmp_path / "mark").exists()
@@ -156,7 +167,7 @@ def test_a_run_that_failed_keeps_the_shards_that_it_finished(data, tmp_path: Pat
 
     with pytest.raises(UserError, match="no more"):
         index(data, tmp_path, HERE, lambda: Fails())
-    kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.*")}
     index(data, tmp_path, HERE)
     assert contents(tmp_path) == data.whole["index"][1]
     assert len(kept) == 4

@@ -283,10 +283,9 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     }
     assert sum(len(p.spans) for p in phrases) == 4 * 200
     assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
-    maker = PARAMS.build(
-        Colours(), stage_inputs.sample_cells(ready / "features", 64, rows_of(ready), seed=0)
-    )
-    view = next(stage_inputs.read_views(inputs_of(ready), "00000"))
+    maps = ShardedArray.of_folder(ready / "features" / "dense", rows_of(ready))
+    maker = PARAMS.build(Colours(), stage_inputs.sample_cells(maps, 8, 64, seed=0))
+    view = next(stage_inputs.read_views(inputs_of(ready), "00000", pytest.fail))
     found, count = maker.make_segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
@@ -327,7 +326,7 @@ def test_regions_of_other_pairs_are_refused(ready: Path) -> None:
     with pytest.raises(UserError, match="shard 00000: 4 images, 3 of regions"):
         run(ready)
     write_array(np.zeros((3, 8, 8, 3), np.float16), ready / "features/dense/dense_00001.npy")
-    with pytest.raises(UserError, match="3 rows"):
+    with pytest.raises(UserError, match="expected 2 rows, found 3"):
         run(ready)
 
 
