@@ -12,24 +12,29 @@ import pyarrow as pa
 from jaxtyping import Float32, Int64, Integer, Shaped
 from numpy.typing import DTypeLike
 
-from captionseg.storage.folders import map_arrays
+from captionseg.storage.folders import map_arrays, map_packed
+from captionseg.storage.packed import PackedArray
 
 
 class ShardedArray:
-    """The rows of several `.npy` files as one array; only requested rows are read.
+    """The rows of several files as one array; only requested rows are read.
 
     Args:
         parts: memory-mapped, in row order.
     """
 
-    def __init__(self, parts: Sequence[Shaped[np.ndarray, " _ *item"]]) -> None:
+    def __init__(self, parts: Sequence[Shaped[np.ndarray, " _ *item"] | PackedArray]) -> None:
         self.parts = list(parts)
         self.starts = np.cumsum([0, *map(len, self.parts)])
 
     @staticmethod
-    def of_folder(folder: Path, rows: Mapping[str, int] | None = None) -> ShardedArray:
-        """Map all `.npy` files of a folder in name order; see `storage.map_arrays`."""
-        return ShardedArray(map_arrays(folder, rows))
+    def of_folder(
+        folder: Path, rows: Mapping[str, int] | None = None, *, packed: bool = False
+    ) -> ShardedArray:
+        """Map all `.npy` files of a folder in name order, or all packed ones; see
+        `storage.map_arrays`.
+        """
+        return ShardedArray(map_packed(folder, rows) if packed else map_arrays(folder, rows))
 
     def __len__(self) -> int:
         return int(self.starts[-1])

@@ -5,7 +5,7 @@ memory.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import TextSpace
 from captionseg.index_params import IndexParams
 from captionseg.remarks import group_warnings
-from captionseg.storage.folders import count_rows, map_arrays
+from captionseg.storage.folders import count_rows
 from captionseg.storage.reading import read_array, read_table
 from captionseg.storage.writing import open_array, write_array, write_table
 
@@ -79,7 +79,7 @@ def align(
     x, t = Rows(pooled, train), text.select(train)
     whole = fit(x, t, params.alignment, seed=seed)
     # of single cells, trained on their means
-    cells = Rows(average_cells(features / "dense", shards, scratch), train)
+    cells = Rows(ShardedArray.of_folder(features / "cells", shards), train)
     space = TextSpace(encoder, whole, fit(cells, t, params.alignment, seed=seed))
     shown, picture = np.unique(number_pictures(pairs)[train], return_inverse=True)
     fold[train] = assign_folds(len(shown), params.alignment.folds, seed=seed)[picture]
@@ -134,22 +134,6 @@ def embed_captions(encoder: Encoder, captions: pa.ChunkedArray, folder: Path) ->
 def name_files(folder: Path, number: int) -> tuple[Path, Path]:
     """The files of captions and of their embeddings with a number."""
     return folder / f"captions_{number:05d}.parquet", folder / f"text_{number:05d}.npy"
-
-
-def average_cells(dense: Path, shards: Mapping[str, int], scratch: Path) -> np.ndarray:
-    """The mean over the cells of each dense map, [N, F] float32, memory-mapped.
-
-    Args:
-        dense: folder of the maps.
-        shards: number of rows of each shard.
-        scratch: folder for the array.
-    """
-    maps, path = map_arrays(dense, shards), scratch / "cells.npy"
-    shape = (sum(map(len, maps)), maps[0].shape[3])
-    with open_array(path, shape, np.float32) as append:
-        for part in maps:
-            append(part.mean((1, 2), dtype=np.float32))
-    return read_array(path)
 
 
 def write_rows(blocks: Iterable[np.ndarray], like: Rows, path: Path) -> Rows:

@@ -3,8 +3,8 @@ is the same, too.
 
 What features were made of lies beside them in MADE_OF: a digest of the encoder (its settings, its
 code, the versions of its packages, its weights where they are a file, and the shard that its
-reduction was fitted on), and one of the pictures of each shard. Shards are known by their pictures,
-so that they may have moved.
+reduction was fitted on), and one of each shard: of its pictures, and of their regions. Shards are
+known by their pictures, so that they may have moved.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.index_params import IndexParams
 from captionseg.records import UserError
 from captionseg.runtime.device import detect
-from captionseg.storage.folders import find_incomplete, hash_files
-from captionseg.storage.reading import read_json
+from captionseg.storage.folders import find_incomplete, hash_content, hash_files
+from captionseg.storage.packed import SUFFIX
+from captionseg.storage.reading import read_array, read_json
 from captionseg.storage.writing import atomic_path
 
 log = logging.getLogger(__name__)
-NAMES = ("pooled", "descriptor", "dense")
 MADE_OF = "made_of.json"
 CODE = ("encoders/*.py", "grids.py", "images.py", "rgb.py", "datasets/shard_images.py")
 """Files of captionseg that make features of pictures."""
@@ -49,13 +50,43 @@ PACKAGES = (
 """Packages that make them, some with weights inside."""
 
 
-def files_of(features: Path, shard: str, count: int) -> dict[Path, int]:
-    """Return the files of a shard with their numbers of rows."""
-    return {features / name / f"{name}_{shard}.npy": count for name in NAMES}
+@dataclass(frozen=True)
+class Stored:
+    """What is stored of features.
+
+    Attributes:
+        regions: folder of the regions that they are pooled over; None pools none.
+        dense: whether dense maps are.
+        cells: whether means over the cells of dense maps are, which an alignment is fitted on.
+    """
+
+    regions: Path | None = None
+    dense: bool = False
+    cells: bool = False
+
+    def files_of(self, features: Path, shard: str, count: int) -> dict[Path, int]:
+        """Return the files of a shard of `count` pictures with their numbers of rows.
+
+        Raises:
+            UserError: if its regions are missing, or of other pictures.
+        """
+        names = ["pooled", *(["dense"] if self.dense else []), *(["cells"] if self.cells else [])]
+        files = {features / name / f"{name}_{shard}.npy": count for name in names}
+        files[features / "descriptor" / f"descriptor_{shard}.arrow"] = count
+        if self.regions is not None:
+            regions = read_array(self.regions / "count" / f"count_{shard}.npy", rows=count)
+            files[features / "regions" / f"regions_{shard}.npy"] = int(regions.sum())
+        return files
 
 
-def describe(pairs: pa.Table, params: IndexParams) -> dict[str, Any]:
-    """Return what the features of pairs are made of: `encoder`, and `shards` by name."""
+def describe(pairs: pa.Table, params: IndexParams, regions: Path | None = None) -> dict[str, Any]:
+    """Return what the features of pairs are made of: `encoder`, and `shards` by name.
+
+    Args:
+        pairs: successful rows.
+        params: section `index`.
+        regions: folder of the regions that features are pooled over, if any.
+    """
     shards, start = {}, 0
     for name, count in count_shard_rows(pairs).items():
         digests = pairs["sha256"].slice(start, count)
@@ -63,7 +94,12 @@ def describe(pairs: pa.Table, params: IndexParams) -> dict[str, Any]:
         text = "" if digests.null_count else "\n".join(digests.to_pylist())
         shards[name] = text and hashlib.sha256(text.encode()).hexdigest()[:32]
         start += count
-    return {"encoder": hash_encoder(params, next(iter(shards.values()))), "shards": shards}
+    encoder = hash_encoder(params, next(iter(shards.values())))
+    if regions is not None:
+        for name in filter(shards.get, shards):
+            labels = regions / "labels" / f"labels_{name}{SUFFIX}"
+            shards[name] += f" {hash_content(labels).hexdigest()[:32]}"
+    return {"encoder": encoder, "shards": shards}
 
 
 def hash_encoder(params: IndexParams, first: str) -> str:
@@ -96,7 +132,9 @@ def find_version(package: str) -> str:
         return ""
 
 
-def take_over(earlier: Path, features: Path, pairs: pa.Table, made_of: dict[str, Any]) -> int:
+def take_over(
+    earlier: Path, features: Path, pairs: pa.Table, made_of: dict[str, Any], stored: Stored
+) -> int:
     """Link or copy the features of an earlier index that are those of `pairs`, with the embeddings
     of its captions.
 
@@ -105,6 +143,7 @@ def take_over(earlier: Path, features: Path, pairs: pa.Table, made_of: dict[str,
         features: folder for them; what is there stays.
         pairs: successful rows.
         made_of: what their features are made of, see `describe`.
+        stored: what is needed of them.
 
     Returns:
         how many shards were taken over.
@@ -121,13 +160,22 @@ def take_over(earlier: Path, features: Path, pairs: pa.Table, made_of: dict[str,
         link(file, features / file.relative_to(earlier))
     taken = 0
     for shard, count in count_shard_rows(pairs).items():
-        there = places.get(made_of["shards"][shard])
-        if there is None or find_incomplete(sources := files_of(earlier, there, count)):
+        if (there := places.get(made_of["shards"][shard])) is None:
             continue
-        for source, target in zip(sources, files_of(features, shard, count), strict=True):
+        targets = stored.files_of(features, shard, count)
+        sources = {locate(earlier, there, target): rows for target, rows in targets.items()}
+        if find_incomplete(sources):
+            continue
+        for source, target in zip(sources, targets, strict=True):
             link(source, target)
         taken += 1
     return taken
+
+
+def locate(features: Path, shard: str, like: Path) -> Path:
+    """Return the file of a shard in a folder of features that is named like another one."""
+    name = like.parent.name
+    return features / name / f"{name}_{shard}{like.suffix}"
 
 
 def link(source: Path, target: Path) -> None:

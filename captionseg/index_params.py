@@ -44,6 +44,8 @@ class IndexParams:
         dense_width: principal components to which dense features are reduced; 0 keeps all
             channels, as does any encoder that is already aligned with text.
         dense_sample: number of images for computing the components.
+        keep_dense: whether dense features are stored, for recipes that read them in every step;
+            otherwise they are pooled over regions while they exist.
     """
 
     encoder: Annotated[str, Member(ENCODERS)] = "lite0_minilm"
@@ -60,6 +62,7 @@ class IndexParams:
     caption_neighbours: Count = 16
     dense_width: Natural = 256
     dense_sample: Count = 200
+    keep_dense: bool = False
     alignment: AlignmentParams = field(default_factory=AlignmentParams)
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)

@@ -10,26 +10,24 @@ import functools
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from captionseg.datasets.ids import count_shard_rows, number_pictures
-from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import read_images
 from captionseg.embedding import align, write_rows
 from captionseg.encoders.encoder import Encoder, ReducibleEncoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
-from captionseg.feature_reuse import MADE_OF, describe, files_of, take_over
+from captionseg.extraction import extract
+from captionseg.feature_reuse import MADE_OF, Stored, describe, take_over
 from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_index, write_searches
 from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, SIMILARITIES, UserError, one_line
@@ -38,86 +36,13 @@ from captionseg.retrieval.embedding_folder import (
     find_embeddings,
     replace_embeddings,
 )
-from captionseg.runtime.fan_out import PerProcess, count_cores, spread
+from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import find_incomplete
-from captionseg.storage.writing import open_array, remove_parts, write_json
+from captionseg.storage.writing import write_json
 
 pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
-
-
-def extract(
-    pairs: pa.Table,
-    folder: Path,
-    encoder: Callable[[], Encoder],
-    features: Path,
-    *,
-    device: str = "cpu",
-    runtime: RuntimeParams = HERE,
-) -> None:
-    """Write pooled_, descriptor_ and dense_NNNNN.npy (fp16) of every unfinished shard.
-
-    Args:
-        pairs: successful rows.
-        folder: folder of their shards.
-        encoder: called once in each worker process.
-        features: folder for the files.
-        device: configured device of the encoder.
-        runtime: how shards are distributed. The number of threads affects an encoder's speed, not
-            its results.
-    """
-    images = count_shard_rows(pairs)
-    missing = [
-        shard
-        for shard, count in images.items()
-        if find_incomplete(files_of(features, shard, count))
-    ]
-    work = functools.partial(shard_features, folder, features, encoder)
-    threads = max(1, count_cores() // runtime.workers) if runtime.workers else THREADS
-    with tqdm(total=sum(images[shard] for shard in missing), desc="features", unit="img") as bar:
-        for count in spread(
-            work,
-            missing,
-            runtime,
-            device=device,
-            threads=threads,
-            called=lambda shard: f"index: shard {shard}",
-        ):
-            bar.update(count)
-    remove_parts(features)
-
-
-def shard_features(folder: Path, features: Path, encoder: Callable[[], Encoder], shard: str) -> int:
-    """Write the features of one shard, dense features last, as they mark it as finished; return its
-    number of images.
-    """
-    count = pc.sum(pc.equal(read_shard(folder, shard)["status"], "success")).as_py()
-    images = (image for _, image in read_images(folder, shard))
-    append: dict[str, Callable[[np.ndarray], None]] = {}
-    batches = make_ahead(make_batches(images, encoder().batch))
-    with contextlib.ExitStack() as files:  # which closes the first last
-        for found in make_ahead(encoder().features(batch) for batch in batches):
-            for name in ("dense", "descriptor", "pooled"):
-                rows = getattr(found, name)
-                if name not in append:
-                    path = features / name / f"{name}_{shard}.npy"
-                    shape = (count, *rows.shape[1:])
-                    append[name] = files.enter_context(open_array(path, shape, np.float16))
-                append[name](rows)
-    return count
-
-
-def make_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items, while a thread makes the next one."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield cast(T, item)
 
 
 def encoder_of(params: IndexParams, folder: Path) -> Encoder:
@@ -150,13 +75,6 @@ def with_reduction(
     return ReducedEncoder(encoder, reduction)
 
 
-def make_batches(items: Iterable, size: int) -> Iterable[list]:
-    """Yield lists of `size` items; the last may be shorter."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
-
-
 def open_embeddings(
     params: IndexParams, pairs: pa.Table, encoder: Encoder
 ) -> tuple[EmbeddingFolder, np.ndarray] | None:
@@ -171,12 +89,12 @@ def open_embeddings(
     )
 
 
-def rows_of_all(pairs: pa.Table, features: Path, index: Path) -> dict[Path, int]:
+def rows_of_all(pairs: pa.Table, features: Path, index: Path, stored: Stored) -> dict[Path, int]:
     """Return every table and array of the stage with its expected number of rows."""
     names = ("ids.parquet", NEIGHBOURS, SIMILARITIES, CAPTION_NEIGHBOURS)
     expected = {index / name: len(pairs) for name in names}
     for number, (shard, count) in enumerate(count_shard_rows(pairs).items()):
-        expected |= files_of(features, shard, count)
+        expected |= stored.files_of(features, shard, count)
         expected |= {
             index / name / f"{name}_{number:05d}.{kind}": count
             for name, kind in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet"))
@@ -201,7 +119,7 @@ def warn_of_shared_pictures(pairs_folder: Path, pairs: pa.Table) -> None:
         )
 
 
-def build(
+def build(  # noqa: PLR0913 - an argument for each path
     pairs_folder: Path,
     pairs: pa.Table,
     params: IndexParams,
@@ -209,6 +127,7 @@ def build(
     features: Path,
     index: Path,
     seed: int,
+    regions: Path | None = None,
     runtime: RuntimeParams = HERE,
     earlier: Path | None = None,
 ) -> dict[str, float]:
@@ -218,10 +137,11 @@ def build(
         pairs_folder: img2dataset shards.
         pairs: their successful rows, in shard order.
         params: section `index`.
-        features: output folder: pooled, descriptor and dense features by shard, and the encoder
-            with its alignments.
+        features: output folder: features by shard, and the encoder with its alignments.
         index: output folder: clip-retrieval's layout with ids and neighbours.
         seed: seed of folds and alignments.
+        regions: folder of the regions of these pairs, which features are pooled over; None pools
+            none.
         runtime: how features are distributed; the rest are matrix products on all cores.
         earlier: features of an earlier run; those of equal shards are taken over.
 
@@ -235,13 +155,16 @@ def build(
     warn_of_shared_pictures(pairs_folder, pairs)
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
-    made_of = describe(pairs, params)
-    taken = take_over(earlier, features, pairs, made_of) if earlier else 0
+    stored = Stored(regions, dense=params.keep_dense, cells=not frozen.aligned)
+    made_of = describe(pairs, params, regions)
+    taken = take_over(earlier, features, pairs, made_of, stored) if earlier else 0
     write_json(made_of, features / MADE_OF)
     first = pairs["shard"][0].as_py()
     encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
-    extract(pairs, pairs_folder, each, features, device=params.device, runtime=runtime)
+    extract(
+        pairs, pairs_folder, each, features, stored=stored, device=params.device, runtime=runtime
+    )
     with open_scratch(index) as scratch:
         # numpy's products; those of torch come out the same anyway
         with threadpool_limits(1, user_api="blas"):
@@ -254,7 +177,7 @@ def build(
         measures = write_searches(
             pairs, image, found.text, params=params, features=features, index=index
         )
-    if reason := find_incomplete(rows_of_all(pairs, features, index)):
+    if reason := find_incomplete(rows_of_all(pairs, features, index, stored)):
         raise UserError(f"index: {reason}; no output was written, run it again")
     return {
         "pairs": float(len(pairs)),

@@ -138,7 +138,7 @@ def write_searches(
         search.save(index / f"{name}.index")
         del search  # before the next one needs the memory
     shards = count_shard_rows(pairs)
-    descriptor = Rows(ShardedArray.of_folder(features / "descriptor", shards))
+    descriptor = Rows(ShardedArray.of_folder(features / "descriptor", shards, packed=True))
     measures |= write_neighbours(
         "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
     )

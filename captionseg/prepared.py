@@ -13,13 +13,14 @@ from pyarrow import compute
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import stream_ids
 from captionseg.datasets.pair_tables import read_shard, read_truth
 from captionseg.datasets.random_access import Pictures
+from captionseg.dense_maps import DenseMaps
 from captionseg.grids import MEAN, STD, squash
 from captionseg.model_inputs import Inputs
 from captionseg.segmenters.interfaces import MaskMaker
+from captionseg.segmenters.region_files import RegionFeatures, map_labels
 
 pc: Any = compute  # its functions are made when it is imported
 
@@ -87,9 +88,10 @@ class PreparedInputs:
     """Model inputs for rows of the index, read on demand.
 
     Args:
-        regions: folder of the regions stage.
+        regions: folder of the regions stage; it needs `features`.
+        features: folder of the features of the index stage, pooled over these regions.
         pictures: pictures of the index's rows.
-        dense: folder of dense features.
+        dense: their dense features.
         side: side of the square that pictures are squashed to, so that they can be batched; 0
             keeps their size.
         masks: makes masks of pictures; those of one batch must have grids of equal size.
@@ -101,23 +103,23 @@ class PreparedInputs:
         self,
         *,
         regions: Path | None = None,
+        features: Path | None = None,
         pictures: Pictures | None = None,
-        dense: Path | None = None,
+        dense: DenseMaps | None = None,
         side: int = 0,
         masks: MaskMaker | None = None,
         pixels: bool = True,
         shards: Mapping[str, int] | None = None,
     ) -> None:
         self.pictures, self.side, self.masks, self.pixels = pictures, side, masks, pixels
-        self.dense = ShardedArray.of_folder(dense, shards) if dense else None
-        names = ("pooled", "labels", "count") if regions else ()
-        self.regions = (
-            [ShardedArray.of_folder(regions / name, shards) for name in names] if regions else []
-        )
+        self.dense, self.labels, self.pooled = dense, None, None
+        if regions and features:
+            self.labels = map_labels(regions, shards)
+            self.pooled = RegionFeatures.of_folders(regions, features, shards)
 
     def __call__(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
         """Return the inputs of some rows; `size` is (height, width) of the predicted masks."""
-        inputs = self.of_regions(rows, size) if self.regions else without_regions(len(rows), size)
+        inputs = self.of_regions(rows, size)
         image = self.images(rows) if self.pictures is not None and self.pixels else None
         dense = (
             torch.from_numpy(self.dense[rows].astype(np.float32))
@@ -127,14 +129,15 @@ class PreparedInputs:
         return replace(inputs, image=image, dense=dense, masks=self.of_masks(rows))
 
     def of_regions(self, rows: np.ndarray, size: tuple[int, int]) -> Inputs:
-        """Return features and labels of regions."""
-        pooled, labels, counts = self.regions
-        count = counts[rows].astype(np.int64)
+        """Return features and labels of regions; empty ones if there are no regions."""
+        if self.pooled is None or self.labels is None:
+            return without_regions(len(rows), size)
+        count = self.pooled.count[rows].astype(np.int64)
         most = max(1, int(count.max(initial=0)))
         return Inputs(
-            torch.from_numpy(pooled[rows][:, :most].astype(np.float32)),
+            torch.from_numpy(self.pooled[rows][:, :most].astype(np.float32)),
             torch.from_numpy(np.arange(most) < count[:, None]),
-            torch.from_numpy(labels[rows]),
+            torch.from_numpy(self.labels[rows]),
             size,
         )
 

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from captionseg import indexing
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.encoders.text_space import TextSpace, load_encoder
+from captionseg.extraction import extract
 from captionseg.params import Params
 from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
@@ -37,7 +37,7 @@ def index(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> No
     pairs = read_pairs(data / "pairs")
     mine = pairs.filter([shard in shards for shard in pairs["shard"].to_pylist()])
     encoder = PerProcess(functools.partial(load_encoder, data / "features" / "encoder"))
-    indexing.extract(mine, data / "pairs", encoder, out, device=params.device, runtime=runtime)
+    extract(mine, data / "pairs", encoder, out, device=params.device, runtime=runtime)
 
 
 def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams) -> None:

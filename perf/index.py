@@ -4,7 +4,7 @@
 
 The reference has the pictures in memory, squashes them and runs the frozen network; it keeps
 nothing. The product reads and checks them, pools the maps, finds the medians of the descriptor,
-reduces the dense features, and writes all three arrays in fp16. Both take turns. What stays the
+reduces the dense features, and writes what is kept in fp16. Both take turns. What stays the
 same is checked: the files of each round.
 """
 
@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from captionseg.datasets.shard_images import read_images
+from captionseg.dense_maps import make_batches
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
+from captionseg.extraction import shard_features
+from captionseg.feature_reuse import Stored
 from captionseg.grids import squash
-from captionseg.indexing import make_batches, shard_features
 from captionseg.params import Params
 from captionseg.runtime.device import Runtime, detect
 from perf.clock import compare
@@ -43,8 +45,8 @@ def write_features(data: Path, encoder: Callable[[], Any], shard: str) -> Tensor
     """A checksum of the files of a shard."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        shard_features(data / "pairs", out, encoder, shard)
-        return torch.tensor([hash(f.read_bytes()) for f in sorted(out.rglob("*.npy"))])
+        shard_features(data / "pairs", out, shard, encoder=encoder, stored=Stored())
+        return torch.tensor([hash(f.read_bytes()) for f in sorted(out.rglob("*_*.*"))])
 
 
 def main() -> None:

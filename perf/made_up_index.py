@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from captionseg.curation.marked import Inputs
 from captionseg.records import IDS, PAIRS
+from captionseg.storage.packed import write_packed
 from captionseg.storage.writing import write_array, write_table
 
 WIDTH = 512  # of embeddings and of features
@@ -69,9 +70,9 @@ def write_index(folder: Path, pairs: int, *, concepts: int, neighbours: int) -> 
         embedding = inputs.index / "img_emb" / f"img_emb_{shard}.npy"
         write_array(image.astype(np.float16), embedding)
         (make(inputs.features / "pooled") / f"pooled_{shard}.npy").hardlink_to(embedding)
-        write_array(
+        write_packed(
             image[:, :8].astype(np.float16),
-            inputs.features / "descriptor" / f"descriptor_{shard}.npy",
+            inputs.features / "descriptor" / f"descriptor_{shard}.arrow",
         )
         for array in (near, near_captions):
             array[rows] = rng.integers(0, pairs, (len(rows), array.shape[1]), np.int32)

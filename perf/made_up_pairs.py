@@ -56,8 +56,8 @@ def write_shard(
         pa.table({"uid": uid, "caption": captions}),
         folder / "index" / "metadata" / f"metadata_{shard}.parquet",
     )
-    for name, item in (("index/text_emb", (WIDTH,)), ("regions/pooled", (2, WIDTH))):
-        values = rng.standard_normal((count, *item)).astype(np.float16)
+    for name, rows_of in (("index/text_emb", count), ("features/regions", 2 * count)):
+        values = rng.standard_normal((rows_of, WIDTH)).astype(np.float16)
         write_array(values, folder / name / f"{Path(name).name}_{shard}.npy")
     write_array(np.full(count, 2, np.uint8), folder / "regions" / "count" / f"count_{shard}.npy")
     text = [pa.array([word] * count) for word in (shard, "train")]

@@ -13,8 +13,9 @@ long says that cost is linear.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,8 +27,11 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.pair_tables import read_pairs
-from captionseg.encoders.text_space import TextSpace
+from captionseg.datasets.random_access import Pictures
+from captionseg.dense_maps import open_dense
+from captionseg.encoders.text_space import TextSpace, load_encoder
 from captionseg.modeling.layers.merging import SegmentEncoder, pool_weights
 from captionseg.params import Params
 from captionseg.runtime.device import detect
@@ -118,7 +122,13 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
         data / "pairs", data / "captions", data / "supervision", features, data / "regions"
     )
     pairs = read_pairs(data / "pairs")
-    rows = Counter(pairs["shard"].to_pylist())
+    encoder = functools.cache(functools.partial(load_encoder, features / "encoder"))
+    maps = open_dense(
+        features,
+        count_shard_rows(pairs),
+        pictures=lambda: Pictures(inputs.pairs, pairs["shard"], pairs["key"]),
+        encoder=encoder,
+    )
     todo = [
         (shard, row)
         for shard, images in list_images(pairs, inputs, params).items()
@@ -126,7 +136,7 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     ]
     seconds: dict[str, float] = defaultdict(float)
     maker = params.build(
-        TextSpace.load(features / "encoder"), sample_cells(features, params.cells, rows, seed=0)
+        TextSpace.load(features / "encoder"), sample_cells(maps, len(pairs), params.cells, seed=0)
     )
     maker = replace(
         maker,
@@ -145,7 +155,7 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
             sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
         )
     shards = dict.fromkeys(shard for shard, _ in todo)
-    every = (view for shard in shards for view in read_views(inputs, shard))
+    every = (view for shard in shards for view in read_views(inputs, shard, encoder))
     with threadpool_limits(1):
         for view in islice((view for view in every if view.uid in phrases), images):
             with clock(seconds, "all of an image"):

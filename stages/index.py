@@ -1,8 +1,8 @@
 """index: features, embeddings, indexes and neighbours of all pairs.
 
-Reads data/pairs; writes data/features (frozen features by shard, the encoder) and data/index
-(clip-retrieval's layout). Features that lie there already are taken over for shards with the same
-pictures, if the encoder is the same.
+Reads data/pairs and data/regions; writes data/features (frozen features by shard, also pooled over
+regions, and the encoder) and data/index (clip-retrieval's layout). Features that lie there already
+are taken over for shards with the same pictures and regions, if the encoder is the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ PARAMS = ("seed", "index")
 
 
 def main(
-    params: Params, *, pairs: In, features: Renewed, index: Out, earlier: Mapping[str, Path]
+    params: Params,
+    *,
+    pairs: In,
+    regions: In,
+    features: Renewed,
+    index: Out,
+    earlier: Mapping[str, Path],
 ) -> dict[str, float]:
     """Embed and index the pairs."""
     return indexing.build(
@@ -28,6 +34,7 @@ def main(
         params.index,
         features=features,
         index=index,
+        regions=regions,
         seed=params.seed,
         runtime=params.runtime,
         earlier=earlier["features"],

@@ -1,4 +1,4 @@
-"""regions: class-agnostic regions of every picture, with frozen features pooled over them."""
+"""regions: class-agnostic regions of every picture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from stages.kinds import In, Out
 PARAMS = ("seed", "regions")
 
 
-def main(params: Params, *, pairs: In, features: In, regions: Out) -> dict[str, float]:
-    """Make regions of every picture and pool the frozen features over them."""
-    return write_regions(
-        pairs, features, regions, maker=params.regions.build(), runtime=params.runtime
-    )
+def main(params: Params, *, pairs: In, regions: Out) -> dict[str, float]:
+    """Make regions of every picture."""
+    return write_regions(pairs, regions, maker=params.regions.build(), runtime=params.runtime)

@@ -57,8 +57,8 @@ from stages.work_folder import MOVED, plan_places, select_params
 STAGES = (
     "download",
     "caption",
-    "index",
     "regions",
+    "index",
     "curate",
     "segment_text",
     "validate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -97,6 +98,7 @@ def check_recipes(params: Params) -> Iterator[str]:
     world = params.runtime.devices * params.runtime.nodes
     for name, recipe in params.recipes.items():
         yield from catch_lines(model_config, recipe, params.pretrain, where=f"recipes.{name}")
+        yield from check_dense(name, params)
         if recipe.model in MODELS:
             yield from catch_lines(protocol_fields, recipe, where=f"recipes.{name}")
         try:
@@ -114,6 +116,17 @@ def check_recipes(params: Params) -> Iterator[str]:
                 f"processes of runtime.devices x runtime.nodes; use a multiple of {world}"
             )
         yield from check_schedule(trained, where)
+
+
+def check_dense(name: str, params: Params) -> Iterator[str]:
+    """Check that the dense features that a recipe reads in every step are stored."""
+    with contextlib.suppress(UserError):  # of its config, which is said elsewhere
+        reads = model_config(params.recipes[name], params.pretrain).reads
+        if reads.dense and not params.index.keep_dense:
+            yield (
+                f"index.keep_dense: recipes.{name} reads dense features in every step, but they "
+                "are not stored; set it to true"
+            )
 
 
 def check_schedule(trained: PretrainParams, where: Mapping[str, str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ that this is cheap for millions of pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,16 @@ from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_true
 from captionseg.records import CAPTION_NEIGHBOURS, DROPPED, NEIGHBOURS, SIMILARITIES, UserError
 from captionseg.segment_text.counts import read_shard_counts
+from captionseg.storage.packed import SUFFIX, PackedArray
 from captionseg.storage.reading import read_array, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
 
-ARRAYS = {"features": ("pooled", "descriptor", "dense"), "regions": ("labels", "pooled", "count")}
+ARRAYS = {
+    "features": {"pooled": ".npy", "descriptor": SUFFIX, "cells": ".npy", "dense": ".npy"},
+    "regions": {"labels": SUFFIX, "count": ".npy"},
+}
+NOT_ALWAYS = ("cells", "dense")  # by the encoder, and by index.keep_dense
 BY_NUMBER = {"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet"}  # files of the index
 NEAR = (NEIGHBOURS, SIMILARITIES, CAPTION_NEIGHBOURS)
 
@@ -117,6 +122,8 @@ def count_rows(table: pa.Table) -> dict[str, int]:
 def count_file_rows(file: Path) -> int:
     """Read the number of rows from a parquet footer or an array header; -1 if unreadable."""
     try:
+        if file.suffix == SUFFIX:
+            return len(PackedArray(file))
         return (
             pq.read_metadata(file).num_rows if file.suffix == ".parquet" else len(read_array(file))
         )
@@ -149,10 +156,34 @@ def check_pairs(folders: Folders, pairs: pa.Table) -> Iterator[Part]:
         (folders.features, ARRAYS["features"]),
         (folders.regions, ARRAYS["regions"]),
     ):
-        for kind in kinds:
-            expected = {f"{kind}_{shard}.npy": rows for shard, rows in shards.items() if rows}
-            yield from (check_file(folder / kind, name, rows) for name, rows in expected.items())
-            yield from list_strays(folder / kind, ".npy", list(expected))
+        for kind, suffix in kinds.items():
+            if kind not in NOT_ALWAYS or (folder / kind).is_dir():
+                yield from check_arrays(folder / kind, suffix, shards)
+    counts = {
+        shard: count_regions(folders.regions / "count" / f"count_{shard}.npy") for shard in shards
+    }
+    yield from check_arrays(folders.features / "regions", ".npy", counts)
+
+
+def check_arrays(folder: Path, suffix: str, shards: Mapping[str, int]) -> Iterator[Part]:
+    """Check the arrays of all shards in a folder.
+
+    Args:
+        folder: NAME with the files NAME_SHARD and the suffix.
+        suffix: their suffix.
+        shards: expected number of rows of each shard.
+    """
+    expected = {f"{folder.name}_{shard}{suffix}": rows for shard, rows in shards.items() if rows}
+    yield from (check_file(folder, name, rows) for name, rows in expected.items())
+    yield from list_strays(folder, suffix, list(expected))
+
+
+def count_regions(file: Path) -> int:
+    """Add up the numbers of regions of a shard; -1 if they are unreadable."""
+    try:
+        return int(read_array(file).sum())
+    except UserError:
+        return -1
 
 
 def list_shards(folders: Folders) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class GroundingDino:
             the whole text (Kosmos-2), so that an object keeps only one name.
         batch: number of pieces of text, with their pictures, at once.
         device: auto, cpu, cuda or cuda:N.
+        reads_dense: whether the grounder reads dense features.
     """
 
     checkpoint: str = ""
@@ -54,6 +55,7 @@ class GroundingDino:
     nms: Literal["mention", "agnostic"] = "mention"
     batch: Count = 4
     device: Device = "auto"
+    reads_dense: ClassVar[bool] = False
 
     def build(self, space: object = None, cells: np.ndarray | None = None) -> GroundingDinoGrounder:
         """Load the grounder on the device; it needs nothing of the corpus.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Relevance:
         components: maximum number of boxes per phrase, the most relevant.
         rival: minimum relevance of further boxes, as a share of the first one's.
         template: template for phrases.
+        reads_dense: whether the grounder reads dense features.
     """
 
     threshold: Finite = 0.5
@@ -50,6 +51,7 @@ class Relevance:
     components: Count = 2
     rival: Share = 0.5
     template: Template = "{}"
+    reads_dense: ClassVar[bool] = True
 
     def build(self, space: JointSpace, cells: np.ndarray) -> RelevanceGrounder:
         """Build the grounder of a corpus.

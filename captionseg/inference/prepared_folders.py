@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from captionseg.datasets.ids import count_index_shards, read_ids
 from captionseg.datasets.random_access import Pictures
+from captionseg.dense_maps import DenseMaps, open_dense
+from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.preparation import needs_pixels, needs_regions
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import PreparedInputs
@@ -59,12 +63,23 @@ class PreparedFolders:
         """
         pixels = needs_pixels(reads, refine)
         regions = needs_regions(reads, refine, masks is not None)
+        shards = self.shards()
         return PreparedInputs(
             regions=self.regions if regions else None,
+            features=self.features if regions else None,
             pictures=(pictures or self.pictures()) if pixels or masks else None,
-            dense=self.features / "dense" if reads.dense else None,
+            dense=self.dense(shards) if reads.dense else None,
             side=side,
             masks=masks,
             pixels=pixels,
-            shards=self.shards(),
+            shards=shards,
         )
+
+    def dense(self, shards: Mapping[str, int]) -> DenseMaps:
+        """Return dense features of the index's rows.
+
+        Args:
+            shards: result of `shards`.
+        """
+        encoder = functools.partial(load_encoder, self.encoder)
+        return open_dense(self.features, shards, pictures=self.pictures, encoder=encoder)

@@ -47,7 +47,7 @@ def load_rows(table: pa.Table, features: Path) -> Rows:
         features: folder of the index stage with `descriptor/`.
     """
     shards = count_shard_rows(table)
-    return make_rows(table, ShardedArray.of_folder(features / "descriptor", shards))
+    return make_rows(table, ShardedArray.of_folder(features / "descriptor", shards, packed=True))
 
 
 def make_rows(table: pa.Table, descriptor: ShardedArray | np.ndarray) -> Rows:

@@ -73,9 +73,14 @@ class SegmentTextParams:
         ]
         return next((device for device in devices if device != "cpu"), "cpu")
 
-    def build(self, space: JointSpace, cells: np.ndarray) -> Maker:
+    @property
+    def reads_dense(self) -> bool:
+        """Whether the grounder reads dense features."""
+        return getattr(self, self.grounder).reads_dense
+
+    def build(self, space: JointSpace, cells: np.ndarray | None) -> Maker:
         """The maker of segments for a corpus with these dense features, [n, F] drawn from all over
-        it.
+        it; None for a grounder that reads none.
         """
         grounder = getattr(self, self.grounder).build(space, cells)
         segmenter = getattr(self, self.segmenter).build()

@@ -25,6 +25,10 @@ from tqdm import tqdm
 from captionseg.captioners.corpus_captions import Captions
 from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.random_access import Pictures
+from captionseg.dense_maps import open_dense
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import load_encoder
 from captionseg.grounding.relevance import JointSpace
 from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime.fan_out import PerProcess, spread
@@ -79,13 +83,22 @@ def segment(
     missing = [shard for shard, images in shards.items() if find_flaw(segments, shard, images)]
     jobs = [Job(shard, shards[shard]) for shard in missing]
     check_captions(jobs, generated)
-    rows = count_shard_rows(pairs)
-    cells = sample_cells(inputs.features, params.cells, rows, seed=seed)
+    encoder, cells = None, None
+    if params.reads_dense and jobs:
+        encoder = PerProcess(functools.partial(load_encoder, inputs.features / "encoder"))
+        maps = open_dense(
+            inputs.features,
+            count_shard_rows(pairs),
+            pictures=lambda: Pictures(inputs.pairs, pairs["shard"], pairs["key"]),
+            encoder=encoder,
+        )
+        cells = sample_cells(maps, len(pairs), params.cells, seed=seed)
     work = functools.partial(
         segment_shard,
         inputs,
         params,
         PerProcess(functools.partial(build_maker, params, space, cells)),
+        encoder,
         segments,
         generated,
     )
@@ -158,7 +171,7 @@ def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
 
 
 def build_maker(
-    params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray
+    params: SegmentTextParams, space: Callable[[], JointSpace], cells: np.ndarray | None
 ) -> Maker:
     """Build the maker of segments, in each process."""
     return params.build(space(), cells)
@@ -168,6 +181,7 @@ def segment_shard(
     inputs: Inputs,
     params: SegmentTextParams,
     maker: Callable[[], Maker],
+    encoder: Callable[[], Encoder] | None,
     segments: Path,
     generated: Captions,
     job: Job,
@@ -185,7 +199,7 @@ def segment_shard(
             sorted({p.text for row in phrases.values() for caption in row for p in caption.phrases})
         )
         rows = []
-        for view in read_views(inputs, job.shard):
+        for view in read_views(inputs, job.shard, encoder):
             if view.uid in phrases:
                 image_rows, lost = maker().make_segments(view, phrases[view.uid])
                 rows += image_rows

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.shard_images import read_images
+from captionseg.dense_maps import DenseMaps, read_dense
+from captionseg.encoders.encoder import Encoder
 from captionseg.records import UserError
 from captionseg.segment_text.curated_concepts import read_concepts
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases
-from captionseg.storage.reading import read_array
+from captionseg.storage.packed import SUFFIX, PackedArray
 from captionseg.text.referring import parse_references
 from captionseg.text.vocabulary import read_default_stop
 
@@ -43,8 +45,8 @@ class Inputs:
         pairs: shards of pairs.
         captions: the caption stage's.
         supervision: the curate stage's; `params.curation` says whose concepts are taken.
-        features: the index stage's, with dense/dense_NNNNN.npy.
-        regions: the regions stage's, with labels/labels_NNNNN.npy.
+        features: the index stage's.
+        regions: the regions stage's, with labels/labels_NNNNN.arrow.
     """
 
     pairs: Path
@@ -149,42 +151,55 @@ def find_phrases(
     )
 
 
-def read_views(inputs: Inputs, shard: str) -> Iterator[View]:
+def read_views(
+    inputs: Inputs, shard: str, encoder: Callable[[], Encoder] | None = None
+) -> Iterator[View]:
     """Yield the images of a shard with their features and regions, which are in the same order.
+
+    Args:
+        inputs: folders.
+        shard: the shard.
+        encoder: loads the encoder of the features, see `read_dense`; None reads no features.
 
     Raises:
         UserError: if features or regions are of other images.
     """
-    dense = read_array(inputs.features / "dense" / f"dense_{shard}.npy")
-    labels = read_array(inputs.regions / "labels" / f"labels_{shard}.npy")
-    row = -1
-    for row, (uid, image) in enumerate(read_images(inputs.pairs, shard)):
-        if row < min(len(dense), len(labels)):
-            yield View(uid, image, dense[row], labels[row])
-    if not row + 1 == len(dense) == len(labels):
+    labels = PackedArray(inputs.regions / "labels" / f"labels_{shard}{SUFFIX}")
+    row, views = -1, read_without_labels(inputs, shard, encoder)
+    for row, view in enumerate(views):
+        if row < len(labels):
+            yield replace(view, labels=labels[np.array([row])][0])
+    if row + 1 != len(labels):
         raise UserError(
-            f"shard {shard}: {row + 1} images, {len(dense)} rows of features, {len(labels)} of "
-            "regions; run `dvc repro` to make them anew"
+            f"shard {shard}: {row + 1} images, {len(labels)} of regions; run `dvc repro` to make "
+            "them anew"
         )
 
 
-def sample_cells(features: Path, count: int, rows: Mapping[str, int], *, seed: int) -> np.ndarray:
-    """Draw dense features evenly over the images of all shards.
+def read_without_labels(
+    inputs: Inputs, shard: str, encoder: Callable[[], Encoder] | None
+) -> Iterator[View]:
+    """Yield the images of `read_views` without regions."""
+    if encoder is None:
+        return itertools.starmap(View, read_images(inputs.pairs, shard))
+    return itertools.starmap(View, read_dense(inputs.features, inputs.pairs, shard, encoder))
+
+
+def sample_cells(maps: DenseMaps, images: int, count: int, *, seed: int) -> np.ndarray:
+    """Draw dense features evenly over images.
 
     Args:
-        features: folder of the index stage.
+        maps: dense features of the images.
+        images: number of images.
         count: most cells to draw.
-        rows: shard -> number of its images.
         seed: of the draw.
 
     Returns:
         [at most count, F].
     """
-    maps = ShardedArray.of_folder(features / "dense", rows)
     rng = np.random.default_rng(seed)
-    images = np.linspace(
-        0, len(maps), min(len(maps), -(-count // CELLS_PER_IMAGE)), endpoint=False
-    ).astype(int)
-    cells = maps[images].reshape(len(images), -1, maps.shape[-1])
-    drawn = np.stack([rng.permutation(cells.shape[1])[:CELLS_PER_IMAGE] for _ in images])
-    return np.take_along_axis(cells, drawn[..., None], axis=1).reshape(-1, maps.shape[-1])[:count]
+    spread = min(images, -(-count // CELLS_PER_IMAGE))
+    found = maps[np.linspace(0, images, spread, endpoint=False).astype(int)]
+    cells = found.reshape(len(found), -1, found.shape[-1])
+    drawn = np.stack([rng.permutation(cells.shape[1])[:CELLS_PER_IMAGE] for _ in found])
+    return np.take_along_axis(cells, drawn[..., None], axis=1).reshape(-1, found.shape[-1])[:count]

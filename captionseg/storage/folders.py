@@ -9,12 +9,14 @@ import os
 import resource
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captionseg.records import UserError
+from captionseg.storage.packed import SUFFIX, PackedArray
 from captionseg.storage.reading import AGAIN, read_array, read_batches, read_table
 
 ROWS = 1 << 14
@@ -152,13 +154,34 @@ def map_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> lis
         arrays = [
             read_array(file, rows=count) for file, count in zip(files, rows.values(), strict=True)
         ]
+    check_shapes(files, arrays)
+    return arrays
+
+
+def map_packed(folder: Path | str, rows: Mapping[str, int] | None = None) -> list[PackedArray]:
+    """Memory-map all packed arrays of a folder, in name order; see `map_arrays`."""
+    if rows is None:
+        files = list_files(folder, SUFFIX)
+        arrays = [PackedArray(file) for file in files]
+    else:
+        files = list_shard_files(folder, SUFFIX, [f"{Path(folder).name}_{name}" for name in rows])
+        arrays = [PackedArray(file, rows) for file, rows in zip(files, rows.values(), strict=True)]
+    check_shapes(files, arrays)
+    return arrays
+
+
+def check_shapes(files: Sequence[Path], arrays: Sequence[np.ndarray | PackedArray]) -> None:
+    """Check that rows of all arrays have the same shape and type.
+
+    Raises:
+        UserError: naming the first file where they have not.
+    """
     for file, array in zip(files, arrays, strict=True):
         if (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
             raise UserError(
                 f"{file}: rows are {array.dtype}{list(array.shape[1:])}, but in {files[0].name} "
                 f"they are {arrays[0].dtype}{list(arrays[0].shape[1:])}; {AGAIN}"
             )
-    return arrays
 
 
 def allow_open_files(count: int) -> None:
@@ -180,10 +203,13 @@ def read_arrays(folder: Path | str, rows: Mapping[str, int] | None = None) -> np
 
 
 def count_rows(path: Path | str) -> int | None:
-    """Read the number of rows from the header of an `.npy` or parquet file; None if it is missing
-    or incomplete.
+    """Read the number of rows from the header of an `.npy`, packed or parquet file; None if it is
+    missing or incomplete.
     """
     try:
+        if str(path).endswith(SUFFIX):
+            with pa.memory_map(str(path)) as file:
+                return len(pa.ipc.open_file(file).read_all())
         if str(path).endswith(".npy"):
             return len(np.load(path, mmap_mode="r", allow_pickle=False))
         return pq.read_metadata(path).num_rows
@@ -211,16 +237,23 @@ def hash_files(files: Sequence[Path]) -> str:
     """
     total = hashlib.sha256()
     for file in files:
-        try:
-            with file.open("rb") as stream:
-                total.update(
-                    f"{file.name}\0".encode() + hashlib.file_digest(stream, "sha256").digest()
-                )
-        except OSError:
-            raise UserError(
-                f"{file}: no such file; run the stage that writes it (`dvc repro`)"
-            ) from None
+        total.update(f"{file.name}\0".encode() + hash_content(file).digest())
     return total.hexdigest()
+
+
+def hash_content(file: Path) -> Any:
+    """Hash the contents of a file with sha256.
+
+    Raises:
+        UserError: if it is missing.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256")
+    except OSError:
+        raise UserError(
+            f"{file}: no such file; run the stage that writes it (`dvc repro`)"
+        ) from None
 
 
 def find_package_file(package: str, inside: str) -> Path:

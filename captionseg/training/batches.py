@@ -179,7 +179,7 @@ class Batches(IterableDataset):
         if not data.reads.regions:
             return torch.zeros(len(index), 0, 0), torch.zeros(len(index), 0, dtype=torch.bool)
         count = data.count[index].astype(np.int64)
-        # stored regions are padded to the maximum of all images
+        # regions are padded to the maximum of all images
         most = max(1, int(data.count[batch_index].max()))
         return (
             torch.from_numpy(data.regions[index][:, :most].astype(np.float32)),

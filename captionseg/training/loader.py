@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,14 @@ import numpy as np
 
 from captionseg.arrays import ShardedArray
 from captionseg.datasets.ids import count_index_shards, number_shards
+from captionseg.dense_maps import has_dense
 from captionseg.encoders.text_space import TextSpace
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.launch import Place
-from captionseg.storage.folders import read_arrays
+from captionseg.segmenters.region_files import RegionFeatures
 from captionseg.storage.reading import read_array, read_json
 from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary
@@ -147,10 +148,11 @@ def map_columns(
         if name in width
     }
     masked = columns / "masked_embedding.npy"
+    regions = RegionFeatures.of_folders(prepared.regions, prepared.features, shards)
     return TrainingSet(
         read_array(columns / "row.npy"),
-        ShardedArray.of_folder(prepared.regions / "pooled", shards),
-        read_arrays(prepared.regions / "count", shards),
+        regions,
+        regions.count,
         ShardedArray.of_folder(index / "text_emb", number_shards(shards)),
         concepts,
         embedding,
@@ -161,12 +163,26 @@ def map_columns(
         lists["named"],
         masked=read_array(masked) if masked.exists() else None,
         masked_target=lists.get("target"),
-        dense=ShardedArray.of_folder(prepared.features / "dense", shards) if reads.dense else None,
+        dense=map_dense(prepared.features, shards) if reads.dense else None,
         pictures=prepared.pictures() if reads.picture else None,
         space=TextSpace.load(prepared.encoder, device=device) if reads.space else None,
         shards=np.cumsum([0, *shards.values()]),
         reads=reads,
     )
+
+
+def map_dense(features: Path, shards: Mapping[str, int]) -> ShardedArray:
+    """Map the dense features of all rows of the index.
+
+    Raises:
+        UserError: if they are not stored.
+    """
+    if not has_dense(features):
+        raise UserError(
+            f"{features / 'dense'}: does not exist, and this model reads dense features in every "
+            "step; set index.keep_dense: true and run `dvc repro index`"
+        )
+    return ShardedArray.of_folder(features / "dense", shards)
 
 
 def add_sentences(data: TrainingSet, columns: Path, vocabulary: Path) -> TrainingSet:

@@ -11,6 +11,7 @@ from captionseg.arrays import RaggedArray, ShardedArray
 from captionseg.datasets.random_access import Pictures
 from captionseg.encoders.text_space import TextSpace
 from captionseg.modeling.segmenter import InputSpec
+from captionseg.segmenters.region_files import RegionFeatures
 from captionseg.text.vocabulary import Vocabulary
 from captionseg.training.segment_set import SegmentSet
 
@@ -43,7 +44,7 @@ class TrainingSet:
 
     Attributes:
         rows: [N] rows of the index.
-        regions: [index rows, S, F] pooled features of regions.
+        regions: [index rows, S, F] pooled features of regions, padded.
         count: [index rows] number of regions.
         caption_embedding: [index rows, D] fp16 frozen embeddings of the captions.
         concepts: [C] names.
@@ -65,7 +66,7 @@ class TrainingSet:
     """
 
     rows: np.ndarray
-    regions: ShardedArray
+    regions: RegionFeatures
     count: np.ndarray
     caption_embedding: np.ndarray | ShardedArray
     concepts: list[str]

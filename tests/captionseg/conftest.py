@@ -172,7 +172,7 @@ def toy() -> Iterator[SimpleNamespace]:
             maker=Quadrants(),
             source=TwoColours(),
             index_params=lambda **changes: ToyIndexParams(
-                encoder="toy", **{"backend": "exact", **changes}
+                encoder="toy", **{"backend": "exact", "keep_dense": True, **changes}
             ),
         )
 
@@ -200,15 +200,31 @@ class World:
 
         return PreparedFolders(self.pairs, self.index, self.regions, self.features)
 
+    @property
+    def pooled(self) -> np.ndarray:
+        """Features of the regions of every picture, padded."""
+        from captionseg.segmenters.region_files import RegionFeatures
+
+        features = RegionFeatures.of_folders(self.regions, self.features)
+        return features[np.arange(len(features))]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Regions of every picture."""
+        from captionseg.segmenters.region_files import map_labels
+
+        labels = map_labels(self.regions)
+        return labels[np.arange(len(labels))]
+
 
 @pytest.fixture(scope="session")
 def world(toy, tmp_path_factory) -> World:
-    """Read-only: download, index, regions and curate over TwoColours."""
+    """Read-only: download, regions, index and curate over TwoColours."""
     return make_world(tmp_path_factory.mktemp("world"), toy, toy.index_params(neighbours=8))
 
 
 def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
-    """Download, index, regions and curate over TwoColours, with an encoder of one's choice."""
+    """Download, regions, index and curate over TwoColours, with an encoder of one's choice."""
     from captionseg import indexing
     from captionseg.curation.cocu import CoCu
     from captionseg.curation.marked import Inputs
@@ -224,8 +240,10 @@ def make_world(root: Path, toy: SimpleNamespace, index_params) -> World:
     pairs, truth, features, index, regions, supervision = (root / name for name in names)
     write_shards(toy.source, pairs, truth, shard_size=20, min_success=0.5, seed=0)
     table = read_pairs(pairs)
-    indexing.build(pairs, table, index_params, features=features, index=index, seed=0)
-    write_regions(pairs, features, regions, maker=toy.maker)
+    write_regions(pairs, regions, maker=toy.maker)
+    indexing.build(
+        pairs, table, index_params, features=features, index=index, seed=0, regions=regions
+    )
     known = read_truth(truth)
     true = {
         u: set(c)

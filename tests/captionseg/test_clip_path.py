@@ -46,9 +46,10 @@ def clip_world(root: Path, toy, model: str) -> World:
     chosen = OpenClipParams(
         model, str(root / "weights.pt"), batch=8, dense="tokens", activation="gelu"
     )
-    return make_world(
-        root, toy, IndexParams(encoder="open_clip", open_clip=chosen, backend="exact", neighbours=8)
+    params = IndexParams(
+        encoder="open_clip", open_clip=chosen, backend="exact", neighbours=8, keep_dense=True
     )
+    return make_world(root, toy, params)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from captionseg import embedding
 from captionseg.arrays import Rows
-from captionseg.embedding import average_cells, embed_captions, write_rows
+from captionseg.embedding import embed_captions, write_rows
 from captionseg.storage.writing import write_array, write_table
 
 
@@ -78,17 +78,6 @@ def test_a_killed_run_never_leaves_captions_of_other_embeddings(tmp_path, pairwi
     monkeypatch.undo()
     rows = embed_captions(Lengths(), captions("x", "bb", "ccc"), tmp_path)
     assert read(rows) == [[1, 120], [2, 98], [3, 99]]
-
-
-def test_the_mean_over_the_cells_of_each_map(tmp_path):
-    rng, maps = np.random.default_rng(0), {}
-    for shard, count in (("0", 3), ("1", 2)):
-        maps[shard] = rng.normal(size=(count, 4, 5, 6)).astype(np.float16)
-        write_array(maps[shard], tmp_path / "dense" / f"dense_{shard}.npy")
-    found = average_cells(tmp_path / "dense", {"0": 3, "1": 2}, tmp_path)
-    assert isinstance(found, np.memmap)
-    expected = np.concatenate([m.mean((1, 2), dtype=np.float32) for m in maps.values()])
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_rows_come_from_a_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from captionseg import feature_reuse, indexing
-from captionseg.feature_reuse import MADE_OF, describe, take_over
+from captionseg.feature_reuse import MADE_OF, Stored, describe, take_over
+from captionseg.storage.packed import PackedArray, write_packed
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json
 
@@ -42,7 +44,7 @@ def count(toy, monkeypatch) -> SimpleNamespace:
 def build(world, toy, tmp_path):
     """name, table, params, earlier -> folder of an index."""
 
-    def make(name, table, params=None, earlier=None):
+    def make(name, table, params=None, earlier=None, regions=None):
         out = tmp_path / name
         measures = indexing.build(
             world.pairs,
@@ -51,6 +53,7 @@ def build(world, toy, tmp_path):
             features=out / "features",
             index=out / "index",
             seed=0,
+            regions=regions or world.regions,
             earlier=earlier and tmp_path / earlier / "features",
         )
         return out, measures
@@ -94,11 +97,19 @@ def test_shards_are_known_by_their_pictures(world, toy, tmp_path, build):
     table = world.table.set_column(column, "shard", pa.array(swapped))
     params = toy.index_params(neighbours=4, dense_width=2)
     out, features = tmp_path / "out", tmp_path / "first" / "features"
-    assert take_over(features, out, table, describe(table, params)) == 4
-    for name in ("pooled", "descriptor", "dense"):
+    regions, swap = tmp_path / "regions", {"00002": "00003", "00003": "00002"}
+    for file in world.regions.rglob("*_*.*"):
+        name, shard = file.stem.split("_")
+        moved = regions / name / f"{name}_{swap.get(shard, shard)}{file.suffix}"
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        moved.hardlink_to(file)
+    stored = Stored(regions, dense=True, cells=True)
+    assert take_over(features, out, table, describe(table, params, regions), stored) == 4
+    for name in ("pooled", "descriptor", "dense", "cells", "regions"):
         for old, new in (("00002", "00003"), ("00000", "00000")):
-            found = (out / name / f"{name}_{new}.npy").read_bytes()
-            assert found == (features / name / f"{name}_{old}.npy").read_bytes()
+            (found,) = (out / name).glob(f"{name}_{new}.*")
+            (same,) = (features / name).glob(f"{name}_{old}.*")
+            assert found.read_bytes() == same.read_bytes()
 
 
 def test_what_is_not_the_same_is_made_again(world, toy, tmp_path, build):
@@ -106,7 +117,10 @@ def test_what_is_not_the_same_is_made_again(world, toy, tmp_path, build):
     features, same = tmp_path / "first" / "features", toy.index_params(dense_width=2)
 
     def count_taken(table, params, name):
-        return take_over(features, tmp_path / name, table, describe(table, params))
+        made_of = describe(table, params, world.regions)
+        return take_over(features, tmp_path / name, table, made_of, stored)
+
+    stored = Stored(world.regions, dense=True, cells=True)
 
     assert count_taken(world.table, replace(same, dense_width=3), "width") == 0
     assert count_taken(world.table, replace(same, toy=toy.params(batch=4)), "batch") == 0
@@ -122,15 +136,32 @@ def test_what_is_not_the_same_is_made_again(world, toy, tmp_path, build):
     assert count_taken(table, same, "unknown") == 3
     (features / "dense" / "dense_00001.npy").unlink()
     assert count_taken(world.table, same, "torn") == 3
+    stored = Stored(world.regions, cells=True)
+    assert count_taken(world.table, same, "lean") == 4
+    assert not (tmp_path / "lean" / "dense").exists()
+
+
+def test_other_regions_of_a_shard_are_pooled_anew(world, toy, tmp_path, count, build):
+    build("first", world.table)
+    regions = tmp_path / "regions"
+    shutil.copytree(world.regions, regions)
+    file = regions / "labels" / "labels_00001.arrow"
+    write_packed(PackedArray(file)[np.arange(16)][:, ::-1], file)
+    count.images = 0
+    again, measures = build("again", world.table, earlier="first", regions=regions)
+    assert (count.images, measures["reused_shards"]) == (16, 3)
+    name = "features/regions/regions_00001.npy"
+    assert (again / name).read_bytes() != (tmp_path / "first" / name).read_bytes()
 
 
 def test_a_folder_without_a_note_is_left_alone(world, toy, tmp_path):
     made_of = describe(world.table, toy.index_params())
-    assert take_over(tmp_path / "nowhere", tmp_path / "out", world.table, made_of) == 0
+    out, stored = tmp_path / "out", Stored()
+    assert take_over(tmp_path / "nowhere", out, world.table, made_of, stored) == 0
     for note in ({}, {"encoder": made_of["encoder"]}, {"shards": []}):
         write_json(note, tmp_path / MADE_OF)
-        assert take_over(tmp_path, tmp_path / "out", world.table, made_of) == 0
-    assert not (tmp_path / "out").exists()
+        assert take_over(tmp_path, out, world.table, made_of, stored) == 0
+    assert not out.exists()
 
 
 def test_another_version_of_a_package_counts(world, toy, monkeypatch):

@@ -68,11 +68,10 @@ def test_a_picture_of_several_pairs_is_scored_once(world, tmp_path):
 
 def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
     rows = np.array([7, 2, 40])
-    inputs = PreparedInputs(regions=world.regions)(rows, (5, 6))
-    pooled, labels = (read_arrays(world.regions / name) for name in ("pooled", "labels"))
+    inputs = PreparedInputs(regions=world.regions, features=world.features)(rows, (5, 6))
     # of four regions each
-    np.testing.assert_array_equal(inputs.regions, pooled[rows, :4].astype(np.float32))
-    np.testing.assert_array_equal(inputs.labels, labels[rows])
+    np.testing.assert_array_equal(inputs.regions, world.pooled[rows, :4].astype(np.float32))
+    np.testing.assert_array_equal(inputs.labels, world.labels[rows])
     assert inputs.region_mask.all()
     assert inputs.size == (5, 6)
     assert inputs.image is None
@@ -81,7 +80,8 @@ def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
 
 def test_pictures_and_dense_features_where_they_are_asked_for(world):
     rows, pictures = np.array([30, 1]), Pictures.of_index(world.pairs, world.index)
-    inputs = PreparedInputs(pictures=pictures, dense=world.features / "dense")(rows, (5, 6))
+    dense = world.prepared.dense(world.prepared.shards())
+    inputs = PreparedInputs(pictures=pictures, dense=dense)(rows, (5, 6))
     np.testing.assert_array_equal(
         inputs.dense, read_arrays(world.features / "dense")[rows].astype(np.float32)
     )
@@ -92,22 +92,23 @@ def test_pictures_and_dense_features_where_they_are_asked_for(world):
 
 
 @pytest.mark.parametrize(
-    "name", ["regions/pooled", "regions/labels", "regions/count", "features/dense"]
+    "name", ["features/regions", "regions/labels", "regions/count", "features/dense"]
 )
 def test_a_shard_that_was_lost_does_not_give_its_pictures_the_regions_of_others(
     world, tmp_path, name
 ):
-    folder, kind = name.split("/")
+    kind = name.split("/")[1]
     for part in ("regions", "features", "index"):
         shutil.copytree(getattr(world, part), tmp_path / part, symlinks=True)
     prepared = PreparedFolders(
         world.pairs, tmp_path / "index", tmp_path / "regions", tmp_path / "features"
     )
-    reads = InputSpec(dense=folder == "features")
+    reads = InputSpec(dense=kind == "dense")
     prepared.inputs(reads)
-    (tmp_path / name / f"{kind}_00001.npy").unlink()
+    (file,) = (tmp_path / name).glob(f"{kind}_00001.*")
+    file.unlink()
     with pytest.raises(
-        UserError, match=rf"{kind}_00001.npy: no such file, so rows are missing; run `dvc repro`"
+        UserError, match=rf"{file.name}: no such file, so rows are missing; run `dvc repro`"
     ):
         prepared.inputs(reads)
 

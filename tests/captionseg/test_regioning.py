@@ -16,10 +16,10 @@ from captionseg.records import ClassTable, UserError
 from captionseg.regioning import write_regions
 from captionseg.runtime.params import RuntimeParams
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
-from captionseg.segmenters.pooling import GEOMETRY, pool_regions
+from captionseg.segmenters.region_files import map_labels
 from captionseg.sources.source import Sample
 from captionseg.storage.folders import read_arrays
-from captionseg.storage.writing import write_array
+from captionseg.storage.packed import PackedArray, write_packed
 
 MAKER = Felzenszwalb(side=32, min_size=20, max_regions=8)
 
@@ -52,57 +52,45 @@ class Noise:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Folder with pairs/ (four, two and two) and features/ of three random numbers a cell."""
+    """Folder with pairs/ (four, two and two)."""
     write_shards(
         Noise(), tmp_path / "pairs", tmp_path / "truth", shard_size=4, min_success=0.5, seed=0
     )
-    for shard, count in (("00000", 4), ("00001", 2), ("00002", 2)):
-        dense = np.random.default_rng(count).normal(size=(count, 8, 8, 3)).astype(np.float16)
-        write_array(dense, tmp_path / "features" / "dense" / f"dense_{shard}.npy")
     return tmp_path
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.npy"))}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*_*.*"))}
 
 
 def test_files_of_every_shard_in_the_order_of_its_pairs(data: Path) -> None:
     out = data / "regions"
-    found = write_regions(data / "pairs", data / "features", out, maker=MAKER)
-    labels, pooled, count = (read_arrays(out / name) for name in ("labels", "pooled", "count"))
-    assert (labels.shape, labels.dtype) == ((8, 32, 32), np.uint8)
-    assert (pooled.shape, pooled.dtype) == ((8, 8, 3 + GEOMETRY), np.float16)
+    found = write_regions(data / "pairs", out, maker=MAKER)
+    packed, count = map_labels(out), read_arrays(out / "count")
+    assert (packed.shape, packed.dtype) == ((8, 32, 32), np.uint8)
+    labels = packed[np.arange(8)]
     assert (count.shape, count.dtype) == ((8,), np.uint8)
     assert found == {"images": 8.0, "per_image": pytest.approx(count.mean())}
     assert np.array_equal(labels.max(axis=(1, 2)) + 1, count)
     (_, image), row = list(read_images(data / "pairs", "00001"))[1], 5
     assert np.array_equal(labels[row], MAKER.regions(image))
-    dense = np.load(data / "features" / "dense" / "dense_00001.npy")[1]
-    assert pooled[row, : count[row]] == pytest.approx(
-        pool_regions(dense, labels[row], int(count[row])), abs=1e-3
-    )
-    assert not pooled[row, count[row] :].any()
 
 
 def test_a_killed_run_keeps_its_finished_shards_and_ends_the_same(data: Path) -> None:
     whole, out = data / "whole", data / "regions"
-    write_regions(
-        data / "pairs", data / "features", whole, maker=MAKER, runtime=RuntimeParams(workers=2)
-    )
-    write_regions(data / "pairs", data / "features", out, maker=MAKER)
+    write_regions(data / "pairs", whole, maker=MAKER, runtime=RuntimeParams(workers=2))
+    write_regions(data / "pairs", out, maker=MAKER)
     assert contents(out) == contents(whole)
     (out / "count" / "count_00001.npy").unlink()  # as if killed before the shard's last file
-    kept = (out / "labels" / "labels_00000.npy").stat().st_mtime_ns
-    write_regions(data / "pairs", data / "features", out, maker=MAKER)
+    kept = (out / "labels" / "labels_00000.arrow").stat().st_mtime_ns
+    write_regions(data / "pairs", out, maker=MAKER)
     assert contents(out) == contents(whole)
-    assert (out / "labels" / "labels_00000.npy").stat().st_mtime_ns == kept
+    assert (out / "labels" / "labels_00000.arrow").stat().st_mtime_ns == kept
 
 
 def test_a_shard_without_any_picture_has_no_regions(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of it could be downloaded, so index has no features of it either."""
-
     def sample(self, split: str, number: int) -> Sample:
         return Sample(
             f"noise:{split}/{number}", "noise", split, status="failed_to_download", error="404"
@@ -111,29 +99,33 @@ def test_a_shard_without_any_picture_has_no_regions(
     whole = Noise.sample
     monkeypatch.setattr(Noise, "sample", lambda *a: sample(*a) if a[1] == "test" else whole(*a))
     write_shards(Noise(), data / "few", data / "none", shard_size=4, min_success=0.5, seed=0)
-    found = write_regions(data / "few", data / "features", data / "regions", maker=MAKER)
+    found = write_regions(data / "few", data / "regions", maker=MAKER)
     assert found["images"] == 6
     assert not (data / "regions" / "count" / "count_00002.npy").exists()
 
 
-@pytest.mark.parametrize("name", ["labels", "pooled", "count"])
+@pytest.mark.parametrize("name", ["labels", "count"])
 def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(
     data: Path, monkeypatch, name: str
 ) -> None:
     def write() -> None:
-        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
+        write_regions(data / "pairs", data / "regions", maker=MAKER)
 
     def cut() -> None:
-        array = np.load(file)
-        file.unlink()
-        np.save(file, array[:1])
+        if name == "labels":
+            write_packed(PackedArray(file)[np.arange(1)], file)
+        else:
+            array = np.load(file)
+            file.unlink()
+            np.save(file, array[:1])
 
     def spread(work, jobs, *_, **__):
         yield from map(work, jobs)
         damage()
 
     write()
-    whole, file = contents(data / "regions"), data / "regions" / name / f"{name}_00001.npy"
+    whole = contents(data / "regions")
+    (file,) = (data / "regions" / name).glob(f"{name}_00001.*")
     for damage, found in (
         (file.unlink, "missing, or torn"),
         (cut, "1 rows, expected 2"),
@@ -146,21 +138,6 @@ def test_a_shard_that_lacks_a_file_or_a_row_is_made_again_and_never_left(
         with monkeypatch.context() as patch:
             patch.setattr("captionseg.regioning.spread", spread)
             with pytest.raises(
-                UserError, match=f"regions: .*{name}_00001.npy: {found}; no output was written"
+                UserError, match=f"regions: .*{file.name}: {found}; no output was written"
             ):
                 write()
-
-
-@pytest.mark.parametrize("rows", [3, 5])
-def test_features_of_other_pairs_are_refused(data: Path, rows: int) -> None:
-    np.save(data / "features" / "dense" / "dense_00000.npy", np.zeros((rows, 8, 8, 3), np.float16))
-    with pytest.raises(
-        UserError, match=r"dense_00000.npy: has \d rows, which do not match shard 00000"
-    ):
-        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)
-
-
-def test_missing_features_say_which_stage_makes_them(data: Path) -> None:
-    (data / "features" / "dense" / "dense_00001.npy").unlink()
-    with pytest.raises(UserError, match="run the stage index"):
-        write_regions(data / "pairs", data / "features", data / "regions", maker=MAKER)

@@ -20,13 +20,11 @@ def test_maker_and_folders_come_from_params_and_arguments(tmp_path: Path, monkey
         lambda *args, **kwargs: seen.update(args=args, **kwargs) or {"x": 1.0},
     )
     assert regions.write_regions is not regioning.write_regions
-    pairs, features, out = (tmp_path / name for name in ("pairs", "features", "regions"))
-    metrics = regions.main(
-        Params(tmp_path / "params.yaml"), pairs=pairs, features=features, regions=out
-    )
+    pairs, out = (tmp_path / name for name in ("pairs", "regions"))
+    metrics = regions.main(Params(tmp_path / "params.yaml"), pairs=pairs, regions=out)
     assert metrics == {"x": 1.0}
     assert seen == {
-        "args": (pairs, features, out),
+        "args": (pairs, out),
         "maker": Felzenszwalb(side=48),
         "runtime": RuntimeParams(workers=3),
     }

@@ -10,7 +10,6 @@ import torch
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved
-from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from captionseg.typed import replace_fields
 from tests.captionseg.conftest import TINY_GROUPVIT
@@ -19,7 +18,7 @@ from tests.captionseg.conftest import TINY_GROUPVIT
 def save_regions(folder: Path, world, seed: int = 0) -> None:
     """A model that reads regions."""
     torch.manual_seed(seed)
-    width = read_arrays(world.regions / "pooled").shape[2]
+    width = world.pooled.shape[2]
     context = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
     saved.save(
         folder, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), context

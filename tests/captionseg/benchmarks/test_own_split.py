@@ -7,7 +7,6 @@ from captionseg.benchmarks.benchmarks import BENCHMARKS
 from captionseg.benchmarks.evaluate import count, scores
 from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.storage.folders import read_arrays
 from captionseg.typed import build
 
 
@@ -32,9 +31,7 @@ def test_the_pictures_of_the_split_with_their_masks(world, benchmark):
         assert sample.truth.shape == sample.inputs.size == (32, 32)
         assert set(sample.truth[:, :16].ravel()) == {number % 3}
         row = np.flatnonzero(split == "test")[number]
-        np.testing.assert_array_equal(
-            sample.inputs.regions[0], read_arrays(world.regions / "pooled")[row][:4]
-        )
+        np.testing.assert_array_equal(sample.inputs.regions[0], world.pooled[row][:4])
         assert sample.inputs.region_mask.all()
 
 

@@ -23,7 +23,6 @@ from captionseg.records import UserError
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.hierarchy import Hierarchy
 from captionseg.segmenters.mask_makers import MasksParams
-from captionseg.storage.folders import read_arrays
 from captionseg.typed import build
 
 
@@ -35,7 +34,7 @@ def folders(world) -> Folders:
 @pytest.fixture
 def model(world, tmp_path):
     """Two seeds of random weights."""
-    width = read_arrays(world.regions / "pooled").shape[2]
+    width = world.pooled.shape[2]
     for seed in (0, 10):
         torch.manual_seed(seed)
         net = SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4))

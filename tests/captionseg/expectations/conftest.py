@@ -17,6 +17,7 @@ from captionseg.expectations.coverage import ARRAYS, NEAR
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
 from captionseg.records import DROPPED, IDS, MARKS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, make_uid
 from captionseg.segment_text.rle import encode
+from captionseg.storage.packed import SUFFIX, write_packed
 from captionseg.storage.writing import write_array, write_json, write_table
 
 COUNT = 40
@@ -69,12 +70,20 @@ class Run:
             )
             write_tar(self.folder / "pairs" / f"{name}.tar", pairs[0])
             self.save([], TRUTH, "truth", name)
-            for folder, kinds in (*ARRAYS.items(), ("index", ("img_emb", "text_emb"))):
-                for kind in kinds:
-                    write_array(
-                        np.zeros((len(there), 2)),
-                        self.folder / folder / kind / f"{kind}_{name}.npy",
-                    )
+            embeddings = dict.fromkeys(("img_emb", "text_emb"), ".npy")
+            for folder, kinds in (*ARRAYS.items(), ("index", embeddings)):
+                for kind, suffix in kinds.items():
+                    file = self.folder / folder / kind / f"{kind}_{name}{suffix}"
+                    write = write_packed if suffix == SUFFIX else write_array
+                    write(np.zeros((len(there), 2)), file)
+            write_array(
+                np.full(len(there), 2, np.uint8),
+                self.folder / "regions" / "count" / f"count_{name}.npy",
+            )
+            write_array(
+                np.zeros((2 * len(there), 2)),
+                self.folder / "features" / "regions" / f"regions_{name}.npy",
+            )
             metadata = pa.table(
                 {"uid": [row["uid"] for row in there], "caption": [row["caption"] for row in there]}
             )

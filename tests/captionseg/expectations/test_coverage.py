@@ -16,6 +16,7 @@ import pytest
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.validate import build_all_suites, validate
 from captionseg.records import UserError
+from captionseg.storage.packed import write_packed
 
 Run = Any  # of conftest.py
 EQUAL, IN_SET = "pair_values_to_be_equal", "values_to_be_in_set"
@@ -177,9 +178,26 @@ LOSSES = {  # what is done, and what must notice: suite, expectation, column, an
         "00003",
     ),
     "regions of a shard": (
-        lambda r: shard(r, "regions", "pooled", "pooled_00001.npy").unlink(),
+        lambda r: shard(r, "regions", "labels", "labels_00001.arrow").unlink(),
         ("rows by shard", IN_SET, "there"),
-        "pooled/pooled_00001.npy (0 rows of 10)",
+        "labels/labels_00001.arrow (0 rows of 10)",
+    ),
+    "features of regions of a shard": (
+        lambda r: shard(r, "features", "regions", "regions_00001.npy").unlink(),
+        ("rows by shard", IN_SET, "there"),
+        "regions/regions_00001.npy (0 rows of 20)",
+    ),
+    "a region's features": (
+        lambda r: np.save(shard(r, "features", "regions", "regions_00002.npy"), np.zeros((19, 2))),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "regions/regions_00002.npy (19 rows of 20)",
+    ),
+    "a descriptor": (
+        lambda r: write_packed(
+            np.zeros((9, 2)), shard(r, "features", "descriptor", "descriptor_00000.arrow")
+        ),
+        ("rows by shard", EQUAL, "rows, expected"),
+        "descriptor/descriptor_00000.arrow (9 rows of 10)",
     ),
     "features of two pictures": (
         lambda r: np.save(shard(r, "features", "dense", "dense_00000.npy"), np.zeros((8, 2))),

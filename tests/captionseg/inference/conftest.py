@@ -9,7 +9,6 @@ import torch
 
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.weights import saved
-from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from tests.captionseg.benchmarks.conftest import groups, regions  # noqa: F401
 
@@ -20,7 +19,7 @@ CONTEXT = {"regions": {"maker": "toy", "toy": {"side": 8}}, "prompts": "simple"}
 def folder(toy, world, tmp_path) -> Path:
     """A model that reads regions, its encoder beside it."""
     torch.manual_seed(0)
-    width = read_arrays(world.regions / "pooled").shape[2]
+    width = world.pooled.shape[2]
     saved.save(
         tmp_path, "segment_mil", SegmentMil(SegmentMilConfig(width, 16, hidden=8, width=4)), CONTEXT
     )

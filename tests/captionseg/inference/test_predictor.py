@@ -26,7 +26,6 @@ from captionseg.remarks import forget
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.hierarchy import Hierarchy
 from captionseg.segmenters.mask_makers import MasksParams
-from captionseg.storage.folders import read_arrays
 from captionseg.training.pretrain import copy_encoder
 from tests.captionseg.inference.conftest import CONTEXT
 
@@ -81,7 +80,7 @@ def test_one_label_without_a_background_is_said_to_get_every_pixel(predictor, ca
 
 
 def test_a_picture_is_prepared_as_the_stages_prepare_it(predictor, world):
-    pooled, labels = read_arrays(world.regions / "pooled"), read_arrays(world.regions / "labels")
+    pooled, labels = world.pooled, world.labels
     for row, (_, image) in enumerate(read_images(world.pairs, "00000")):
         inputs = predictor.prepare(image)
         np.testing.assert_array_equal(inputs.labels[0], labels[row])

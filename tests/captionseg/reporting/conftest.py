@@ -24,6 +24,7 @@ from captionseg.reporting import heat, predictions
 from captionseg.reporting.artifacts import Folders
 from captionseg.segment_text.rle import encode as encode_masks
 from captionseg.sources.source import Sample
+from captionseg.storage.packed import write_packed
 from captionseg.storage.writing import write_array, write_json, write_table
 from captionseg.supervision import parquet_files
 from captionseg.training.curve import Curve
@@ -120,8 +121,11 @@ def write_index(folders):
     pooled, count = rng.normal(size=(n, 4, 6)).astype(np.float16), np.full(n, 4, np.uint8)
     shard = np.array(pairs["shard"].to_pylist())
     for name in np.unique(shard):
-        for kind, rows in (("labels", labels), ("pooled", pooled), ("count", count)):
-            write_array(rows[shard == name], folders.prepared.regions / kind / f"{kind}_{name}.npy")
+        here, prepared = shard == name, folders.prepared
+        write_array(count[here], prepared.regions / "count" / f"count_{name}.npy")
+        write_packed(labels[here], prepared.regions / "labels" / f"labels_{name}.arrow")
+        regions = pooled[here].reshape(-1, 6)
+        write_array(regions, prepared.features / "regions" / f"regions_{name}.npy")
     write_json({}, folders.prepared.encoder / "encoder.json")
 
 

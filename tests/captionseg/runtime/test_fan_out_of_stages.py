@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 from fan_out_jobs import Colours, Deadly
 
-from captionseg import indexing
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus_captions import write_captions
 from captionseg.curation import shards
@@ -23,6 +22,8 @@ from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.pair_tables import read_pairs
+from captionseg.extraction import extract
+from captionseg.feature_reuse import Stored
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
 from captionseg.runtime.fan_out import PerProcess
@@ -64,11 +65,12 @@ def download(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object
 def index(
     data: SimpleNamespace, out: Path, runtime: RuntimeParams, encoder: Callable = Colours
 ) -> object:
-    return indexing.extract(data.table, data.pairs, PerProcess(encoder), out, runtime=runtime)
+    stored = Stored(data.regions, dense=True)
+    return extract(data.table, data.pairs, PerProcess(encoder), out, stored=stored, runtime=runtime)
 
 
 def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
-    return write_regions(data.pairs, data.features, out, maker=MAKER, runtime=runtime)
+    return write_regions(data.pairs, out, maker=MAKER, runtime=runtime)
 
 
 def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
@@ -139,6 +141,17 @@ def test_the_same_bytes_as_one_process(request, data, stage: str, how: str, tmp_
     assert contents(tmp_path) == files
 
 
+def test_segments_are_the_same_if_dense_features_are_not_stored(data, tmp_path: Path) -> None:
+    features = tmp_path / "features"
+    features.mkdir()
+    for part in data.features.iterdir():
+        if part.name != "dense":
+            (features / part.name).symlink_to(part)
+    lean = SimpleNamespace(**{**vars(data), "features": features})
+    assert segment_text(lean, tmp_path / "out", HERE) == data.whole["segment_text"][0]
+    assert contents(tmp_path / "out") == data.whole["segment_text"][1]
+
+
 def test_a_process_killed_at_a_shard_changes_nothing(data, tmp_path: Path) -> None:
     index(data, tmp_path / "out", TWO, functools.partial(Deadly, tmp_path / "mark"))
     assert (tmp_path / "mark").exists()
@@ -154,10 +167,10 @@ def test_a_run_that_failed_keeps_the_shards_that_it_finished(data, tmp_path: Pat
 
     with pytest.raises(UserError, match="no more"):
         index(data, tmp_path, HERE, lambda: Fails())
-    kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.npy")}
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*_00000.*")}
     index(data, tmp_path, HERE)
     assert contents(tmp_path) == data.whole["index"][1]
-    assert len(kept) == 3
+    assert len(kept) == 4
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 

@@ -137,7 +137,7 @@ def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()
         write_array(
             np.stack(maps).astype(np.float16), inputs.features / "dense" / f"dense_{shard}.npy"
         )
-    write_regions(inputs.pairs, inputs.features, inputs.regions, maker=MAKER.maker)
+    write_regions(inputs.pairs, inputs.regions, maker=MAKER.maker)
     uids = np.array([row["uid"] for row in rows], object)
     archive = supervision_of(uids, [concepts] * len(uids))
     parquet_files.write(archive, inputs.supervision / "rule" / "00000.parquet")

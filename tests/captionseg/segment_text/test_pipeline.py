@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import spacy
 
+from captionseg.arrays import ShardedArray
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus_captions import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
@@ -28,6 +29,7 @@ from captionseg.segment_text.phrases import CaptionPhrases, Phrase
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.storage.folders import read_tables
+from captionseg.storage.packed import write_packed
 from captionseg.storage.writing import write_array, write_table
 from captionseg.supervision import parquet_files
 from captionseg.text.referring import Mention, Reference, parse_references
@@ -74,7 +76,7 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         "parse_references",
         lambda captions, model=None: [[spoken(c)] for c in captions],
     )
-    write_regions(squares / "pairs", features, squares / "regions", maker=PARAMS.superpixels.maker)
+    write_regions(squares / "pairs", squares / "regions", maker=PARAMS.superpixels.maker)
     pairs = read_pairs(squares / "pairs").to_pylist()
     train = [p for p in pairs if p["split"] == "train"]
     archives = [(Concept(p["caption"].split()[1]), Concept("ground")) for p in train]
@@ -281,10 +283,9 @@ def test_a_caption_of_three_thousand_words(ready: Path, monkeypatch: pytest.Monk
     }
     assert sum(len(p.spans) for p in phrases) == 4 * 200
     assert {caption[a:b] for p in phrases for a, b in p.spans} <= {p.text for p in phrases}
-    maker = PARAMS.build(
-        Colours(), stage_inputs.sample_cells(ready / "features", 64, rows_of(ready), seed=0)
-    )
-    view = next(stage_inputs.read_views(inputs_of(ready), "00000"))
+    maps = ShardedArray.of_folder(ready / "features" / "dense", rows_of(ready))
+    maker = PARAMS.build(Colours(), stage_inputs.sample_cells(maps, 8, 64, seed=0))
+    view = next(stage_inputs.read_views(inputs_of(ready), "00000", pytest.fail))
     found, count = maker.make_segments(view, [said])
     assert count["phrases"] == len(phrases)
     assert len(found) < 5
@@ -321,18 +322,21 @@ def test_nothing_to_do_says_why(ready: Path) -> None:
 
 
 def test_regions_of_other_pairs_are_refused(ready: Path) -> None:
-    write_array(np.zeros((3, 32, 32), np.uint8), ready / "regions" / "labels" / "labels_00000.npy")
-    with pytest.raises(UserError, match="4 images, 4 rows of features, 3 of regions"):
+    write_packed(np.zeros((3, 32, 32), np.uint8), ready / "regions/labels/labels_00000.arrow")
+    with pytest.raises(UserError, match="shard 00000: 4 images, 3 of regions"):
+        run(ready)
+    write_array(np.zeros((3, 8, 8, 3), np.float16), ready / "features/dense/dense_00001.npy")
+    with pytest.raises(UserError, match="expected 2 rows, found 3"):
         run(ready)
 
 
 def test_cells_come_from_all_shards_and_are_the_same_for_the_same_seed(ready: Path) -> None:
-    features, rows = ready / "features", rows_of(ready)
-    cells = stage_inputs.sample_cells(features, 8 * stage_inputs.CELLS_PER_IMAGE, rows, seed=0)
+    maps = ShardedArray.of_folder(ready / "features" / "dense", rows_of(ready))
+    cells = stage_inputs.sample_cells(maps, 8, 8 * stage_inputs.CELLS_PER_IMAGE, seed=0)
     assert cells.shape == (8 * stage_inputs.CELLS_PER_IMAGE, 3)
-    assert np.array_equal(cells, stage_inputs.sample_cells(features, len(cells), rows, seed=0))
-    assert not np.array_equal(cells, stage_inputs.sample_cells(features, len(cells), rows, seed=1))
-    assert len(stage_inputs.sample_cells(features, 10, rows, seed=0)) == 10
+    assert np.array_equal(cells, stage_inputs.sample_cells(maps, 8, len(cells), seed=0))
+    assert not np.array_equal(cells, stage_inputs.sample_cells(maps, 8, len(cells), seed=1))
+    assert len(stage_inputs.sample_cells(maps, 8, 10, seed=0)) == 10
 
 
 def rows_of(ready: Path) -> dict[str, int]:
@@ -340,11 +344,13 @@ def rows_of(ready: Path) -> dict[str, int]:
 
 
 def test_a_shard_that_lost_its_regions_or_features_is_one_line(ready: Path) -> None:
-    for name in ("regions/labels/labels_00001.npy", "features/dense/dense_00001.npy"):
+    for name in ("regions/labels/labels_00001.arrow", "features/dense/dense_00001.npy"):
         path = ready / name
         path.rename(path.with_suffix(".away"))
         try:
-            with pytest.raises(UserError, match=rf"{path.name}: no such file.*run `dvc repro`"):
+            with pytest.raises(
+                UserError, match=rf"{path.name}: (no such file|cannot be read).*run `dvc repro`"
+            ):
                 run(ready, "elsewhere")
         finally:
             path.with_suffix(".away").rename(path)

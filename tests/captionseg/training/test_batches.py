@@ -39,7 +39,7 @@ def test_a_batch_is_of_the_rows_asked_for(world, data):
     batches = Batches(data, batch=3, texts=3, seed=0)
     batch = batches.make(rows, batches.draw(rows, np.random.default_rng(0)))
     index = data.rows[rows]
-    pooled, count = read_arrays(world.regions / "pooled"), read_arrays(world.regions / "count")
+    pooled, count = world.pooled, read_arrays(world.regions / "count")
     np.testing.assert_array_equal(batch.regions, pooled[index][:, :4].astype(np.float32))
     assert batch.region_mask.sum(1).tolist() == count[index].tolist() == [4, 4, 4]
     np.testing.assert_array_equal(

@@ -10,7 +10,6 @@ from captionseg.grids import squash
 from captionseg.metrics import areas, mean_iou
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalise_image
-from captionseg.storage.folders import read_arrays
 from captionseg.storage.writing import write_json
 from captionseg.training import tuning
 
@@ -33,9 +32,9 @@ def test_the_tune_split_alone(world, folders):
     assert tune.truth.shape == (8, 8, 8)
     assert tune.names == ("dog", "cat", "bird", "grass", "sand", "water")
     inputs = tune.inputs(slice(None))
-    pooled = read_arrays(world.regions / "pooled")[TUNE, :4].astype(np.float32)
+    pooled = world.pooled[TUNE, :4].astype(np.float32)
     np.testing.assert_array_equal(inputs.regions, pooled)
-    np.testing.assert_array_equal(inputs.labels, read_arrays(world.regions / "labels")[TUNE])
+    np.testing.assert_array_equal(inputs.labels, world.labels[TUNE])
     assert inputs.region_mask.sum(1).tolist() == [4] * 8
     assert inputs.size == (8, 8)
     for number, grid in enumerate(tune.truth):  # left half an object, right half stuff

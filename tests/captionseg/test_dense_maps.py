@@ -1,0 +1,72 @@
+"""Dense features are the same, stored or embedded again."""
+
+import functools
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from captionseg.datasets.shard_images import read_images
+from captionseg.dense_maps import has_dense, open_dense, read_dense
+from captionseg.encoders.text_space import load_encoder
+from captionseg.modeling.segmenter import InputSpec
+from captionseg.records import UserError
+from captionseg.storage.folders import read_arrays
+from captionseg.training import loader
+
+
+@pytest.fixture
+def lean(world, tmp_path):
+    """Folder features/ without dense maps."""
+    for part in world.features.iterdir():
+        if part.name != "dense":
+            (tmp_path / "features").mkdir(exist_ok=True)
+            (tmp_path / "features" / part.name).symlink_to(part)
+    return tmp_path / "features"
+
+
+def test_a_shard_embedded_again_is_what_was_stored(world, lean):
+    encoder = functools.cache(functools.partial(load_encoder, world.encoder))
+    assert (has_dense(world.features), has_dense(lean)) == (True, False)
+    stored, again = (
+        list(read_dense(features, world.pairs, "00001", encoder))
+        for features in (world.features, lean)
+    )
+    images = list(read_images(world.pairs, "00001"))
+    assert len(stored) == len(again) == len(images) == 16
+    for (uid, image), one, other in zip(images, stored, again, strict=True):
+        assert uid == one[0] == other[0]
+        np.testing.assert_array_equal(image, other[1])
+        assert other[2].dtype == np.float16
+        np.testing.assert_array_equal(one[2], other[2])
+
+
+def test_rows_embedded_again_are_what_was_stored(world, lean):
+    prepared = replace(world.prepared, features=lean)
+    rows, stored = np.array([50, 3, 17, 3, 0, 1, 2]), read_arrays(world.features / "dense")
+    np.testing.assert_array_equal(prepared.dense(prepared.shards())[rows], stored[rows])
+    inputs = [p.inputs(InputSpec(dense=True))(rows, (8, 8)) for p in (prepared, world.prepared)]
+    np.testing.assert_array_equal(inputs[0].dense, inputs[1].dense)
+
+
+def test_nothing_is_loaded_for_what_is_stored(world):
+    shards = world.prepared.shards()
+    maps = open_dense(world.features, shards, pictures=pytest.fail, encoder=pytest.fail)
+    assert maps[np.array([1])].shape == (1, 4, 4, 3)
+
+
+def test_training_on_dense_features_asks_for_stored_ones(world, lean):
+    folders = loader.Folders(replace(world.prepared, features=lean), world.supervision, world.truth)
+    reads = InputSpec(dense=True)
+    with pytest.raises(UserError, match=r"dense: does not exist.*set index.keep_dense: true"):
+        loader.load(folders, curation="cocu", archive="cocu", reads=reads)
+    loader.load(folders, curation="cocu", archive="cocu")
+
+
+def test_a_shard_of_other_pictures_is_refused(world, lean):
+    shutil.copytree(world.features / "dense", lean / "dense")
+    file = lean / "dense" / "dense_00001.npy"
+    np.save(file, np.load(file)[1:])
+    with pytest.raises(UserError, match="shard 00001: 16 images, 15 rows of features"):
+        list(read_dense(lean, world.pairs, "00001", pytest.fail))
