@@ -26,6 +26,7 @@ CHECKED = (
     "captionseg.encoders.alignment",
     "captionseg.encoders.dense_head",
     "captionseg.encoders.reduction",
+    "captionseg.encoders.timm_tower",
     "captionseg.grids",
     "captionseg.inference.detections",
     "captionseg.inference.labelling",

@@ -18,6 +18,7 @@ from captionseg.encoders.dense_head import build_joint_head, build_vit_head
 from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.text_tower import ClipTower
+from captionseg.encoders.timm_tower import POOLINGS, embed_tokens, find_pooling, find_width
 from captionseg.grids import squash
 from captionseg.records import UserError
 from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
@@ -32,7 +33,8 @@ class OpenClip:
 
     Pooled features are image embeddings, dense features are patches in the same space, as in
     MaskCLIP (Zhou et al. 2022): in the last block each patch attends only to itself, because with
-    attention patches describe the whole picture.
+    attention patches describe the whole picture. For towers of timm, see
+    captionseg.encoders.timm_tower.
 
     Args:
         model: model of open_clip.
@@ -67,12 +69,10 @@ class OpenClip:
             torch.tensor(visual.image_std or (0.26862954, 0.26130258, 0.27577711))
         )
         # a copy, because models train it and move it to other devices
-        self.head = (
-            build_vit_head(visual)
-            if dense == "tokens"
-            else build_joint_head(int(visual.output_dim))
-        )
-        joint = dense == "joint" and dense_form(visual) == "vit"
+        form = dense_form(visual)
+        width = find_width(visual) if form in POOLINGS else int(visual.output_dim)
+        self.head = build_vit_head(visual) if dense == "tokens" else build_joint_head(width)
+        joint = dense == "joint" and form == "vit"
         self.last = runtime.prepare(build_vit_head(visual)) if joint else torch.nn.Identity()
 
     @functools.cached_property
@@ -118,22 +118,28 @@ class OpenClip:
 
 
 def dense_form(visual: Any) -> str:
-    """Return the kind of an image tower, vit or resnet; empty if it has no known dense features."""
+    """Return the kind of an image tower: vit, resnet, or the pooling of a ViT of timm; empty if it
+    has no known dense features.
+    """
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is not None and len(blocks) > 1 and getattr(visual, "attn_pool", None) is None:
         return "vit" if hasattr(blocks[-1].attn, "in_proj_weight") else ""
-    return "resnet" if hasattr(getattr(visual, "attnpool", None), "v_proj") else ""
+    is_resnet = hasattr(getattr(visual, "attnpool", None), "v_proj")
+    return "resnet" if is_resnet else find_pooling(visual)
 
 
 def resize_tower(visual: Any, size: Sequence[int]) -> Any:
     """Return the tower for pictures of a size (height, width), with positions resized (bicubic).
 
-    All other weights are shared.
+    All other weights are shared. ViTs of timm are resized by `embed_tokens`.
 
     Raises:
         UserError: if the tower is not a ViT, and the size differs from its own.
     """
-    if dense_form(visual) != "vit":
+    form = dense_form(visual)
+    if form in POOLINGS:
+        return visual
+    if form != "vit":
         own = (
             visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
         )
@@ -160,9 +166,13 @@ def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return image embeddings [B, D] and maps [B, h, w, F] of pixels [B, 3, H, W].
 
     The map of a ViT is the input of its last block, for `build_vit_head`. That of a ResNet is its
-    last map through the values of its attention pooling, in the joint space.
+    last map through the values of its attention pooling, in the joint space. For ViTs of timm, see
+    `embed_tokens`.
     """
-    if dense_form(visual) == "resnet":
+    form = dense_form(visual)
+    if form in POOLINGS:
+        return embed_tokens(visual, pixels)
+    if form == "resnet":
         out = visual.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
         maps = out["image_intermediates"][-1].permute(0, 2, 3, 1)
         return out["image_features"], visual.attnpool.c_proj(visual.attnpool.v_proj(maps))
@@ -210,11 +220,13 @@ class OpenClipParams:
         if not dense_form(model.visual):
             raise UserError(
                 f"index.open_clip.model: {self.model} has no dense features in its joint space; "
-                "use a ViT like OpenAI's (ViT-B-16) or a ResNet with attention pooling (RN50)"
+                "use a ViT like OpenAI's (ViT-B-16), a ViT of timm (SigLIP, SigLIP 2, PE-Core, "
+                "EVA, MobileCLIP-B) or a ResNet with attention pooling (RN50)"
             )
-        if self.dense == "tokens" and dense_form(model.visual) != "vit":
+        if self.dense == "tokens" and (form := dense_form(model.visual)) != "vit":
+            kind = "a ViT" if form == "resnet" else "one of open_clip's own ViTs"
             raise UserError(
-                f"index.open_clip.dense: {self.model} is not a ViT, so it has no tokens; use joint"
+                f"index.open_clip.dense: {self.model} is not {kind}, so it has no tokens; use joint"
             )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side

@@ -17,6 +17,7 @@ from captionseg.encoders.activation import ActivationRequest, choose_activation
 from captionseg.encoders.clip_file import BY_TAG, OPENAI_PIXELS, ClipFile, Pixels, read_clip
 from captionseg.encoders.open_clip_config import check_config
 from captionseg.encoders.open_clip_releases import WHERE, find_weights
+from captionseg.encoders.timm_tower import find_patch, find_pooling
 from captionseg.records import UserError, one_line
 from captionseg.runtime.weights import load_into
 
@@ -85,6 +86,8 @@ def load(params: ModelChoice) -> Any:
     except UserError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise UserError(f"{WHERE}: {path} does not load into {params.model}: {reason}") from None
+    if params.size and find_pooling(model.visual):
+        model.visual.set_input_size(params.size)
     return model
 
 
@@ -189,20 +192,23 @@ def build_empty(params: ModelChoice, quick: bool, pixels: Pixels) -> Any:
     """
     import open_clip
 
+    # timm's networks are resized after their weights are loaded, as in open_clip
+    timm = "timm_model_name" in (open_clip.get_model_config(params.model) or {})["vision_cfg"]
     try:
         with silence_warning():
             model: Any = open_clip.create_model(
                 params.model,
                 pretrained_text=False,
                 quick_gelu=quick,
-                force_image_size=params.size,
+                force_image_size=None if timm else params.size,
                 force_preprocess_cfg={"mean": pixels.mean, "std": pixels.std},
             )
     except Exception as error:  # whatever a model of others may raise
         raise UserError(
             f"{WHERE}: open_clip cannot build {params.model}: {one_line(error)}"
         ) from None
-    patch = getattr(model.visual, "patch_size", None)
+    visual = model.visual
+    patch = find_patch(visual) if find_pooling(visual) else getattr(visual, "patch_size", None)
     if params.size and patch and any(params.size % side for side in patch):
         raise UserError(
             f"{WHERE}.size: {params.size} is not a multiple of {patch[0]}, the patch size of "

@@ -96,6 +96,7 @@ FAMILIES = {
             "reduction",
             "text_space",
             "text_tower",
+            "timm_tower",
         },
     ),
     "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
