@@ -84,13 +84,15 @@ class MaskedCaptions(TensorRecord):
             pads.
         embedding: frozen embeddings of the masked captions; None if the model reads tokens.
         tokens: masked captions, 0 pads; None if the model reads embeddings.
-        answers: sentences with the drawn concepts, 0 pads; None if the model reads embeddings.
+        answers: sentences with the masked concepts, 0 pads; None if the model reads embeddings.
+        asked: the concepts that `answers` name, -1 pads; None if the model reads embeddings.
     """
 
     target: Int64[Tensor, "B K"]
     embedding: Float[Tensor, "B D"] | None = None
     tokens: Int64[Tensor, "B T"] | None = None
     answers: Int64[Tensor, "B T1"] | None = None
+    asked: Int64[Tensor, "B K1"] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captionseg.inference.class_embeddings import build_tokenizer
 from captionseg.model_inputs import MaskedCaptions, Tokens
+from captionseg.modeling.objectives.completion import keep_different
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.remarks import group_warnings, may_be_cut
 from captionseg.text.prompts import read_templates
@@ -90,25 +91,28 @@ class BatchTexts:
             names,
             belonging,
         )
-        return tokens, self.mask_captions(rows, drawn, chosen[:, -1])
+        return tokens, self.mask_captions(rows, chosen[:, -1])
 
-    def mask_captions(
-        self, rows: np.ndarray, drawn: np.ndarray, chosen: np.ndarray
-    ) -> MaskedCaptions | None:
+    def mask_captions(self, rows: np.ndarray, chosen: np.ndarray) -> MaskedCaptions | None:
         """Return the masked captions of a batch; None if the model does not read them.
 
         Args:
             rows: [B] rows of the training set.
-            drawn: [B, L] drawn concepts, -1 pads.
             chosen: [B] numbers of the templates of answers.
         """
         masked = self.sentences.masked
         if masked is None or self.masked_target is None:
             return None
-        answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(drawn)]
+        behind = torch.from_numpy(self.masked_target[rows].astype(np.int64))
+        asked = keep_different(behind)
+        answers = [self.answer(row, self.templates[chosen[i]]) for i, row in enumerate(asked)]
         tokens = torch.from_numpy(self.tokens(pick(masked, rows)))
-        target = self.targets(tokens, self.masked_target[rows].astype(np.int64))
-        return MaskedCaptions(target, tokens=tokens, answers=torch.from_numpy(self.tokens(answers)))
+        return MaskedCaptions(
+            self.targets(tokens, behind.numpy()),
+            tokens=tokens,
+            answers=torch.from_numpy(self.tokens(answers)),
+            asked=asked,
+        )
 
     def match_concepts(
         self, captions: Sequence[str], tokens: np.ndarray, vocabulary: Vocabulary
@@ -139,14 +143,14 @@ class BatchTexts:
                     out[row, place:start] = concept
         return out
 
-    def answer(self, drawn: np.ndarray, template: str) -> str:
+    def answer(self, asked: Tensor, template: str) -> str:
         """Return OVSegmentor's prompted entities: the beginning of a template, and all entities.
 
         Args:
-            drawn: [L] drawn concepts, -1 pads.
+            asked: [K] masked concepts, -1 pads.
             template: a template with {}.
         """
-        names = " and ".join(self.concepts[concept] for concept in drawn if concept >= 0)
+        names = " and ".join(self.concepts[concept] for concept in asked.tolist() if concept >= 0)
         return template[: template.index("{}")] + names
 
     def targets(self, masked: Tensor, concepts: np.ndarray) -> Tensor:

@@ -160,6 +160,7 @@ class Completion(nn.Module):
             asked = keep_masked(asked, masked.target)
         if masked.answers is not None and towers.text is not None and not self.needs_words:
             answer = towers.embed_texts(towers.text(masked.answers))
+            asked = batch.text_concept if masked.asked is None else masked.asked
         else:
             answer = F.normalize((texts * (asked >= 0)[..., None]).sum(1), dim=-1)
         return Completed(question, answer, asked, batch.archive)

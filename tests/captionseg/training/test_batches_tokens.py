@@ -131,7 +131,9 @@ def test_masked_captions_answers_and_what_is_behind_the_masks(pixels):
         rest[at] = False
         assert (batch.masked.target[row, rest] == -1).all()
         answer = decode(batch.masked.answers[row], skip_special_tokens=True)
-        assert answer.endswith(" and ".join(concepts[c] for c in batch.text_concept[row] if c >= 0))
+        behind = list(dict.fromkeys(batch.masked.target[row, at].tolist()))
+        assert answer.endswith(" and ".join(concepts[c] for c in behind))
+        assert [c for c in batch.masked.asked[row].tolist() if c >= 0] == behind
 
 
 @pytest.fixture(scope="module")
