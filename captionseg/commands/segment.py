@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
     with collect_nothing():
         import numpy as np
 
-        from captionseg.commands.unknown_words import describe_unknown
         from captionseg.inference.predictor import read_image
+        from captionseg.inference.unknown_words import describe_unknown
         from captionseg.records import UserError
         from captionseg.remarks import warn_once
         from captionseg.text.typed_labels import read_labels

@@ -15,7 +15,7 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.inference.class_embeddings import embed_class_names
 from captionseg.inference.detections import Detections, detect_masks
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.pixels import label_pixels, mask_logits
+from captionseg.inference.pixels import label_and_score, label_pixels, mask_logits
 from captionseg.inference.preparation import Preparation, build_preparation, needs_regions
 from captionseg.inference.protocols import (
     BACKGROUND,
@@ -152,6 +152,12 @@ class Labeller:
         """Return the prompted class of each pixel, [H, W] int64; -1 is the background."""
         with torch.inference_mode():
             return label_pixels(*self._model_arguments(inputs), self.protocol).cpu().numpy()
+
+    def label_and_score(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+        """Return the result of `label`, and the score of the best class, float32 [H, W]."""
+        with torch.inference_mode():
+            labels, best = label_and_score(*self._model_arguments(inputs), self.protocol)
+        return labels.cpu().numpy(), best.float().cpu().numpy()
 
     def predict(self, inputs: Inputs) -> np.ndarray:
         """Return labels [H, W] among all classes; a background that is not prompted is class 0."""

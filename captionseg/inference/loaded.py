@@ -6,6 +6,7 @@ Used by the command line, benchmarks, reports, serving, segment queries and the 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,7 @@ class LoadedModel:
         frozen: Callable[[], Encoder] | None = None,
         train: str = "dvc repro",
     ) -> LoadedModel:
-        """Load a model from a folder.
+        """Load a model from a folder, ours or that of a GroupViT of transformers.
 
         Args:
             folder: its folder, such as models/cocu-mil.
@@ -63,7 +64,7 @@ class LoadedModel:
             UserError: for a folder without a model, or an encoder that differs from that of the
                 training.
         """
-        where, stored = detect(device).device, saved.load(folder, train=train)
+        where, stored = detect(device).device, read_saved(folder, train)
         encoder = functools.cache(
             frozen or (lambda: load_encoder(find_encoder(folder), device=device))
         )
@@ -79,6 +80,30 @@ class LoadedModel:
     def on_device(self, inputs: Inputs) -> Inputs:
         """Move inputs to the model's device."""
         return inputs.map(lambda tensor: tensor.to(self.device))
+
+
+def read_saved(folder: Path, train: str) -> saved.SavedModel:
+    """Read a model of ours, or a GroupViT of transformers as one of ours.
+
+    Raises:
+        UserError: see `captionseg.modeling.weights.saved.load` and
+            `captionseg.modeling.weights.groupvit_checkpoint.load_transformers`.
+    """
+    if not is_of_transformers(folder):
+        return saved.load(folder, train=train)
+    from captionseg.modeling.weights.groupvit_checkpoint import load_transformers
+
+    context = {"prompts": "simple", "origin": folder.name}
+    return saved.SavedModel("groupvit", load_transformers(folder), context)
+
+
+def is_of_transformers(folder: Path) -> bool:
+    """Return whether config.json of a folder names a model type of transformers."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # explained by whoever loads it
+        return False
+    return isinstance(config, dict) and "model" not in config and "model_type" in config
 
 
 def check_segments(model: Any, what: str) -> None:

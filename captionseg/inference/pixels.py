@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float, Int64
@@ -19,6 +20,8 @@ from captionseg.modeling.capabilities import ScoresRegions
 from captionseg.modeling.readout.regions import average_regions, upsample_labels
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
+
+MOST_LOGITS = 1 << 27  # of pixels and classes, only to score what was labelled without them
 
 
 def mask_logits(
@@ -107,16 +110,66 @@ def label_pixels(
     protocol: ResolvedProtocol,
 ) -> Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"]:
     """Return the best class of each pixel, -1 for background; arguments as of `mask_logits`."""
-    constant = protocol.background.score if protocol.background.policy == "constant" else None
-    is_direct = protocol.refine.method == "none" and not protocol.contrast and constant is None
-    if not model.config.reads.windows and is_direct:
+    if needs_no_logits(model, protocol):
         if inputs.masks is not None:
             return label_from_masks(model, inputs, classes, protocol.masks)
         return model.label(inputs, classes, *protocol.choices)[0]
+    return label_by_logits(model, inputs, classes, protocol)[0]
+
+
+def label_and_score(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> tuple[
+    Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"],
+    Float[Tensor, "{inputs.size[0]} {inputs.size[1]}"],
+]:
+    """Return the result of `label_pixels`, and the score of the best class of each pixel.
+
+    Of models that label a picture without its logits, these are computed on a coarser grid if they
+    would need much memory.
+    """
+    if not needs_no_logits(model, protocol):
+        return label_by_logits(model, inputs, classes, protocol)
+    labels, size = label_pixels(model, inputs, classes, protocol), inputs.size
+    if not isinstance(model, ScoresRegions) or inputs.masks is not None:
+        size = shrink_grid(size, MOST_LOGITS // max(1, len(classes)))
+    best = find_best_classes(model, replace(inputs, size=size), classes, protocol)[0]
+    if size != inputs.size:
+        best = F.interpolate(best[None, None].float(), inputs.size, mode="nearest-exact")[0, 0]
+    return labels, best
+
+
+def needs_no_logits(model: Any, protocol: ResolvedProtocol) -> bool:
+    """Return whether a model labels a picture itself, without logits of pixels."""
+    constant = protocol.background.policy == "constant"
+    plain = protocol.refine.method == "none" and not protocol.contrast and not constant
+    return plain and not model.config.reads.windows
+
+
+def label_by_logits(
+    model: Any,
+    inputs: Inputs,
+    classes: Float[Tensor, "class embedding"],
+    protocol: ResolvedProtocol,
+) -> tuple[
+    Int64[Tensor, "{inputs.size[0]} {inputs.size[1]}"],
+    Float[Tensor, "{inputs.size[0]} {inputs.size[1]}"],
+]:
+    """Return the class with the best logit of each pixel, -1 for background, and that logit."""
     best, labels, count = find_best_classes(model, inputs, classes, protocol)
-    if constant is not None:
-        return labels.masked_fill(best < constant, -1)
-    return labels - (count - len(classes))
+    if protocol.background.policy == "constant":
+        assert protocol.background.score is not None
+        return labels.masked_fill(best < protocol.background.score, -1), best
+    return labels - (count - len(classes)), best
+
+
+def shrink_grid(size: tuple[int, int], most: int) -> tuple[int, int]:
+    """Return a size of the same aspect ratio with at most about `most` pixels."""
+    scale = min(1.0, (most / (size[0] * size[1])) ** 0.5)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def find_best_classes(

@@ -106,14 +106,31 @@ class Predictor:
         Raises:
             UserError: for no labels, or an invalid image.
         """
+        labeller = self._with_rivals(labels, rivals, image)
+        pixels = labeller.label(self.prepare(image)).astype(np.int16)
+        return np.where(pixels < len(labels), pixels, np.int16(-1))
+
+    def measure(
+        self, image: np.ndarray, labels: Sequence[str], rivals: Sequence[str] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the result of `segment`, and the score of the best word at each pixel, float32
+        [H, W]; arguments as of `segment`.
+        """
+        labeller = self._with_rivals(labels, rivals, image)
+        pixels, scores = labeller.label_and_score(self.prepare(image))
+        return np.where(pixels < len(labels), pixels, -1).astype(np.int16), scores
+
+    def _with_rivals(
+        self, labels: Sequence[str], rivals: Sequence[str], image: np.ndarray
+    ) -> Labeller:
+        """Set labels and rivals; warn about a label that nothing competes with."""
         classes = [*labels, *rivals] if labels else []
-        pixels = self._with_classes(classes, image).label(self.prepare(image)).astype(np.int16)
         if len(classes) == 1 and self.protocol.background.score is None:
             warn_once(
                 f"labels: with only {quote(labels[0])} and no background, every pixel gets this "
                 "label; add labels for the rest of the picture"
             )
-        return np.where(pixels < len(labels), pixels, np.int16(-1))
+        return self._with_classes(classes, image)
 
     def find_rivals(self, labels: Sequence[str]) -> list[str]:
         """Find words of the model's training for what is none of the labels, see `find_rivals`."""
@@ -129,6 +146,14 @@ class Predictor:
     def logits(self, image: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return mask logits float32 [C, H, W], cosines of pixels and labels; see `segment`."""
         return self._with_classes(labels, image).logits(self.prepare(image))
+
+    def coarse_logits(self, image: np.ndarray, labels: Sequence[str], side: int) -> np.ndarray:
+        """Return mask logits float32 [C, h, w] at a long side of at most `side` pixels; see
+        `segment`. A background is left out.
+        """
+        labeller, inputs = self._with_classes(labels, image), self.prepare(image)
+        size = images.shrink_size((image.shape[0], image.shape[1]), side)
+        return labeller.logits(replace(inputs, size=size))[-len(labels) :]
 
     def detect(
         self, image: np.ndarray, labels: Sequence[str], background: Sequence[str] = ()

@@ -167,9 +167,9 @@ class Code:
         parts = dotted.split(".")
         for count in range(len(parts), 0, -1):
             path, rest = "/".join(parts[:count]), ".".join(parts[count:])
-            for file in (f"{path}.py", f"{path}/__init__.py"):
-                if file in self.files:
-                    return not rest or self.defines(file, rest)
+            names = (f"{path}.py", f"{path}/__init__.py", f"{path}/__init__.pyi")
+            if found := [file for file in names if file in self.files]:
+                return not rest or any(self.defines(file, rest) for file in found)
             if path in self.folders:  # a namespace package, such as tests
                 return not rest
         return False

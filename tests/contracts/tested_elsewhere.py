@@ -17,7 +17,6 @@ TESTED_ELSEWHERE = {
         f"captionseg/checks/{name}.py": "tests/captionseg/checks/test_check.py"
         for name in ("limits", "named_files", "numbers")
     },
-    "captionseg/commands/unknown_words.py": "tests/captionseg/test_unknown_words.py",
     "captionseg/constraints.py": "tests/captionseg/test_typed.py",
     "captionseg/extras.py": "tests/contracts/test_extras.py",
     "captionseg/model_inputs.py": "tests/captionseg/test_records.py",
@@ -32,6 +31,7 @@ TESTED_ELSEWHERE = {
     "captionseg/segmenters/region_makers.py": "tests/captionseg/segmenters/test_felzenszwalb.py",
     "captionseg/training/params.py": "tests/captionseg/training/test_pretrain.py",
     "captionseg/inference/pixels.py": "tests/captionseg/inference/test_region_pixels.py",
+    "captionseg/inference/rivals.py": "tests/captionseg/api/test_model.py",
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
     **{
         f"captionseg/commands/{name}.py": "tests/captionseg/test_cli.py"

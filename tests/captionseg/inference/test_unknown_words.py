@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionseg.commands.unknown_words import describe_unknown
+from captionseg.inference.unknown_words import describe_unknown
 
 VECTORS = {
     "dog": [1, 0, 0],
