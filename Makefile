@@ -70,6 +70,9 @@ check: dev ## run what CI runs: formatting, ruff, pyright, import-linter and the
 	lint-imports
 	$(PYTEST)
 
+wheel-test: venv ## install the wheel into an empty environment and segment a photograph there (downloads gigabytes)
+	python -m tests.soak.wheel
+
 deps: venv ## update the code dependencies in dvc.yaml from the imports of each stage
 	python -m stages.deps
 
@@ -116,4 +119,4 @@ lock: ## update requirements.lock from pyproject.toml in a fresh environment
 clean: ## delete unfinished work; data, models and reports stay
 	rm -rf .work
 
-.PHONY: help venv dev repro test check gate flow experiment flickr8k shipped mlflow services services-status services-stop screenshots lock clean
+.PHONY: help venv dev repro test check wheel-test gate flow experiment flickr8k shipped mlflow services services-status services-stop screenshots lock clean

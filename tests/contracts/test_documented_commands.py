@@ -169,7 +169,8 @@ def test_every_command_of_the_readme_is_checked():
         ("captionseg segment a.jpg", "required: --labels"),
         ("captionseg segmant a.jpg", "invalid choice"),
         ("dvc exp run -S curate.cocu.neighbors=3", "no param curate.cocu.neighbors"),
-        ("dvc exp run -S download.folder.root=/a", "write +download.folder.root"),
+        ("dvc exp run -S download.table.path=/a", "write +download.table.path"),
+        ("dvc exp run -S +download.folder.root=/a", "remove the plus"),
         ("dvc exp run -S +download.source=folder", "remove the plus"),
         ("dvc metric show", "parser error"),
         ("dvc repro pretrain@none", "no stage pretrain@none"),
@@ -181,6 +182,18 @@ def test_every_command_of_the_readme_is_checked():
 )
 def test_wrong_commands_are_detected(text, says):
     assert says in fault(Command(text, 1, whole=True))
+
+
+def test_overrides_of_the_readme_work_a_second_time(tmp_path):
+    """A value with a plus is new, so the same line fails once params.yaml has it."""
+    from dvc.utils.hydra import apply_overrides
+
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(RAW))
+    for command in commands(Document("README.md")):
+        for _ in range(2 if override_values(command.words) else 0):
+            apply_overrides(file, override_values(command.words))
+    assert yaml.safe_load(file.read_text())["download"]["folder"] == {"root": "/my/images"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from captionseg import cli
+from captionseg import cli, shipped
 from captionseg.extras import EXTRAS, explain_missing, find_extra
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +117,32 @@ def test_commands_of_inference_import_nothing_else(command):
             reached.add(file)
             todo += [m for m, now in imports(file) if now]
     assert len(reached) > 10
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """An empty folder, in a process where no module of an extra can be imported any more.
+
+    tests/captionseg runs `segment` and `convert` like this.
+    """
+    for name in (name for modules in EXTRAS.values() for name in modules):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_evaluate_runs_without_any_extra(alone, capsys):
+    colours = np.zeros((48, 64, 3), np.uint8)
+    colours[:24], colours[24:] = (120, 170, 240), (90, 160, 60)
+    for folder, pixels in (("images", colours), ("masks", np.repeat([[0], [1]], 24, 0))):
+        (alone / folder).mkdir()
+        Image.fromarray(np.broadcast_to(pixels, (48, 64, *pixels.shape[2:])).astype(np.uint8)).save(
+            alone / folder / "a.png"
+        )
+    (alone / "classes.txt").write_text("sky\ngrass\n")
+    model = str(shipped.path())
+    assert cli.main(["evaluate", "--benchmark", "folder", "--root", ".", "--model", model]) == 0
+    assert "pictures        1, " in capsys.readouterr().out
 
 
 def test_the_lock_has_a_version_of_everything():

@@ -19,8 +19,10 @@ from tests.contracts.documents import ROOT, Document
 from tests.contracts.shell_commands import commands
 
 SEGMENT = 'captionseg segment picture.jpg --labels "zebra, grass"'
+TEMPLE = 'captionseg segment docs/pictures/temple.jpg --labels "sky, temple, hedge"'
 RUN = {
     SEGMENT: "picture_segments.png",
+    TEMPLE: "temple_segments.png",
     "captionseg trace UID": "outcome: success",
     "captionseg difference cocu-mil nouns-mil": "cocu-mil minus nouns-mil: ",
     "captionseg compare latest/nouns-mil latest/cocu-mil": "tune_miou",
@@ -45,12 +47,13 @@ ELSEWHERE = {
     ),
     "make repro": ("creates .venv, then runs all stages", "tests/flows/test_makefile.py"),
     "make test": ("runs this test", "tests/contracts/test_ci.py"),
+    "pip install .": ("downloads packages", "tests/soak/wheel.py"),
     "pip install -e .[pipeline]": (
         "downloads packages",
         "tests/contracts/test_documented_commands.py",
     ),
     "dvc repro": ("runs all stages", "tests/stages/test_dag.py"),
-    "dvc exp run -S download.source=folder -S +download.folder.root=/my/images": (
+    "dvc exp run -S download.source=folder -S download.folder.root=/my/images": (
         PICTURES,
         "tests/stages/test_sources.py",
     ),
@@ -83,6 +86,8 @@ def folder(run, tmp_path_factory) -> Path:
     (venv / ".done").write_text(f"{run.root.resolve()}\n")  # where make created it
     folder = tmp_path_factory.mktemp("pictures")
     shutil.copy(next((run.root / "reports" / "pictures").glob("*.jpg")), folder / "picture.jpg")
+    (folder / "docs" / "pictures").mkdir(parents=True)
+    shutil.copy(ROOT / "docs/pictures/temple.jpg", folder / "docs/pictures")
     (folder / "models").mkdir()
     (folder / "models" / "cocu_calibrated-mil").symlink_to(run.root / "models" / "cocu-mil")
     return folder
@@ -107,7 +112,7 @@ def test_commands_of_captionseg_do_what_the_documents_say(
 ):
     """By a call of what the command calls, as its process would import torch again."""
     uid = pq.read_table(run.root / "data" / "pairs" / "00000.parquet")["uid"][0].as_py()
-    monkeypatch.chdir(folder if command == SEGMENT else run.root)
+    monkeypatch.chdir(folder if command in (SEGMENT, TEMPLE) else run.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert cli.main(shlex.split(command.replace("UID", uid))[1:]) == 0
     assert RUN[command] in capsys.readouterr().out

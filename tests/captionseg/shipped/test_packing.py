@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from captionseg import cli, shipped
+from captionseg.extras import EXTRAS
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.shipped import packing
@@ -107,6 +109,8 @@ def test_without_a_model_of_ones_own_segment_takes_it_and_says_so(
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
+    for name in (name for modules in EXTRAS.values() for name in modules):
+        monkeypatch.setitem(sys.modules, name, None)  # as where only `pip install .` was run
     colours = np.zeros((64, 96, 3), np.uint8)
     colours[:, :48], colours[:, 48:] = (90, 160, 60), (120, 170, 240)
     Image.fromarray(colours).save("picture.png")
