@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.evaluate import AREAS, count, per_class, scores
+from captionseg.benchmarks.evaluate import AREAS, Predict, count, per_class, scores
 from captionseg.benchmarks.mask_precision import MaskScores
 from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
@@ -25,6 +24,7 @@ from captionseg.inference.labelling import Labeller
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.inference.windows import Protocol
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.weights.saved import CONCEPTS
 from captionseg.records import UserError
 
@@ -124,8 +124,10 @@ def score_by_protocol(
         )
         pictures = benchmark.of(labeller.reads, labeller.refine, labeller.masks)
         detect = masks.seed(labeller.detect if labeller.segments else None)
-        with use_threads(1 if labeller.reads.regions else torch.get_num_threads()):
-            counts.append(count(pictures, labeller.predict, detect))
+        predict = labeller.predict
+        if labeller.reads.regions:
+            predict = functools.partial(predict_with_one_thread, predict)
+        counts.append(count(pictures, predict, detect))
         retrieval.seed(SegmentModel.of(labeller.loaded))
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -143,16 +145,15 @@ def score_by_protocol(
     return result, counts
 
 
-@contextlib.contextmanager
-def use_threads(number: int) -> Iterator[None]:
-    """Set the number of torch's CPU threads within the block.
+def predict_with_one_thread(predict: Predict, inputs: Inputs) -> np.ndarray:
+    """Predict labels with one thread of torch.
 
     Matrix products of a few regions are too small for several threads, which would mostly wait.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(1)
     try:
-        yield
+        return predict(inputs)
     finally:
         torch.set_num_threads(before)
 
