@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,10 +125,7 @@ def score_by_protocol(
         )
         pictures = benchmark.of(labeller.reads, labeller.refine, labeller.masks)
         detect = masks.seed(labeller.detect if labeller.segments else None)
-        predict = labeller.predict
-        if labeller.reads.regions:
-            predict = functools.partial(predict_with_one_thread, predict)
-        counts.append(count(pictures, predict, detect))
+        counts.append(count(pictures, limit_threads(labeller), detect))
         retrieval.seed(SegmentModel.of(labeller.loaded))
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -145,15 +143,28 @@ def score_by_protocol(
     return result, counts
 
 
-def predict_with_one_thread(predict: Predict, inputs: Inputs) -> np.ndarray:
-    """Predict labels with one thread of torch.
+def limit_threads(labeller: Labeller) -> Predict:
+    """Return a function that predicts labels; with one thread of torch if the model reads regions.
 
     Matrix products of a few regions are too small for several threads, which would mostly wait.
     """
+    if not labeller.reads.regions:
+        return labeller.predict
+
+    def predict(inputs: Inputs) -> np.ndarray:
+        with use_threads(1):  # of the thread that predicts
+            return labeller.predict(inputs)
+
+    return predict
+
+
+@contextlib.contextmanager
+def use_threads(number: int) -> Iterator[None]:
+    """Set the number of torch's CPU threads within the block, for the thread that it runs in."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
-        return predict(inputs)
+        yield
     finally:
         torch.set_num_threads(before)
 
