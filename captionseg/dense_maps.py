@@ -1,7 +1,9 @@
 """Dense features of pictures of the run, stored or embedded again: the one way to read them.
 
 Few recipes read them, so by default the stage index stores none (`index.keep_dense`); what it
-stores, it stores for all pictures, as dense/dense_NNNNN.npy (float16 [n, gh, gw, F]).
+stores, it stores for all pictures, as dense/dense_NNNNN.npy (float16 [n, gh, gw, F]). Those of a
+small corpus it lends to segment_text (`index.lend_dense`), in a folder LENT that DVC ignores and
+that segment_text deletes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from captionseg.datasets.random_access import Pictures
 from captionseg.datasets.shard_images import read_images
 from captionseg.encoders.encoder import Encoder
 from captionseg.records import UserError
+from captionseg.storage.folders import find_incomplete
 from captionseg.storage.reading import read_array
+
+LENT = ".lent"
 
 
 class DenseMaps(Protocol):
@@ -68,6 +73,9 @@ def open_dense(
     """
     if has_dense(features):
         return ShardedArray.of_folder(features / "dense", shards)
+    lent = {name_lent(features, shard): count for shard, count in shards.items()}
+    if not find_incomplete(lent):
+        return ShardedArray([read_array(file) for file in lent])
     return EmbeddedMaps(pictures, encoder)
 
 
@@ -87,9 +95,10 @@ def read_dense(
     Raises:
         UserError: if stored features are missing, or are of other pictures.
     """
-    images = read_images(pairs, shard)
-    if has_dense(features):
-        stored, row = read_array(features / "dense" / f"dense_{shard}.npy"), -1
+    images, lent = read_images(pairs, shard), name_lent(features, shard)
+    if has_dense(features) or lent.exists():
+        file = features / "dense" / lent.name if has_dense(features) else lent
+        stored, row = read_array(file), -1
         for row, (uid, image) in enumerate(images):
             if row < len(stored):
                 yield uid, image, stored[row]
@@ -108,6 +117,11 @@ def read_dense(
 def has_dense(features: Path) -> bool:
     """Return whether the stage index stored dense features."""
     return (features / "dense").is_dir()
+
+
+def name_lent(features: Path, shard: str) -> Path:
+    """Return the file of a shard's dense features that may be lent to segment_text."""
+    return features / LENT / "dense" / f"dense_{shard}.npy"
 
 
 def embed(encoder: Encoder, images: list[np.ndarray]) -> np.ndarray:

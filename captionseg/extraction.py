@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +19,18 @@ from tqdm import tqdm
 from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.pair_tables import read_shard
 from captionseg.datasets.shard_images import read_images
-from captionseg.dense_maps import make_batches
+from captionseg.dense_maps import make_batches, name_lent
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.feature_reuse import Stored
 from captionseg.runtime.fan_out import count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.runtime.threads import make_ahead
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.packed import SUFFIX, PackedArray, open_packed
 from captionseg.storage.writing import open_array, remove_parts
 
 pc: Any = compute  # its functions are made when it is imported
-T = TypeVar("T")
 THREADS = 4  # of a process on the CPU: what an encoder of small pictures makes good use of
 KEPT = Stored(dense=True)
 
@@ -92,6 +91,8 @@ def shard_features(
     append: dict[str, Callable[[np.ndarray], None]] = {}
     batches, done = make_ahead(make_batches(images, encoder().batch)), 0
     files_of = stored.files_of(features, shard, count)
+    if stored.lent:
+        files_of[name_lent(features, shard)] = count
     sizes = {path.parent.name: (path, rows) for path, rows in files_of.items()}
     # small products: more threads than one only wait for one another
     with contextlib.ExitStack() as files, threadpool_limits(1, user_api="blas"):
@@ -120,7 +121,7 @@ def reduce_features(
     """
     dense = found.dense.astype(np.float16)
     rows = {name: getattr(found, name).astype(np.float16) for name in ("pooled", "descriptor")}
-    if stored.dense:
+    if stored.dense or stored.lent:
         rows["dense"] = dense
     if stored.cells:
         rows["cells"] = dense.mean((1, 2), dtype=np.float32)
@@ -133,13 +134,3 @@ def reduce_features(
         ]
         rows["regions"] = np.concatenate(pooled).astype(np.float16)
     return rows
-
-
-def make_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items, while a thread makes the next one."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield cast(T, item)

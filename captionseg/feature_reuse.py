@@ -58,11 +58,14 @@ class Stored:
         regions: folder of the regions that they are pooled over; None pools none.
         dense: whether dense maps are.
         cells: whether means over the cells of dense maps are, which an alignment is fitted on.
+        lent: whether dense maps stay for segment_text; they are not among the files that must be
+            there.
     """
 
     regions: Path | None = None
     dense: bool = False
     cells: bool = False
+    lent: bool = False
 
     def files_of(self, features: Path, shard: str, count: int) -> dict[Path, int]:
         """Return the files of a shard of `count` pictures with their numbers of rows.

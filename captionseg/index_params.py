@@ -46,6 +46,8 @@ class IndexParams:
         dense_sample: number of images for computing the components.
         keep_dense: whether dense features are stored, for recipes that read them in every step;
             otherwise they are pooled over regions while they exist.
+        lend_dense: of at most so many pictures they stay until segment_text has read them, which
+            otherwise embeds pictures again.
     """
 
     encoder: Annotated[str, Member(ENCODERS)] = "lite0_minilm"
@@ -63,6 +65,7 @@ class IndexParams:
     dense_width: Natural = 256
     dense_sample: Count = 200
     keep_dense: bool = False
+    lend_dense: Natural = 10_000
     alignment: AlignmentParams = field(default_factory=AlignmentParams)
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)

@@ -155,7 +155,12 @@ def build(  # noqa: PLR0913 - an argument for each path
     warn_of_shared_pictures(pairs_folder, pairs)
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
-    stored = Stored(regions, dense=params.keep_dense, cells=not frozen.aligned)
+    stored = Stored(
+        regions,
+        dense=params.keep_dense,
+        cells=not frozen.aligned,
+        lent=not params.keep_dense and len(pairs) <= params.lend_dense,
+    )
     made_of = describe(pairs, params, regions)
     taken = take_over(earlier, features, pairs, made_of, stored) if earlier else 0
     write_json(made_of, features / MADE_OF)

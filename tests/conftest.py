@@ -45,6 +45,8 @@ CHECKED = (
     "captionseg.segmenters.islands",
     "captionseg.segmenters.overlap",
     "captionseg.segmenters.pooling",
+    "captionseg.segmenters.region_files",
+    "captionseg.storage.packed",
     "captionseg.supervision",
 )
 """Modules and packages whose signatures name shapes."""

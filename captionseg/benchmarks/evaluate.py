@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -10,6 +10,7 @@ from tqdm import tqdm
 from captionseg import metrics
 from captionseg.benchmarks.benchmark import Benchmark, Sample
 from captionseg.model_inputs import Inputs
+from captionseg.runtime.threads import make_ahead
 
 AREAS = 3
 """Number of rows of a picture's counts that are areas; the others are counts of boundaries."""
@@ -20,25 +21,31 @@ Predict = Callable[[Inputs], np.ndarray]
 def count(
     benchmark: Benchmark, predict: Predict, look: Callable[[Sample], None] | None = None
 ) -> np.ndarray:
-    """Count pixels and boundaries of each picture.
+    """Count pixels and boundaries of each picture, while a thread predicts the next one.
 
     Args:
         benchmark: the pictures.
-        predict: predicts labels.
-        look: called with every picture, if given.
+        predict: predicts labels; called in the thread.
+        look: called with every picture after its prediction, if given, likewise.
 
     Returns:
         [n, 7, C] int64: `metrics.areas`, then `metrics.boundary_matches`.
     """
-    bar = tqdm(benchmark.samples(), total=len(benchmark), desc="evaluate", unit="img", leave=False)
-    classes, counts = len(benchmark.names), []
-    for sample in bar:
-        labels = predict(sample.inputs)
+
+    def predict_all() -> Iterator[tuple[Sample, np.ndarray]]:
+        for sample in benchmark.samples():
+            labels = predict(sample.inputs)
+            if look is not None:
+                look(sample)
+            yield sample, labels
+
+    found, classes, counts = make_ahead(predict_all()), len(benchmark.names), []
+    for sample, labels in tqdm(
+        found, total=len(benchmark), desc="evaluate", unit="img", leave=False
+    ):
         areas = metrics.areas(labels, sample.truth, classes, ignore=benchmark.ignore)
         edges = metrics.boundary_matches(labels, sample.truth, classes, ignore=benchmark.ignore)
         counts.append(np.concatenate([areas, edges]))
-        if look is not None:
-            look(sample)
     return np.stack(counts)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks.benchmark import Folders
-from captionseg.benchmarks.evaluate import AREAS, count, per_class, scores
+from captionseg.benchmarks.evaluate import AREAS, Predict, count, per_class, scores
 from captionseg.benchmarks.mask_precision import MaskScores
 from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.params import EvaluateParams
@@ -25,6 +25,7 @@ from captionseg.inference.labelling import Labeller
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.segment_model import SegmentModel
 from captionseg.inference.windows import Protocol
+from captionseg.model_inputs import Inputs
 from captionseg.modeling.weights.saved import CONCEPTS
 from captionseg.records import UserError
 
@@ -124,8 +125,7 @@ def score_by_protocol(
         )
         pictures = benchmark.of(labeller.reads, labeller.refine, labeller.masks)
         detect = masks.seed(labeller.detect if labeller.segments else None)
-        with use_threads(1 if labeller.reads.regions else torch.get_num_threads()):
-            counts.append(count(pictures, labeller.predict, detect))
+        counts.append(count(pictures, limit_threads(labeller), detect))
         retrieval.seed(SegmentModel.of(labeller.loaded))
     groups = {kind: np.array(benchmark.kinds) == kind for kind in dict.fromkeys(benchmark.kinds)}
     groups |= seen_and_unseen(model, benchmark.names)
@@ -143,12 +143,24 @@ def score_by_protocol(
     return result, counts
 
 
-@contextlib.contextmanager
-def use_threads(number: int) -> Iterator[None]:
-    """Set the number of torch's CPU threads within the block.
+def limit_threads(labeller: Labeller) -> Predict:
+    """Return a function that predicts labels; with one thread of torch if the model reads regions.
 
     Matrix products of a few regions are too small for several threads, which would mostly wait.
     """
+    if not labeller.reads.regions:
+        return labeller.predict
+
+    def predict(inputs: Inputs) -> np.ndarray:
+        with use_threads(1):  # of the thread that predicts
+            return labeller.predict(inputs)
+
+    return predict
+
+
+@contextlib.contextmanager
+def use_threads(number: int) -> Iterator[None]:
+    """Set the number of torch's CPU threads within the block, for the thread that it runs in."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -21,7 +21,7 @@ from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.layout import BACKGROUND
 from captionseg.benchmarks.own_split import HeldOut
 from captionseg.benchmarks.parts import Parts
-from captionseg.benchmarks.recipe import use_threads
+from captionseg.benchmarks.recipe import limit_threads, use_threads
 from captionseg.encoders.text_space import load_encoder
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import check_segments
@@ -122,7 +122,7 @@ def count_areas(
     """Return the areas of each picture, [n, 3 or more, C] int64, see `count`."""
     if isinstance(benchmark, FolderBenchmark):
         benchmark = replace(benchmark, encoder=model.loaded.frozen, maker=model.maker)
-    return count(benchmark.of(model.reads, model.refine, model.masks), model.predict)
+    return count(benchmark.of(model.reads, model.refine, model.masks), limit_threads(model))
 
 
 def summarise_areas(

@@ -1,5 +1,5 @@
 """Runs a function over chunks of an array on all cores, with results that do not depend on how many
-there are.
+there are; and makes items in a thread before they are asked for.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from threadpoolctl import threadpool_limits
 
@@ -15,6 +15,7 @@ from captionseg.runtime.fan_out import count_cores
 
 J = TypeVar("J")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def map_chunks(work: Callable[[J], R], chunks: Iterable[J]) -> Iterator[R]:
@@ -36,3 +37,13 @@ def map_chunks(work: Callable[[J], R], chunks: Iterable[J]) -> Iterator[R]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def make_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items, while a thread makes the next one."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield cast(T, item)

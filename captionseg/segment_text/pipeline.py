@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from captionseg.captioners.corpus_captions import Captions
 from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.datasets.random_access import Pictures
-from captionseg.dense_maps import open_dense
+from captionseg.dense_maps import LENT, open_dense
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
 from captionseg.grounding.relevance import JointSpace
@@ -62,6 +63,8 @@ def segment(
     runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
     """Run the whole stage; a killed run continues after its last finished shard.
+
+    At the end dense features that index lent it are deleted.
 
     Args:
         inputs: folders.
@@ -111,6 +114,7 @@ def segment(
             raise UserError(
                 f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again"
             )
+    shutil.rmtree(inputs.features / LENT, ignore_errors=True)
     return summarize(segments)
 
 

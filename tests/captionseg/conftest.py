@@ -205,16 +205,14 @@ class World:
         """Features of the regions of every picture, padded."""
         from captionseg.segmenters.region_files import RegionFeatures
 
-        features = RegionFeatures.of_folders(self.regions, self.features)
-        return features[np.arange(len(features))]
+        return RegionFeatures.of_folders(self.regions, self.features)[np.arange(len(self.table))]
 
     @property
     def labels(self) -> np.ndarray:
         """Regions of every picture."""
         from captionseg.segmenters.region_files import map_labels
 
-        labels = map_labels(self.regions)
-        return labels[np.arange(len(labels))]
+        return map_labels(self.regions)[np.arange(len(self.table))]
 
 
 @pytest.fixture(scope="session")

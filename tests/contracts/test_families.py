@@ -102,7 +102,7 @@ FAMILIES = {
     "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
     "segmenters": (
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
-        {"islands", "overlap", "pooling", "interfaces"},
+        {"islands", "overlap", "pooling", "region_files", "interfaces"},
     ),
     "grounding": (["GROUNDERS"], {"box_phrases", "grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus_captions"}),

@@ -186,6 +186,11 @@ TOGETHER = [
         },
         "recipes.a: groupvit.towers.encoder.weights: no such file or folder: 'dino.pth'",
     ),
+    (
+        {"recipes.a": RECIPE | {"model": "code"}},
+        "index.keep_dense: recipes.a reads dense features in every step, but they are not stored; "
+        "set it to true",
+    ),
 ]
 
 
@@ -194,6 +199,12 @@ def test_sections_that_do_not_fit_together(tmp_path, changes, message):
     said = refused(tmp_path, changes)
     assert message in said
     assert "Traceback" not in said
+
+
+def test_recipes_that_read_pictures_or_stored_dense_features_are_taken(tmp_path):
+    recipe = RECIPE | {"model": "tcl"}
+    check(changed(tmp_path, {"recipes.a": recipe, "index.keep_dense": True}))
+    check(changed(tmp_path, {"recipes.a": recipe | {"settings": {"picture": 224}}}))
 
 
 def test_files_of_stages_that_are_done_may_be_gone(tmp_path):

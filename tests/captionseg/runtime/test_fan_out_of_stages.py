@@ -5,6 +5,7 @@ killed.
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.pair_tables import read_pairs
+from captionseg.dense_maps import LENT
 from captionseg.extraction import extract
 from captionseg.feature_reuse import Stored
 from captionseg.records import UserError
@@ -141,7 +143,9 @@ def test_the_same_bytes_as_one_process(request, data, stage: str, how: str, tmp_
     assert contents(tmp_path) == files
 
 
-def test_segments_are_the_same_if_dense_features_are_not_stored(data, tmp_path: Path) -> None:
+def test_segments_are_the_same_if_dense_features_are_not_stored(
+    data, tmp_path: Path, monkeypatch
+) -> None:
     features = tmp_path / "features"
     features.mkdir()
     for part in data.features.iterdir():
@@ -150,6 +154,12 @@ def test_segments_are_the_same_if_dense_features_are_not_stored(data, tmp_path: 
     lean = SimpleNamespace(**{**vars(data), "features": features})
     assert segment_text(lean, tmp_path / "out", HERE) == data.whole["segment_text"][0]
     assert contents(tmp_path / "out") == data.whole["segment_text"][1]
+    shutil.copytree(data.features / "dense", features / LENT / "dense")
+    with monkeypatch.context() as patch:
+        patch.setattr("captionseg.segment_text.pipeline.load_encoder", pytest.fail)
+        segment_text(lean, tmp_path / "lent", HERE)
+    assert contents(tmp_path / "lent") == data.whole["segment_text"][1]
+    assert not (features / LENT).exists()
 
 
 def test_a_process_killed_at_a_shard_changes_nothing(data, tmp_path: Path) -> None:
