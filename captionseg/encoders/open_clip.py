@@ -192,6 +192,9 @@ class OpenClipParams:
         batch: number of images at once.
         dense: joint means features in the joint space; tokens are the input of the last block of a
             ViT, of which TCL and CoDe train a copy.
+        tokenizer: local folder with the tokenizer of a model that has one of its own (SigLIP,
+            SigLIP 2, CLIPA, ..), as tokenizer.json; empty for CLIP's, which open_clip contains.
+            Nothing is downloaded.
         activation: activation of the MLPs. auto takes that of the tag or the file. If it is unknown
             and open_clip has both NAME and NAME-quickgelu, the file is refused.
         normalise: mean and deviation of pixels. auto takes those of the tag or the file, or those
@@ -203,6 +206,7 @@ class OpenClipParams:
     size: Count | None = None
     batch: Count = 64
     dense: Dense = "joint"
+    tokenizer: str = ""
     activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
     normalise: Literal["auto", "openai", "inception", "imagenet", "none"] = "auto"
 
@@ -213,9 +217,8 @@ class OpenClipParams:
             UserError: for a model or a tag that open_clip does not know, or a file that does not
                 fit.
         """
-        import open_clip
-
         from captionseg.encoders import open_clip_weights
+        from captionseg.encoders.open_clip_tokenizer import load_tokenizer
 
         model = open_clip_weights.load(self)
         if not dense_form(model.visual):
@@ -231,6 +234,5 @@ class OpenClipParams:
             )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
-        return OpenClip(
-            model, open_clip.get_tokenizer(self.model), side, self.batch, runtime, dense=self.dense
-        )
+        tokenizer = load_tokenizer(self.model, self.tokenizer, self.pretrained, model.vocab_size)
+        return OpenClip(model, tokenizer, side, self.batch, runtime, dense=self.dense)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,14 +150,16 @@ def test_a_checkpoint_is_loaded_and_resized_as_open_clip_does(tmp_path):
 
     name, path = write_checkpoint("pe", tmp_path)
     made = OpenClipParams(name, path, size=48).build(Runtime())
-    expected = open_clip.create_model(name, pretrained=path, force_image_size=48).eval().visual
+    expected: Any = open_clip.create_model(name, pretrained=path, force_image_size=48).eval()
     assert (made.size, made.features([np.zeros((9, 9, 3), np.uint8)]).dense.shape) == (
         48,
         (1, 6, 6, 24),
     )
     pixels = torch.rand(1, 3, 48, 48)
     mean, std = made.mean[:, None, None], made.std[:, None, None]
-    torch.testing.assert_close(made.towers(255.0 * pixels)[0], expected((pixels - mean) / std))
+    torch.testing.assert_close(
+        made.towers(255.0 * pixels)[0], expected.visual((pixels - mean) / std)
+    )
     with pytest.raises(UserError, match="size: 50 is not a multiple of 8, the patch size of tiny-"):
         OpenClipParams(name, path, size=50).build(Runtime())
     with pytest.raises(UserError, match="tiny-pe is not one of open_clip's own ViTs, so it has no"):
