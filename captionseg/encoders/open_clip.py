@@ -19,7 +19,7 @@ from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.encoders.timm_tower import POOLINGS, embed_tokens, find_pooling, find_width
 from captionseg.grids import squash
-from captionseg.records import UserError
+from captionseg.records import Sigmoid, UserError
 from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
 from captionseg.runtime.device import Runtime
 from captionseg.typed import Count
@@ -73,6 +73,13 @@ class OpenClip:
         self.head = build_vit_head(visual) if dense == "tokens" else build_joint_head(width)
         joint = dense == "joint" and form == "vit"
         self.last = runtime.prepare(build_vit_head(visual)) if joint else torch.nn.Identity()
+
+    @property
+    def sigmoid(self) -> Sigmoid | None:
+        """The scale and bias of a model that was trained with a sigmoid loss."""
+        if (bias := getattr(self.model, "logit_bias", None)) is None:
+            return None
+        return Sigmoid(self.model.logit_scale.exp().item(), bias.item())
 
     @functools.cached_property
     def text_tower(self) -> ClipTower:

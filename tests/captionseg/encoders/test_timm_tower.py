@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,20 @@ def test_a_trunk_of_that_size_is_not_copied(encoder):
 def test_a_picture_smaller_than_a_patch_is_one_line(encoder):
     with pytest.raises(UserError, match="a picture of 40 x 7 pixels is smaller than a patch of th"):
         encoder("sigmoid").towers(torch.zeros(1, 3, 40, 7))
+
+
+def test_a_model_of_a_sigmoid_loss_knows_its_scale_and_bias(encoder):
+    model: Any = build_model("sigmoid", init_logit_scale=math.log(10), init_logit_bias=-10.0)
+    sigmoid = OpenClip(model, None, 32, 4, Runtime()).sigmoid
+    assert sigmoid is not None
+    assert sigmoid == (model.logit_scale.exp().item(), model.logit_bias.item())
+    image, text = torch.randn(2, 32), torch.randn(3, 32)
+    image, text = (torch.nn.functional.normalize(x, dim=1) for x in (image, text))
+    model.encode_image, model.encode_text = (lambda x, normalize: x,) * 2
+    torch.testing.assert_close(
+        sigmoid.scale * image @ text.T + sigmoid.bias, model.get_logits(image, text)[0]
+    )
+    assert encoder("pe").sigmoid is None
 
 
 def test_half_precision_is_near_the_whole(encoder):
