@@ -2,9 +2,9 @@
 is the same, too.
 
 What features were made of lies beside them in MADE_OF: a digest of the encoder (its settings, its
-code, the versions of its packages, its weights where they are a file, and the shard that its
-reduction was fitted on), and one of each shard: of its pictures, and of their regions. Shards are
-known by their pictures, so that they may have moved.
+code, the versions of its packages, its weights and its tokenizer where they are files, and the
+shard that its reduction was fitted on), and one of each shard: of its pictures, and of their
+regions. Shards are known by their pictures, so that they may have moved.
 """
 
 from __future__ import annotations
@@ -115,13 +115,14 @@ def hash_encoder(params: IndexParams, first: str) -> str:
     chosen = dataclasses.asdict(getattr(params, params.encoder))
     package = Path(captionseg.__file__).parent
     code = sorted(file for pattern in CODE for file in package.glob(pattern))
-    weights = [Path(v).expanduser() for v in chosen.values() if isinstance(v, str)]
+    named = [Path(v).expanduser() for v in chosen.values() if isinstance(v, str) and v]
+    inside = [file for folder in named if folder.is_dir() for file in sorted(folder.iterdir())]
     state = {
         "settings": chosen,
         "precision": detect(params.device, params.precision).precision,
         "reduction": [params.dense_width, params.dense_sample, first] if params.dense_width else [],
         "packages": [find_version(name) for name in PACKAGES],
-        "files": hash_files([*code, *(file for file in weights if file.is_file())]),
+        "files": hash_files([*code, *(file for file in [*named, *inside] if file.is_file())]),
     }
     text = json.dumps([params.encoder, state], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -203,6 +203,16 @@ class RowArray(Protocol):
     def __getitem__(self, rows: Any, /) -> np.ndarray: ...
 
 
+class Sigmoid(NamedTuple):
+    """The learnt scale and bias of an encoder that was trained with the sigmoid loss of SigLIP
+    (Zhai et al. 2023, Algorithm 1): a text belongs to an image with the probability
+    sigmoid(scale * cosine + bias).
+    """
+
+    scale: float
+    bias: float
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Captioned images, as rules read them. Row i of each array is pair i; all are read-only.
@@ -221,6 +231,7 @@ class Corpus:
         concept_embedding: L2-normalised embeddings of the prompted concepts t_m of CoCu.
         named: [N, C] scipy CSR bool, whether caption i names concept c: an entry for each that it
             names, in ascending order, and no other.
+        sigmoid: how probable a text is for an image, if the encoder knows it.
     """
 
     uid: Shaped[RowArray, " N"]
@@ -232,6 +243,7 @@ class Corpus:
     vocabulary: Sequence[str]
     concept_embedding: Float32[np.ndarray, "C D"]
     named: csr_array
+    sigmoid: Sigmoid | None = None
 
     def __len__(self) -> int:
         return len(self.uid)

@@ -90,4 +90,5 @@ def find_cut_texts(encode: Any, texts: Sequence[str], tokens: Any) -> list[str]:
     many = [text for text in texts if may_be_cut(text, context)]
     if hasattr(encode, "encode"):
         return [text for text in many if len(encode.encode(text)) > context - 2]
-    return [text for text in many if len(encode.tokenizer(text)["input_ids"]) > context]
+    clean = getattr(encode, "clean_fn", str)
+    return [text for text in many if len(encode.tokenizer(clean(text))["input_ids"]) > context]

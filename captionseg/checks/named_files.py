@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from captionseg.index_params import IndexParams
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
@@ -43,10 +44,7 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
             f"caption.{caption.captioner}.{field}",
             getattr(getattr(caption, caption.captioner), field),
         )
-    if params.index.embeddings is not None:
-        yield "index", "index.embeddings", params.index.embeddings
-    if params.index.encoder == "open_clip" and "/" in params.index.open_clip.pretrained:
-        yield "index", "index.open_clip.pretrained", params.index.open_clip.pretrained
+    yield from (("index", f"index.{field}", path) for field, path in list_index_paths(params.index))
     for field in ("stop", "file"):
         if (path := getattr(curate.vocabulary, field)) is not None:
             yield "curate", f"curate.vocabulary.{field}", path
@@ -55,6 +53,16 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
     for member in (segments.grounder, segments.segmenter):
         if hasattr(chosen := getattr(segments, member), "checkpoint"):
             yield "segment_text", f"segment_text.{member}.checkpoint", chosen.checkpoint
+
+
+def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:
+    """Yield the dotted path in the section and the value of every path that the index reads."""
+    if index.embeddings is not None:
+        yield "embeddings", index.embeddings
+    if index.encoder == "open_clip" and "/" in index.open_clip.pretrained:
+        yield "open_clip.pretrained", index.open_clip.pretrained
+    if index.encoder == "open_clip" and index.open_clip.tokenizer:
+        yield "open_clip.tokenizer", index.open_clip.tokenizer
 
 
 def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:

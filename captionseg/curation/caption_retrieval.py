@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from captionseg.curation.relevance import Positive, compute_relevance, expand
+from captionseg.curation.relevance import Positive, compute_relevance, expand, require_sigmoid
 from captionseg.curation.rule import Columns, Fitted
 from captionseg.curation.selection import select, take, weigh
 from captionseg.records import Corpus
@@ -40,6 +40,8 @@ class CaptionRetrieval:
 
     def fit(self, corpus: Corpus) -> Fitted:
         """See Rule."""
+        if self.positive == "sigmoid":
+            require_sigmoid(corpus.sigmoid)
         return {}
 
     def curate(self, corpus: Corpus, fitted: Fitted, rows: Int[np.ndarray, " n"]) -> Columns:

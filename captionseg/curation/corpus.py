@@ -13,6 +13,7 @@ from pyarrow import compute
 
 from captionseg.arrays import SelectedRows, ShardedArray, Texts
 from captionseg.datasets.ids import count_shard_rows, number_shards, read_ids, read_metadata
+from captionseg.encoders.text_space import load_sigmoid
 from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, Corpus, UserError
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.folders import map_arrays
@@ -86,8 +87,8 @@ def map_rows(
     shards: Mapping[str, int],
     rows: Int[np.ndarray, " T"],
     numbers: Int32[np.ndarray, " M"],
-) -> dict[str, SelectedRows]:
-    """The arrays of a corpus that stay on disk.
+) -> dict[str, Any]:
+    """The arrays of a corpus that stay on disk, and what the encoder has learnt beside them.
 
     Args:
         index: see `load`.
@@ -103,6 +104,7 @@ def map_rows(
     return {
         "image_embedding": SelectedRows(embedding, rows, np.dtype(np.float32)),
         "image_feature": SelectedRows(pooled, rows, pooled.dtype),
+        "sigmoid": load_sigmoid(features / "encoder"),
     } | {
         name: SelectedRows(read_neighbours(index / file, len(numbers) - 1), rows, int32, numbers)
         for name, file in (("neighbours", NEIGHBOURS), ("caption_neighbours", CAPTION_NEIGHBOURS))

@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Shaped
 from scipy.sparse import csr_array
+from scipy.special import expit
 
 from captionseg.curation.selection import lay_out
-from captionseg.records import Corpus, UserError
+from captionseg.records import Corpus, Sigmoid, UserError
 
-Positive = Literal["shifted", "softplus", "clipped"]
+Positive = Literal["shifted", "softplus", "clipped", "sigmoid"]
 
 FEW = 256  # concepts for which a product with all of them costs no more than one with some
 CELLS = 1 << 17  # counters at once, which fit a core's cache
@@ -42,17 +43,41 @@ class Candidates:
     total: Float64[np.ndarray, "n W"]
 
 
-def make_positive(cosine: Float[np.ndarray, "*n"], how: Positive) -> Float[np.ndarray, "*n"]:
+def make_positive(
+    cosine: Float[np.ndarray, "*n"], how: Positive, sigmoid: Sigmoid | None = None
+) -> Float[np.ndarray, "*n"]:
     """f from the cosine, made > 0 so that the ratio of Eq. 7 is defined (the paper leaves this
     open).
 
-    shifted: (1 + cos) / 2. softplus: log(1 + exp(10 cos)) / 10. clipped: max(cos, 1e-3).
+    shifted: (1 + cos) / 2. softplus: log(1 + exp(10 cos)) / 10. clipped: max(cos, 1e-3). sigmoid:
+    the probability sigmoid(scale cos + bias) that the encoder has learnt, at least 1e-30.
+
+    Raises:
+        UserError: for sigmoid, if the encoder has learnt none.
     """
+    if how == "sigmoid":
+        scale, bias = require_sigmoid(sigmoid)
+        # of doubles, and above the least float32, because of which Eq. 7 would be 0 / 0
+        return np.maximum(expit(scale * cosine.astype(np.float64) + bias), 1e-30)
     if how == "shifted":
         return np.maximum((1.0 + cosine) / 2.0, 1e-6)
     if how == "softplus":
         return np.logaddexp(0.0, 10.0 * cosine) / 10.0
     return np.maximum(cosine, 1e-3)
+
+
+def require_sigmoid(sigmoid: Sigmoid | None) -> Sigmoid:
+    """Return the scale and bias of an encoder.
+
+    Raises:
+        UserError: if it has none.
+    """
+    if sigmoid is None:
+        raise UserError(
+            "curate.RULE.positive: sigmoid needs the learnt scale and bias of an encoder like "
+            "SigLIP, and that of the index has none; use shifted, softplus or clipped"
+        )
+    return sigmoid
 
 
 def compute_relevance(
@@ -63,7 +88,7 @@ def compute_relevance(
 ) -> Float32[np.ndarray, "n W"]:
     """f of `rows` with their candidates, or with every concept of the vocabulary."""
     cosine = multiply_at(corpus.image_embedding[rows], corpus.concept_embedding, concept)
-    return make_positive(cosine, how).astype(np.float32)
+    return make_positive(cosine, how, corpus.sigmoid).astype(np.float32)
 
 
 def multiply_at(
@@ -118,7 +143,7 @@ def compute_named_relevance(
         cosine = multiply_pairs(
             corpus.image_embedding[rows], corpus.concept_embedding, row, concept[entries]
         )
-        values[entries] = make_positive(cosine, how)
+        values[entries] = make_positive(cosine, how, corpus.sigmoid)
     return values
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.encoders.timm_tower import POOLINGS, embed_tokens, find_pooling, find_width
 from captionseg.grids import squash
-from captionseg.records import UserError
+from captionseg.records import Sigmoid, UserError
 from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
 from captionseg.runtime.device import Runtime
 from captionseg.typed import Count
@@ -74,6 +73,13 @@ class OpenClip:
         self.head = build_vit_head(visual) if dense == "tokens" else build_joint_head(width)
         joint = dense == "joint" and form == "vit"
         self.last = runtime.prepare(build_vit_head(visual)) if joint else torch.nn.Identity()
+
+    @property
+    def sigmoid(self) -> Sigmoid | None:
+        """The scale and bias of a model that was trained with a sigmoid loss."""
+        if (bias := getattr(self.model, "logit_bias", None)) is None:
+            return None
+        return Sigmoid(self.model.logit_scale.exp().item(), bias.item())
 
     @functools.cached_property
     def text_tower(self) -> ClipTower:
@@ -193,6 +199,9 @@ class OpenClipParams:
         batch: number of images at once.
         dense: joint means features in the joint space; tokens are the input of the last block of a
             ViT, of which TCL and CoDe train a copy.
+        tokenizer: local folder with the tokenizer of a model that has one of its own (SigLIP,
+            SigLIP 2, CLIPA, ..), as tokenizer.json; empty for CLIP's, which open_clip contains.
+            Nothing is downloaded.
         activation: activation of the MLPs. auto takes that of the tag or the file. If it is unknown
             and open_clip has both NAME and NAME-quickgelu, the file is refused.
         normalise: mean and deviation of pixels. auto takes those of the tag or the file, or those
@@ -204,6 +213,7 @@ class OpenClipParams:
     size: Count | None = None
     batch: Count = 64
     dense: Dense = "joint"
+    tokenizer: str = ""
     activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
     normalise: Literal["auto", "openai", "inception", "imagenet", "none"] = "auto"
 
@@ -215,6 +225,7 @@ class OpenClipParams:
                 fit.
         """
         from captionseg.encoders import open_clip_weights
+        from captionseg.encoders.open_clip_tokenizer import load_tokenizer
 
         model = open_clip_weights.load(self)
         if not dense_form(model.visual):
@@ -230,22 +241,5 @@ class OpenClipParams:
             )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
-        return OpenClip(
-            model, load_tokenizer(self.model), side, self.batch, runtime, dense=self.dense
-        )
-
-
-def load_tokenizer(model: str) -> Any:
-    """Return the tokenizer of a model of open_clip, the same one each time."""
-    import open_clip
-
-    return _load_tokenizer(model, json.dumps(open_clip.get_model_config(model), sort_keys=True))
-
-
-@functools.cache
-def _load_tokenizer(model: str, config: str) -> Any:
-    """As `load_tokenizer`; the configuration tells apart models added under one name."""
-    import open_clip
-
-    del config
-    return open_clip.get_tokenizer(model)
+        tokenizer = load_tokenizer(self.model, self.tokenizer, self.pretrained, model.vocab_size)
+        return OpenClip(model, tokenizer, side, self.batch, runtime, dense=self.dense)

@@ -19,12 +19,15 @@ from captionseg.encoders.dense_head import DenseHead, build_alignment_head
 from captionseg.encoders.encoder import Encoder, ReducibleEncoder, normalise
 from captionseg.encoders.reduction import ReducedEncoder, Reduction
 from captionseg.grids import MEAN, STD
-from captionseg.records import UserError, one_line
+from captionseg.records import Sigmoid, UserError, one_line
 from captionseg.runtime.device import detect
 from captionseg.runtime.params import Precision
 from captionseg.runtime.weights import check_finite
+from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json, write_tensors
 from captionseg.typed import build
+
+ENCODER = "encoder.json"
 
 
 class PictureEncoder:
@@ -118,9 +121,10 @@ class TextSpace:
             precision: precision of the image tower.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            {"encoder": encoder, "params": params, "precision": precision}, folder / "encoder.json"
-        )
+        config = {"encoder": encoder, "params": params, "precision": precision}
+        if learnt := find_sigmoid(self.encoder):
+            config["sigmoid"] = learnt._asdict()
+        write_json(config, folder / ENCODER)
         tensors = {
             f"{head}.{name}": np.ascontiguousarray(value)
             for head, alignment in (("image", self.image), ("dense", self.dense))
@@ -167,7 +171,7 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
 
     wrong = f"{folder}: not an encoder of this version"
     try:
-        config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
         params = build(ENCODERS[config["encoder"]], config["params"], "params")
         precision = build(Precision, config["precision"], "precision")
     except OSError:
@@ -181,6 +185,29 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
     runtime = detect(device, precision)
     encoder: ReducibleEncoder = params.build(runtime)
     return ReducedEncoder(encoder, reduction) if reduction else encoder
+
+
+def find_sigmoid(encoder: Encoder) -> Sigmoid | None:
+    """Return the scale and bias that an encoder was trained with, if it has any."""
+    inner = encoder.encoder if isinstance(encoder, ReducedEncoder) else encoder
+    return getattr(inner, "sigmoid", None)
+
+
+def load_sigmoid(folder: Path) -> Sigmoid | None:
+    """Load the scale and bias that `TextSpace.save` wrote; None if the encoder has none.
+
+    Raises:
+        UserError: for a file of another version.
+    """
+    if not (folder / ENCODER).exists():
+        return None
+    learnt = read_json(folder / ENCODER).get("sigmoid")
+    try:
+        return learnt and Sigmoid(float(learnt["scale"]), float(learnt["bias"]))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{folder / ENCODER}: sigmoid is {learnt!r}, not a scale and a bias; {advise(folder)}"
+        ) from None
 
 
 def advise(folder: Path) -> str:

@@ -172,12 +172,14 @@ def test_another_version_of_a_package_counts(world, toy, monkeypatch):
     assert describe(world.table, params)["encoder"] != before
 
 
-def test_weights_in_a_file_count(world, toy, tmp_path):
+@pytest.mark.parametrize("field", ["pretrained", "tokenizer"])
+def test_weights_in_a_file_and_a_tokenizer_in_a_folder_count(world, toy, tmp_path, field):
     from captionseg.index_params import IndexParams
 
     weights = tmp_path / "weights.pt"
     params = IndexParams(encoder="open_clip")
-    params = replace(params, open_clip=replace(params.open_clip, pretrained=str(weights)))
+    given = str(weights if field == "pretrained" else tmp_path)
+    params = replace(params, open_clip=replace(params.open_clip, **{field: given}))
     notes = []
     for content in (b"1", b"2", b"1"):
         weights.write_bytes(content)

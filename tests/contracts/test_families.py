@@ -92,6 +92,7 @@ FAMILIES = {
             "encoder",
             "open_clip_config",
             "open_clip_releases",
+            "open_clip_tokenizer",
             "open_clip_weights",
             "reduction",
             "text_space",

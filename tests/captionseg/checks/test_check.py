@@ -173,6 +173,10 @@ TOGETHER = [
         "curate.vocabulary.file: no such file or folder: 'words.txt'",
     ),
     (
+        {"index.encoder": "open_clip", "index.open_clip": {"tokenizer": "no/tokenizer"}},
+        "index.open_clip.tokenizer: no such file or folder: 'no/tokenizer'",
+    ),
+    (
         {"segment_text.segmenter": "sam", "segment_text.sam": {"checkpoint": "sam.pth"}},
         "segment_text.sam.checkpoint: no such file or folder: 'sam.pth'",
     ),

@@ -11,7 +11,7 @@ import pytest
 from captionseg.curation.cocu import CoCu, score_b
 from captionseg.curation.relevance import make_positive
 from captionseg.curation.rule import supervise_all
-from captionseg.records import Corpus
+from captionseg.records import Corpus, Sigmoid
 from captionseg.text.vocabulary import Vocabulary
 from tests.captionseg.supervision.rows import Concept, concepts_of
 
@@ -47,6 +47,19 @@ def test_eq_6_7_8_by_hand(by_hand):
     assert car.score_b == pytest.approx(2 * 0.2 / (0.2 + 0.1))
     assert grass.score == pytest.approx(0.9 + 1.125)
     assert list(row) == ["grass", "dog", "car"]  # 2.025, 1.689, 1.533
+
+
+def test_eq_6_and_7_of_probabilities_by_hand(by_hand):
+    """sigmoid(10 cos - 6); of image 0 the logits are 0, 2 and -12."""
+    corpus = replace(by_hand, sigmoid=Sigmoid(10.0, -6.0))
+    row = curate(replace(LITERAL, positive="sigmoid"), corpus)[0]
+    dog, grass, car = row["dog"], row["grass"], row["car"]
+    assert (dog.score_a, grass.score_a) == pytest.approx((0.5, 0.8807971))
+    assert car.score_a == pytest.approx(6.144175e-6)
+    # cosine 1 of dog with image 1; 0 and 1 of grass with images 1 and 2; -.8 of car with image 3
+    assert dog.score_b == pytest.approx(2 * 0.5 / (0.5 + 0.9820138))
+    assert grass.score_b == pytest.approx(3 * 0.8807971 / (0.8807971 + 0.0024726 + 0.9820138))
+    assert car.score_b == pytest.approx(2 * 6.144175e-6 / (6.144175e-6 + 8.315280e-7))
 
 
 @pytest.mark.parametrize("how", ["shifted", "softplus", "clipped"])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from captionseg.curation import relevance
+from captionseg.curation.caption_retrieval import CaptionRetrieval
+from captionseg.curation.cocu import CoCu
 from captionseg.curation.relevance import (
     Positive,
     build_adjacency,
@@ -14,7 +17,9 @@ from captionseg.curation.relevance import (
     expand,
     make_positive,
 )
-from captionseg.records import UserError
+from captionseg.records import Sigmoid, UserError
+
+SIGMOID = Sigmoid(10.0, -6.0)
 
 
 def test_positive_by_hand():
@@ -23,11 +28,28 @@ def test_positive_by_hand():
     np.testing.assert_allclose(make_positive(cosine, "clipped"), [1e-3, 1e-3, 1e-3, 0.6, 1.0])
     softplus = [math.log(1 + math.exp(10 * c)) / 10 for c in cosine]
     np.testing.assert_allclose(make_positive(cosine, "softplus"), softplus)
+    learnt = [1 / (1 + math.exp(-(10 * c - 6))) for c in cosine]
+    np.testing.assert_allclose(make_positive(cosine, "sigmoid", SIGMOID), learnt)
+    assert make_positive(cosine, "sigmoid", SIGMOID)[3] == 0.5
+
+
+def test_a_probability_that_float32_does_not_hold_is_not_zero():
+    steep = Sigmoid(112.0, -16.5)
+    f = make_positive(np.array([-1.0, 0.1, 1.0], np.float32), "sigmoid", steep).astype(np.float32)
+    np.testing.assert_allclose(f, [1e-30, 1 / (1 + math.exp(5.3)), 1.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [CoCu(positive="sigmoid"), CaptionRetrieval(positive="sigmoid")])
+def test_an_encoder_that_has_learnt_no_probability_is_one_line(by_hand, rule):
+    with pytest.raises(UserError, match="positive: sigmoid needs the learnt scale and bias") as got:
+        rule.fit(by_hand)
+    assert "\n" not in str(got.value)
+    assert rule.fit(replace(by_hand, sigmoid=SIGMOID)) is not None
 
 
 @pytest.mark.parametrize("how", get_args(Positive))
 def test_positive_is_above_zero_and_keeps_the_order(how):
-    values = make_positive(np.linspace(-1, 1, 201), how)
+    values = make_positive(np.linspace(-1, 1, 201), how, SIGMOID)
     assert (values > 0).all()
     assert (np.diff(values) >= 0).all()
 

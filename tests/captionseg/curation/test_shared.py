@@ -9,6 +9,7 @@ from captionseg.arrays import Texts
 from captionseg.curation import corpus as corpora
 from captionseg.curation.shared import Shared, open_saved, save
 from captionseg.encoders.text_space import TextSpace
+from captionseg.records import Sigmoid
 from captionseg.text.corpus_vocabulary import build
 from captionseg.text.vocabulary import VocabularyParams
 
@@ -21,7 +22,9 @@ ARRAYS = (
 )
 
 
-def test_what_is_opened_is_what_was_saved(world, tmp_path):
+def test_what_is_opened_is_what_was_saved(world, tmp_path, monkeypatch):
+    learnt = {world.features / "encoder": Sigmoid(10.0, -6.0)}
+    monkeypatch.setattr(corpora, "load_sigmoid", learnt.get)
     encode = TextSpace.load(world.encoder).encode
     corpus, _ = corpora.load(
         world.index,
@@ -44,6 +47,7 @@ def test_what_is_opened_is_what_was_saved(world, tmp_path):
     assert tuple(found.corpus.vocabulary) == tuple(corpus.vocabulary)
     assert (found.corpus.named != corpus.named).nnz == 0
     assert (found.held_out != shared.held_out).nnz == 0
+    assert found.corpus.sigmoid == corpus.sigmoid == Sigmoid(10.0, -6.0)
     assert list(found.kind) == kind
     assert found.reason[np.array([1])].tolist() == ["like "]
     assert found.true == shared.true

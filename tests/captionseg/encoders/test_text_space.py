@@ -1,4 +1,6 @@
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +10,10 @@ from captionseg.encoders.alignment import Alignment
 from captionseg.encoders.encoder import Encoder, normalise
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.open_clip import OpenClipParams
-from captionseg.encoders.reduction import ReducedEncoder, fit_reduction
-from captionseg.encoders.text_space import TextSpace, denormalise
+from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
+from captionseg.encoders.text_space import TextSpace, denormalise, load_sigmoid
 from captionseg.prepared import normalise_image as prepared
-from captionseg.records import UserError
+from captionseg.records import Sigmoid, UserError
 from captionseg.runtime.device import Runtime
 
 
@@ -51,6 +53,20 @@ def test_an_aligned_encoder_only_normalises(toy, tmp_path):
     again = TextSpace.load(tmp_path)
     pooled = np.random.default_rng(1).normal(size=(2, 16))
     np.testing.assert_array_equal(again.project_pooled(pooled), normalise(pooled))
+
+
+def test_the_probability_that_an_encoder_has_learnt_is_saved_with_it(space, tmp_path):
+    save(space, tmp_path)
+    assert "sigmoid" not in json.loads((tmp_path / "encoder.json").read_text())
+    assert load_sigmoid(tmp_path) is load_sigmoid(tmp_path / "nowhere") is None
+    encoder = copy.copy(space.encoder)
+    encoder.sigmoid = Sigmoid(112.5, -16.25)
+    for saved in (encoder, ReducedEncoder(encoder, Reduction.fit(np.eye(4, dtype=np.float32), 2))):
+        save(replace(space, encoder=saved), tmp_path)
+        assert load_sigmoid(tmp_path) == Sigmoid(112.5, -16.25)
+    (tmp_path / "encoder.json").write_text('{"sigmoid": {"scale": 1}}')
+    with pytest.raises(UserError, match=r"sigmoid is .*, not a scale and a bias; run `dvc repro"):
+        load_sigmoid(tmp_path)
 
 
 def test_equal_spaces_are_equal_bytes(space, tmp_path):

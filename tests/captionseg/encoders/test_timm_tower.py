@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +137,20 @@ def test_a_picture_smaller_than_a_patch_is_one_line(encoder):
         encoder("sigmoid").towers(torch.zeros(1, 3, 40, 7))
 
 
+def test_a_model_of_a_sigmoid_loss_knows_its_scale_and_bias(encoder):
+    model: Any = build_model("sigmoid", init_logit_scale=math.log(10), init_logit_bias=-10.0)
+    sigmoid = OpenClip(model, None, 32, 4, Runtime()).sigmoid
+    assert sigmoid is not None
+    assert sigmoid == (model.logit_scale.exp().item(), model.logit_bias.item())
+    image, text = torch.randn(2, 32), torch.randn(3, 32)
+    image, text = (torch.nn.functional.normalize(x, dim=1) for x in (image, text))
+    model.encode_image, model.encode_text = (lambda x, normalize: x,) * 2
+    torch.testing.assert_close(
+        sigmoid.scale * image @ text.T + sigmoid.bias, model.get_logits(image, text)[0]
+    )
+    assert encoder("pe").sigmoid is None
+
+
 def test_half_precision_is_near_the_whole(encoder):
     pixels = 255.0 * torch.rand(1, 3, 32, 32)
     for kind in ("eva02", "sigmoid"):
@@ -149,14 +165,16 @@ def test_a_checkpoint_is_loaded_and_resized_as_open_clip_does(tmp_path):
 
     name, path = write_checkpoint("pe", tmp_path)
     made = OpenClipParams(name, path, size=48).build(Runtime())
-    expected = open_clip.create_model(name, pretrained=path, force_image_size=48).eval().visual
+    expected: Any = open_clip.create_model(name, pretrained=path, force_image_size=48).eval()
     assert (made.size, made.features([np.zeros((9, 9, 3), np.uint8)]).dense.shape) == (
         48,
         (1, 6, 6, 24),
     )
     pixels = torch.rand(1, 3, 48, 48)
     mean, std = made.mean[:, None, None], made.std[:, None, None]
-    torch.testing.assert_close(made.towers(255.0 * pixels)[0], expected((pixels - mean) / std))
+    torch.testing.assert_close(
+        made.towers(255.0 * pixels)[0], expected.visual((pixels - mean) / std)
+    )
     with pytest.raises(UserError, match="size: 50 is not a multiple of 8, the patch size of tiny-"):
         OpenClipParams(name, path, size=50).build(Runtime())
     with pytest.raises(UserError, match="tiny-pe is not one of open_clip's own ViTs, so it has no"):
