@@ -6,6 +6,8 @@ expected: {nouns-groupvit: 20.9}           # mIoU of recipes on the run's own pi
 recipes: []                                # recipes to keep before the new ones, in this order
 params: {recipes: {nouns-groupvit: {...}}} # merged into params.yaml
 root: folder of the unpacked archive       # only if it needs data of yours: what --root has to be
+without: [nouns-mil]                       # recipes of params.yaml that are left out
+cost: {pairs: 4300000, recipes: {...}}     # only at paper scale: computed, nothing was run
 """
 
 from __future__ import annotations
@@ -23,6 +25,40 @@ from captionseg.records import UserError, one_line
 KEY = re.compile(r"[A-Za-z_][\w-]*")
 
 
+class RecipeCost(BaseModel):
+    """What training one seed of a recipe takes, as `python -m perf.paper_costs` computes it.
+
+    Attributes:
+        trained: millions of parameters that are trained.
+        frozen: millions of parameters that are not.
+        gflop: operations of a training step, forward and backward, per picture, in 10^9.
+        gib: memory of each GPU in GiB.
+        hours: hours of all GPUs together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    trained: Annotated[float, Field(gt=0)]
+    frozen: Annotated[float, Field(ge=0)]
+    gflop: Annotated[float, Field(gt=0)]
+    gib: Annotated[float, Field(gt=0)]
+    hours: Annotated[float, Field(gt=0)]
+
+
+class Cost(BaseModel):
+    """What an experiment at paper scale takes.
+
+    Attributes:
+        pairs: number of pairs that it trains on.
+        recipes: what each recipe takes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    pairs: Annotated[int, Field(gt=0)]
+    recipes: dict[str, RecipeCost]
+
+
 class Experiment(BaseModel):
     """One experiment.
 
@@ -34,6 +70,8 @@ class Experiment(BaseModel):
         params: merged into params.yaml; lists and scalars replace existing values. `{root}` in a
             text stands for the folder that the user gives.
         root: what this folder is; empty if the experiment needs none.
+        without: recipes of params.yaml that it leaves out, with their descriptions.
+        cost: what it takes, if that was computed instead of measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -44,6 +82,16 @@ class Experiment(BaseModel):
     recipes: list[str] = []
     params: Annotated[dict[str, Any], Field(min_length=1)]
     root: str = ""
+    without: list[str] = []
+    cost: Cost | None = None
+
+    @property
+    def overrides(self) -> list[str]:
+        """Its changes of params.yaml as overrides for `dvc exp run -S`, one per leaf."""
+        removed = [
+            f"~{section}.{name}" for name in self.without for section in ("recipes", "about")
+        ]
+        return [*removed, *list_overrides(self.params)]
 
     def place(self, name: str, root: Path | None) -> Experiment:
         """The experiment with the user's folder in place of `{root}`.
@@ -80,6 +128,8 @@ def read_experiment(path: Path) -> Experiment:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         experiment = Experiment.model_validate(values)
         list_overrides(experiment.params)
+        for name in experiment.without:
+            _check_key(name, "")
     except FileNotFoundError:
         names = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise UserError(f"{path}: no such experiment (valid: {names or 'none'})") from None
@@ -115,9 +165,14 @@ def describe(name: str, experiment: Experiment) -> list[str]:
     cost = experiment.minutes if isinstance(experiment.minutes, str) else f"{experiment.minutes:g}"
     scores = ", ".join(f"{recipe} {miou:.1f}" for recipe, miou in experiment.expected.items())
     needs = [f"  needs --root: {experiment.root}"] if experiment.root else []
+    computed = [
+        f"  {recipe}, computed: {one.hours:,.0f} hours of GPUs with {one.gib:.0f} GiB each"
+        for recipe, one in (experiment.cost.recipes if experiment.cost else {}).items()
+    ]
     return [
         f"{name}: {experiment.about}",
         *needs,
+        *computed,
         f"  minutes on two cores: {cost}",
         f"  expected mIoU: {scores or 'not measured'}",
     ]

@@ -17,6 +17,7 @@ import yaml
 from annotated_types import Ge
 
 from captionseg.records import UserError, one_line
+from captionseg.storage.yaml_numbers import NumberLoader
 from captionseg.typed import NAME, Seed, build, build_all, check_keys
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from captionseg.training.params import PretrainParams
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(NumberLoader):
     """YAML without duplicate keys, of which YAML would silently use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from captionseg.experiments import Experiment, describe, list_overrides, read_experiment
+from captionseg.experiments import Experiment, describe, read_experiment
 from captionseg.records import UserError
 from stages.keep import keep
 
 FOLDER = "experiments"
+NAME = re.compile(r"([\w-]+/)?[\w-]+")
+"""Name of a file in that folder, or in a folder of it, such as paper/cocu."""
 
 
 def main(
@@ -43,10 +46,11 @@ def main(
     folder = root / FOLDER
     try:
         if not name:
-            for path in sorted(folder.glob("*.yaml")):
-                print(*describe(path.stem, read_experiment(path)), sep="\n")
+            for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*/*.yaml")):
+                found = path.relative_to(folder).with_suffix("").as_posix()
+                print(*describe(found, read_experiment(path)), sep="\n")
             return 0
-        if Path(name).name != name:
+        if not NAME.fullmatch(name):
             raise UserError(f"{name!r} is not the name of a file in {FOLDER}/")
         experiment = read_experiment(folder / f"{name}.yaml").place(name, arguments.root)
         print(*describe(name, experiment), sep="\n", flush=True)
@@ -54,7 +58,7 @@ def main(
         done = run(list_command(experiment), cwd=root, env=environment, check=False)
         if done.returncode:
             return done.returncode
-        print(*keep(root, name, experiment.about, experiment.recipes), sep="\n")
+        print(*keep(root, name.replace("/", "-"), experiment.about, experiment.recipes), sep="\n")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,7 +68,7 @@ def main(
 def list_command(experiment: Experiment) -> list[str]:
     """Return the command `dvc exp run` with the experiment's params, as a list of words."""
     command = [sys.executable, "-m", "dvc", "exp", "run"]
-    for override in list_overrides(experiment.params):
+    for override in experiment.overrides:
         command += ["--set-param", override]
     return command
 

@@ -51,8 +51,9 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
     if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
         yield "curate", "curate.marks.boilerplate.file", boilerplate.file
     for member in (segments.grounder, segments.segmenter):
-        if hasattr(chosen := getattr(segments, member), "checkpoint"):
-            yield "segment_text", f"segment_text.{member}.checkpoint", chosen.checkpoint
+        chosen = vars(getattr(segments, member))
+        for field in chosen.keys() & {"checkpoint", "file"}:
+            yield "segment_text", f"segment_text.{member}.{field}", chosen[field]
 
 
 def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:

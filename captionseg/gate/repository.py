@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from captionseg.records import UserError, one_line
+from captionseg.storage.yaml_numbers import NumberLoader
 
 MAIN = ("origin/main", "main")
 
@@ -173,7 +174,7 @@ def parse_yaml(text: str | None, where: str) -> dict[str, Any]:
         UserError: if it is invalid, for example because of merge conflict markers.
     """
     try:
-        values = yaml.safe_load(text or "") or {}
+        values = yaml.load(text or "", NumberLoader) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
     if not isinstance(values, dict):

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference import ensemble
 from captionseg.inference.model_encoder import check_head, find_encoder
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.capabilities import ScoresMasks
@@ -21,6 +22,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.modeling.weights import saved
 from captionseg.records import UserError
 from captionseg.runtime.device import detect
+from captionseg.storage.reading import read_json
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class LoadedModel:
         """Load a model from a folder, ours or that of a GroupViT of transformers.
 
         Args:
-            folder: its folder, such as models/cocu-mil.
+            folder: its folder, such as models/cocu-mil, or that of an ensemble.
             device: auto, cpu, cuda or cuda:N.
             frozen: returns the frozen encoder; only called if needed. None loads the one next to
                 the model.
@@ -64,6 +66,8 @@ class LoadedModel:
             UserError: for a folder without a model, or an encoder that differs from that of the
                 training.
         """
+        if (folder / ensemble.FILE).exists():
+            return load_ensemble(folder, device=device, frozen=frozen, train=train)
         where, stored = detect(device).device, read_saved(folder, train)
         encoder = functools.cache(
             frozen or (lambda: load_encoder(find_encoder(folder), device=device))
@@ -104,6 +108,29 @@ def is_of_transformers(folder: Path) -> bool:
     except (OSError, ValueError):  # explained by whoever loads it
         return False
     return isinstance(config, dict) and "model" not in config and "model_type" in config
+
+
+def load_ensemble(folder: Path, **options: Any) -> LoadedModel:
+    """Load an ensemble, see captionseg.inference.ensemble; prompts, regions and masks are those of
+    its first model.
+
+    Args:
+        folder: folder of the ensemble.
+        **options: as of LoadedModel.load.
+
+    Raises:
+        UserError: see LoadedModel.load, and for models that cannot be one.
+    """
+    members = [LoadedModel.load(path, **options) for path in ensemble.read_members(folder)]
+    described = [
+        read_json(find_encoder(one.folder) / "encoder.json") if options["frozen"] is None else None
+        for one in members
+    ]
+    models = [one.model for one in members]
+    ensemble.check_members(
+        folder, list(zip((one.folder for one in members), models, described, strict=True))
+    )
+    return replace(members[0], model=ensemble.Ensemble(models), folder=folder)
 
 
 def check_segments(model: Any, what: str) -> None:

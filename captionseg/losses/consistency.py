@@ -83,6 +83,37 @@ def mask_consistency_loss(
     return dice_loss(hard, predicted.gather(1, order), valid).sum(1)
 
 
+def group_consistency_loss(
+    own: Float[Tensor, "batch group width"],
+    other: Float[Tensor, "batch group width"],
+    every: Float[Tensor, "picture all width"],
+    number: Int64[Tensor, " batch"],
+    *,
+    temperature: float,
+) -> Float[Tensor, " batch"]:
+    """Compute the group consistency of Table 6 of OVSegmentor: InfoNCE that pulls matched groups of
+    two pictures together, and pushes them from all other groups of the batch.
+
+    The paper gives no equation. Groups are matched as masks are (Eq. 11), and the loss is the mean
+    over groups.
+
+    Args:
+        own: selected groups of a picture, L2-normalised.
+        other: selected groups of its partner, L2-normalised; gradients do not flow into them.
+        every: all groups of the batch, of which `other` are some. Those of the picture itself are
+            no negatives.
+        number: of each picture in `every`.
+        temperature: tau.
+    """
+    other, every = other.detach(), every.detach()
+    order = match_masks(own, other)[..., None].expand_as(other)
+    positive = (own * other.gather(1, order)).sum(2) / temperature
+    logits = torch.einsum("bgw,paw->bgpa", own, every) / temperature
+    itself = torch.arange(len(every), device=number.device) == number[:, None]
+    logits = logits.masked_fill(itself[:, None, :, None], -torch.inf)
+    return (logits.flatten(2).logsumexp(2) - positive).mean(1)
+
+
 def released_mask_loss(
     target: Float[Tensor, "batch group token"],
     predicted: Float[Tensor, "batch group token"],

@@ -77,6 +77,8 @@ class OVSegmentor(GroupSegmenter):
             config.relative,
             scale=config.mask_scale,
             reduction=config.mask_reduction,
+            of=config.agreement,
+            temperature=config.temperature,
         )
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         if config.mask_weight:

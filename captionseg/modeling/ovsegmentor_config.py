@@ -7,7 +7,7 @@ from typing import Literal
 
 from captionseg.losses.contrastive import MultiLabel
 from captionseg.modeling.objectives.completion import MASKED, Objective
-from captionseg.modeling.objectives.cross_image import Masks
+from captionseg.modeling.objectives.cross_image import Agreement, Masks
 from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segmenter import InputSpec, Masking, Sizes
 from captionseg.modeling.towers.dual_encoder import Pool, TowersConfig
@@ -35,6 +35,8 @@ class OVSegmentorConfig:
         relative: whether `threshold` is a share of each mask's maximum, as in the released code.
         masks: joint are the masks of Eq. 10, of tokens and groups in the joint space; binding is
             the released loss, of the binding's queries and keys, see MaskAgreement.
+        agreement: what pictures that share an entity agree about: its masks, or its groups, the
+            variant of Table 6, with `temperature`; that needs masks: joint.
         mask_scale: factor of the cosines of joint masks before the sigmoid of Eq. 10.
         mask_reduction: over pictures.
         momentum: of the momentum encoder.
@@ -57,6 +59,7 @@ class OVSegmentorConfig:
     threshold: Share = 0.65
     relative: bool = False
     masks: Masks = "joint"
+    agreement: Agreement = "masks"
     mask_scale: AboveZero = 10.0
     mask_reduction: Literal["mean", "sum"] = "mean"
     momentum: ShareBelowOne = 0.99
@@ -70,6 +73,8 @@ class OVSegmentorConfig:
             raise ValueError(f"ovsegmentor: ratio {self.ratio} is not above 0 and at most 1")
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"ovsegmentor: momentum {self.momentum} is not from 0 to below 1")
+        if self.agreement == "groups" and self.masks != "joint":
+            raise ValueError("ovsegmentor: agreement: groups needs masks: joint")
         if self.masking and self.towers.text.kind == "clip":
             raise ValueError(
                 "ovsegmentor: clip has no token for a masked word; take text: {kind: bert}"

@@ -14,8 +14,8 @@ import numpy as np
 
 from captionseg.grounding.grounder import Boxes, Grounder, Query, join_boxes
 from captionseg.segment_text.merge import merge_texts
-from captionseg.segment_text.phrases import CaptionPhrases
-from captionseg.segment_text.rle import encode
+from captionseg.segment_text.phrases import CaptionPhrases, Phrase
+from captionseg.segment_text.rle import decode, encode
 from captionseg.segmenters.interfaces import BoxSegmenter
 from captionseg.segmenters.overlap import suppress
 
@@ -76,8 +76,10 @@ class Maker:
         phrases = [phrase for caption in captions for phrase in caption.phrases]
         boxes = self.find_boxes(view, captions)
         best = select_best(boxes, self.max_boxes)
+        given = [phrases[int(n)] for n in best.phrase]
         is_full = measure_area(best.boxes, view.image) > self.full_image_share
-        masks, stability = self.make_masks(view, best.boxes, is_full)
+        is_full &= np.array([not phrase.rle for phrase in given], bool)
+        masks, stability = self.make_masks(view, best.boxes, is_full, given)
         area = masks.sum(axis=(1, 2))
         large, stable = area >= max(1, self.min_area), stability >= self.min_stability
         valid = np.flatnonzero(large & stable)
@@ -107,7 +109,10 @@ class Maker:
         return self.make_rows(view, masks[survivors], texts, numbers), count
 
     def find_boxes(self, view: View, captions: Sequence[CaptionPhrases]) -> Boxes:
-        """Ground all captions; phrase numbers continue from one caption to the next."""
+        """Ground all captions; phrase numbers continue from one caption to the next.
+
+        Phrases that come with their boxes are not searched for.
+        """
         per_caption, offset = [], 0
         for caption in captions:
             query = (
@@ -115,7 +120,7 @@ class Maker:
                 if caption.text
                 else None
             )
-            boxes = self.grounder.boxes(
+            boxes = take_given(caption, view.image) or self.grounder.boxes(
                 view.image,
                 [p.text for p in caption.phrases],
                 dense=view.dense,
@@ -127,7 +132,11 @@ class Maker:
         return join_boxes(per_caption)
 
     def make_masks(
-        self, view: View, boxes: np.ndarray, is_full: np.ndarray
+        self,
+        view: View,
+        boxes: np.ndarray,
+        is_full: np.ndarray,
+        given: Sequence[Phrase] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Segment boxes.
 
@@ -135,6 +144,8 @@ class Maker:
             view: the image.
             boxes: [n, 4] x0 y0 x1 y1.
             is_full: [n] bool, boxes that are the whole image, with stability 1.
+            given: [n] phrases of the boxes; one that comes with its mask keeps it, with stability
+                1. None: there is none.
 
         Returns:
             [n, H, W] bool masks and [n] stabilities.
@@ -143,9 +154,13 @@ class Maker:
             np.ones((len(boxes), *view.image.shape[:2]), bool),
             np.ones(len(boxes), np.float32),
         )
-        if not is_full.all():
-            masks[~is_full], stability[~is_full] = self.segmenter.masks(
-                view.image, boxes[~is_full], labels=view.labels
+        is_left = ~is_full
+        for number, phrase in enumerate(given or ()):
+            if phrase.rle:
+                masks[number], is_left[number] = decode_resized(phrase, view.image), False
+        if is_left.any():
+            masks[is_left], stability[is_left] = self.segmenter.masks(
+                view.image, boxes[is_left], labels=view.labels
             )
         return masks, stability
 
@@ -178,13 +193,43 @@ class Maker:
         ]
 
 
+def take_given(caption: CaptionPhrases, image: np.ndarray) -> Boxes | None:
+    """Return the boxes that phrases come with, with score 1; None if they come without.
+
+    Args:
+        caption: the phrases, all with boxes or all without.
+        image: the picture [H, W, 3].
+    """
+    boxes = [phrase.box for phrase in caption.phrases if phrase.box is not None]
+    if not boxes:
+        return None
+    sides = np.array([*image.shape[1::-1]] * 2, np.float32)
+    count = len(boxes)
+    return Boxes(
+        np.array(boxes, np.float32) * sides,
+        np.arange(count, dtype=np.int32),
+        np.ones(count, np.float32),
+    )
+
+
+def decode_resized(phrase: Phrase, image: np.ndarray) -> np.ndarray:
+    """Return the mask [H, W] that a phrase comes with, in the size of a picture [H, W, 3]."""
+    mask = decode([phrase.rle], *phrase.size)[0]
+    rows, columns = (
+        ((np.arange(side) + 0.5) * own / side).astype(int)
+        for side, own in zip(image.shape[:2], mask.shape, strict=True)
+    )
+    return mask[rows[:, None], columns]
+
+
 def count_requests(captions: Sequence[CaptionPhrases], boxes: Boxes) -> Counter[str]:
     """Count the captions and phrases of one image, and the boxes that its grounder found."""
     phrases = [phrase for caption in captions for phrase in caption.phrases]
+    spoken = [one for one in captions if all(phrase.box is None for phrase in one.phrases)]
     return Counter(
         images=1,
-        captions=len(captions),
-        captions_empty=sum(not has_words(caption.text) for caption in captions),
+        captions=len(spoken),
+        captions_empty=sum(not has_words(caption.text) for caption in spoken),
         images_without_phrases=int(not phrases),
         images_without_boxes=int(bool(phrases) and not len(boxes)),
         phrases=len(phrases),

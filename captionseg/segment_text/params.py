@@ -10,6 +10,7 @@ import numpy as np
 from captionseg.constraints import Member
 from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import GroundingDino
+from captionseg.grounding.precomputed import Precomputed
 from captionseg.grounding.relevance import JointSpace, Relevance
 from captionseg.segment_text.maker import Maker
 from captionseg.segmenters.sam import Sam
@@ -59,6 +60,7 @@ class SegmentTextParams:
     cells: Count = 8192
     relevance: Relevance = field(default_factory=Relevance)
     grounding_dino: GroundingDino = field(default_factory=GroundingDino)
+    precomputed: Precomputed = field(default_factory=Precomputed)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
 

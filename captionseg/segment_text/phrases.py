@@ -20,7 +20,12 @@ class Phrase:
         expression: the referring expression of a phrase ("a dog in the grass"); empty if it is the
             phrase itself.
         spans: (start, end) characters of a phrase's mentions in its caption.
-        caption: number of its caption, the generated one last; -1 for a concept.
+        caption: number of its caption, the generated one last; -1 for a concept, and for what a
+            file says.
+        box: x0, y0, x1, y1 as shares of the picture's sides, of a phrase that comes with its box;
+            else None.
+        rle: of the mask of such a phrase; empty if it has none.
+        size: height and width of that mask.
     """
 
     text: str
@@ -28,6 +33,9 @@ class Phrase:
     expression: str = ""
     spans: tuple[tuple[int, int], ...] = ()
     caption: int = 0
+    box: tuple[float, ...] | None = None
+    rle: str = ""
+    size: tuple[int, ...] = (0, 0)
 
     def texts(self, score: float) -> list[dict[str, Any]]:
         """The texts of one box, schema SEGMENT_TEXT: phrase and expression (USE stores both)."""
@@ -89,6 +97,28 @@ def collect_phrases(
             [CaptionPhrases(text, tuple(row)) for text, row in zip(texts, rows, strict=True)]
         )
     return collected
+
+
+def list_given_phrases(given: Sequence[dict[str, Any]]) -> list[CaptionPhrases]:
+    """Return the phrases that come with their boxes, as those of one caption without words, if
+    there are any.
+
+    Args:
+        given: of an image, see `captionseg.segment_text.given.find_given`.
+    """
+    phrases = [
+        Phrase(
+            _join_words(one["text"]),
+            one["kind"],
+            caption=-1,
+            box=tuple(one["box"]),
+            rle=one["rle"],
+            size=tuple(one["size"]),
+        )
+        for one in given
+        if normalise_text(one["text"])
+    ]
+    return [CaptionPhrases("", tuple(phrases))] if phrases else []
 
 
 def list_caption_phrases(

@@ -63,6 +63,14 @@ def decode(rles: Sequence[str], height: int, width: int) -> np.ndarray:
     return _coco().decode(coded).transpose(2, 0, 1).astype(bool)
 
 
+def code_polygons(mask: Any, height: int, width: int) -> str:
+    """Return the compressed RLE of polygons [[x, y, x, y, ..], ..], or of an RLE of numbers."""
+    coco = _coco()
+    coded = coco.frPyObjects(mask, height, width)
+    merged = coco.merge(coded) if isinstance(coded, list) else coded
+    return merged["counts"].decode("ascii")
+
+
 def measure_areas(rles: Sequence[str], heights: Sequence[int], widths: Sequence[int]) -> np.ndarray:
     """[n] pixels inside each RLE, without decoding it."""
     sizes = zip(rles, heights, widths, strict=True)

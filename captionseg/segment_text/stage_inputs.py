@@ -20,9 +20,10 @@ from captionseg.dense_maps import DenseMaps, read_dense
 from captionseg.encoders.encoder import Encoder
 from captionseg.records import UserError
 from captionseg.segment_text.curated_concepts import read_concepts
+from captionseg.segment_text.given import find_given, read_given
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.params import SegmentTextParams
-from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases
+from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases, list_given_phrases
 from captionseg.storage.packed import SUFFIX, PackedArray
 from captionseg.text.referring import parse_references
 from captionseg.text.vocabulary import read_default_stop
@@ -31,8 +32,29 @@ pc: Any = compute  # its functions are made when it is imported
 
 CELLS_PER_IMAGE = 16
 
+PLACED = ["url", "key", "width", "height", "original_width", "original_height"]
+"""Columns of pairs that tell which picture of a file one is, and its size there."""
+
 IMAGES = pa.schema(
-    [("uid", pa.string()), ("captions", pa.list_(pa.string())), ("concepts", pa.list_(pa.string()))]
+    [
+        ("uid", pa.string()),
+        ("captions", pa.list_(pa.string())),
+        ("concepts", pa.list_(pa.string())),
+        (
+            "given",  # what a file says of them, see captionseg.segment_text.given
+            pa.list_(
+                pa.struct(
+                    [
+                        ("text", pa.string()),
+                        ("kind", pa.string()),
+                        ("box", pa.list_(pa.float64(), 4)),
+                        ("rle", pa.string()),
+                        ("size", pa.list_(pa.int32(), 2)),
+                    ]
+                )
+            ),
+        ),
+    ]
 )
 """Images of a shard and what was written about them."""
 
@@ -57,8 +79,7 @@ class Inputs:
 
 
 def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> dict[str, pa.Table]:
-    """shard -> `uid`, `captions` and `concepts` of every image that is to have segments, in the
-    order of the shards.
+    """shard -> every image that is to have segments (IMAGES), in the order of the shards.
 
     Pairs of a shard with the same image are one row, under the uid of the first, with the captions
     and the concepts of all.
@@ -73,9 +94,9 @@ def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> d
     """
     supervision, images = inputs.supervision, {}
     curated = read_concepts(supervision, params.curation, params.concepts)
-    rows = pairs.select(["uid", "caption", "shard", "sha256"]).filter(
-        pc.equal(pairs["split"], params.split)
-    )
+    pairs = pairs.filter(pc.equal(pairs["split"], params.split))
+    given = find_given_phrases(pairs, params)
+    rows = pairs.select(["uid", "caption", "shard", "sha256"])
     place = pc.index_in(rows["uid"], value_set=curated["uid"].combine_chunks())
     rows = rows.append_column("concepts", curated["concepts"].take(place))
     lost = rows["shard"].filter(pc.is_null(place))
@@ -83,7 +104,7 @@ def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> d
     for shard, count in count_shard_rows(rows).items():
         part = rows.slice(start, count)
         if len(part := part.filter(pc.is_valid(part["concepts"]))):
-            images[shard] = join_pairs(part)
+            images[shard] = join_pairs(part, given)
         start += count
     if not images:
         raise UserError(
@@ -99,12 +120,24 @@ def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> d
     return images
 
 
-def join_pairs(rows: pa.Table) -> pa.Table:
-    """The images of the pairs of a shard: `uid`, `captions`, `concepts`."""
+def find_given_phrases(
+    pairs: pa.Table, params: SegmentTextParams
+) -> dict[str, list[dict[str, Any]]]:
+    """uid -> what the file of `precomputed` says of the pair's image; empty for other grounders."""
+    if params.grounder != "precomputed":
+        return {}
+    file = params.precomputed.file
+    found = find_given(read_given(Path(file).expanduser()), pairs.select(PLACED).to_pylist(), file)
+    return dict(zip(pairs["uid"].to_pylist(), found, strict=True))
+
+
+def join_pairs(rows: pa.Table, given: Mapping[str, list[dict[str, Any]]]) -> pa.Table:
+    """The images of the pairs of a shard, see IMAGES."""
     by_digest: dict[str, dict[str, Any]] = {}
     for row in rows.to_pylist():
         image = by_digest.setdefault(
-            row["sha256"] or row["uid"], {"uid": row["uid"], "captions": [], "concepts": []}
+            row["sha256"] or row["uid"],
+            {"uid": row["uid"], "captions": [], "concepts": [], "given": given.get(row["uid"])},
         )
         image["captions"].append(row["caption"] or "")
         image["concepts"] += row["concepts"]
@@ -140,7 +173,9 @@ def read_captions(
 def find_phrases(
     images: Sequence[dict[str, Any]], captions: Sequence[Sequence[str]], params: SegmentTextParams
 ) -> list[list[CaptionPhrases]]:
-    """The captions of each image with their phrases and concepts."""
+    """The captions of each image with their phrases and concepts; or what a file says of it."""
+    if params.grounder == "precomputed":
+        return [list_given_phrases(row["given"] or ()) for row in images]
     parse = functools.partial(parse_references, model=params.spacy_model)
     return collect_phrases(
         captions,

@@ -10,12 +10,17 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from captionseg.losses.consistency import mask_consistency_loss, released_mask_loss
+from captionseg.losses.consistency import (
+    group_consistency_loss,
+    mask_consistency_loss,
+    released_mask_loss,
+)
 from captionseg.modeling.objectives.bags import count_per_rank
 from captionseg.modeling.segmenter import Gather
 from captionseg.runtime.device import full_precision
 
 Masks = Literal["joint", "binding"]
+Agreement = Literal["masks", "groups"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class MaskAgreement:
         relative: see OVSegmentorConfig.
         scale: factor of the cosines of tokens and groups before the sigmoid of Eq. 10.
         reduction: over pictures.
+        of: what agrees: masks, or the groups themselves (Table 6).
+        temperature: of the contrast of groups.
     """
 
     ratio: float
@@ -85,6 +92,8 @@ class MaskAgreement:
     relative: bool
     scale: float
     reduction: Literal["mean", "sum"]
+    of: Agreement = "masks"
+    temperature: float = 0.07
 
     def __call__(
         self, cross: CrossImage | CrossBinding, gather: Gather, *, rank: int
@@ -108,7 +117,10 @@ class MaskAgreement:
         mask, partner = cross.mask & paired[:, None], partner.clamp(min=0)
         compare = self.compare_masks if isinstance(cross, CrossImage) else self.compare_bindings
         with full_precision(cross.mask):
-            each = compare(cross, partner, mask, gather)  # type: ignore[arg-type]
+            if self.of == "groups" and isinstance(cross, CrossImage):
+                each = self.compare_groups(cross, partner, gather, rank=rank)
+            else:
+                each = compare(cross, partner, mask, gather)  # type: ignore[arg-type]
         return (each * paired).sum() / count
 
     def compare_masks(
@@ -160,6 +172,29 @@ class MaskAgreement:
             mask = mask[:, :1].expand(-1, target.shape[2])
         return released_mask_loss(
             target, predicted, mask, threshold=self.threshold, relative=self.relative
+        )
+
+    def compare_groups(
+        self, cross: CrossImage, partner: Tensor, gather: Gather, *, rank: int
+    ) -> Float[Tensor, " B"]:
+        """Compare groups of the online encoder with those of the partner by the momentum encoder,
+        against all other groups of the batch (Table 6).
+
+        Args:
+            cross: the pictures of this rank.
+            partner: [B] number of the partner over all ranks.
+            gather: see Gather.
+            rank: number of this rank.
+        """
+        most, every = self.count_selected(cross.groups.shape[1]), gather(cross.target_groups)
+        entity = cross.entity.float()
+        own = torch.arange(len(partner), device=partner.device) + rank * len(partner)
+        return group_consistency_loss(
+            select_nearest_groups(cross.groups.float(), entity, most),
+            select_nearest_groups(every[partner].float(), entity, most),
+            every.float(),
+            own,
+            temperature=self.temperature,
         )
 
     def count_selected(self, groups: int) -> int:

@@ -1,5 +1,6 @@
 """Dice, matching and their sum, by hand and by brute force."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from captionseg.losses.consistency import (
     dice_loss,
+    group_consistency_loss,
     mask_consistency_loss,
     match_masks,
     released_mask_loss,
@@ -107,3 +109,17 @@ def test_tokens_that_pad_change_no_released_loss_and_none_is_finite():
     assert torch.isfinite(predicted.grad).all()
     assert (predicted.grad[0] != 0).any()
     assert (predicted.grad[:, :, 3:] == 0).all()
+
+
+def test_group_consistency_by_hand():
+    """Two pictures of two groups: the first picture's groups are matched crosswise with those of
+    the second, and its own are no negatives.
+    """
+    own = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    other = torch.tensor([[[0.0, 1.0], [0.6, 0.8]]])
+    every = torch.cat([own, other])
+    found = group_consistency_loss(own, other, every, torch.tensor([0]), temperature=0.5)
+    # matched: (1, 0) with (.6, .8), (0, 1) with (0, 1); cosines with both of the other picture
+    first = math.log(math.exp(0.0) + math.exp(1.2)) - 1.2
+    second = math.log(math.exp(2.0) + math.exp(1.6)) - 2.0
+    torch.testing.assert_close(found, torch.tensor([(first + second) / 2]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captionseg.losses.consistency import mask_consistency_loss
+from captionseg.losses.consistency import group_consistency_loss, mask_consistency_loss
 from captionseg.modeling.models import PRESETS
 from captionseg.modeling.objectives.cross_image import select_nearest_groups
 from captionseg.modeling.ovsegmentor import OVSegmentor
@@ -301,3 +301,29 @@ def test_dice_summed_over_pictures_as_released(make_batch):
     torch.testing.assert_close(
         total.losses(total(batch))["mask"], 4 * mean.losses(mean(batch))["mask"]
     )
+
+
+def test_groups_may_agree_in_place_of_masks(make_batch):
+    net, batch = model(agreement="groups", mask_weight=1.0).eval(), make_batch(images=3)
+    concept = batch.text_concept.clone()
+    concept[:, 0] = torch.tensor([1, 4, 1])
+    batch = dataclasses.replace(batch, text_concept=concept)
+    out, total = net(batch), 0.0
+    cross = out.cross
+    for image, partner in ((0, 2), (2, 0)):
+        entity = cross.entity[[image]]
+        total = (
+            total
+            + group_consistency_loss(
+                select_nearest_groups(cross.groups[[image]], entity, 2),
+                select_nearest_groups(cross.target_groups[[partner]], entity, 2),
+                cross.target_groups,
+                torch.tensor([image]),
+                temperature=0.07,
+            ).sum()
+        )
+    loss = net.losses(out)["mask"]
+    torch.testing.assert_close(loss, total / 2)
+    loss.backward()
+    binding = net.towers.vision.stages[0].grouping.parameters()
+    assert any(weight.grad is not None and weight.grad.any() for weight in binding)

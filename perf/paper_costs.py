@@ -1,0 +1,318 @@
+"""What training at paper scale takes: parameters, operations, memory and hours, computed.
+
+    python -m perf.paper_costs [NAME ...]
+
+For each recipe of experiments/paper, one training step of the model in full size runs on the CPU
+with random weights. torch counts the operations of the forward and the backward pass, and the bytes
+that are kept for the backward pass. Two and three pictures tell what each picture takes from what a
+step takes anyway. The losses see the texts of the whole batch. All runs in fp32; where the recipe
+has bf16, 70 % of the bytes are kept, as was measured for OVSegmentor.
+
+Hours assume 100 TFLOP/s a GPU, a third of what an A100 has in bf16. A parameter that is trained
+takes 20 bytes (weight, gradient, its bucket, both moments of AdamW), a frozen one 4. Not in it are
+preparing the data, and what CUDA and its allocator need for themselves, some GiB. The numbers stand
+in the files of the experiments (`cost`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from captionseg.encoders.dense_head import build_joint_head, build_vit_head
+from captionseg.encoders.open_clip import OpenClip
+from captionseg.encoders.open_clip_weights import get_config
+from captionseg.experiments import Experiment, RecipeCost, read_experiment
+from captionseg.index_params import IndexParams
+from captionseg.model_inputs import Batch, MaskedCaptions, NamedSegments, Tokens
+from captionseg.modeling.layers.backbone import BackboneBlocks
+from captionseg.modeling.models import MODELS
+from captionseg.modeling.segmenter import InputSpec, Sizes
+from captionseg.modeling.towers.frozen_towers import FrozenModule
+from captionseg.recipes import Recipe
+from captionseg.runtime.device import detect
+from captionseg.runtime.params import RuntimeParams
+from captionseg.training.params import PretrainParams, model_config
+from captionseg.typed import build, replace_fields
+
+FOLDER = Path(__file__).parents[1] / "experiments" / "paper"
+OPERATIONS = 100e12
+"""Operations of a GPU in a second, assumed."""
+
+TRAINED, FROZEN = 20, 4
+"""Bytes of a parameter."""
+
+SENTENCE, PROMPT, SEGMENTS = 77, 16, 11
+"""Tokens of captions and of prompts alone, and segments of a picture (USE's mean)."""
+
+END = 49407
+"""CLIP's token at the end of a text."""
+
+HALVED = 0.7
+"""Bytes that are kept in bf16, as a share of those in fp32: 46.2 of 66.2 GiB of OVSegmentor."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe of an experiment, as it would be trained.
+
+    Attributes:
+        recipe: the recipe.
+        params: section `pretrain` with the recipe's training.
+        index: section `index`.
+        runtime: section `runtime`.
+        pairs: number of pairs.
+    """
+
+    recipe: Recipe
+    params: PretrainParams
+    index: IndexParams
+    runtime: RuntimeParams
+    pairs: int
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs."""
+        return self.runtime.devices * self.runtime.nodes
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model in full size.
+
+    Attributes:
+        model: the model.
+        frozen: modules that it runs but does not hold.
+    """
+
+    model: Any
+    frozen: list[nn.Module]
+
+    def count(self) -> tuple[int, int]:
+        """Return the numbers of trained and of frozen parameters."""
+        inside = list(self.model.parameters())
+        trained = sum(weight.numel() for weight in inside if weight.requires_grad)
+        outside = {id(w): w for module in self.frozen for w in module.parameters()}
+        frozen = sum(weight.numel() for weight in inside if not weight.requires_grad)
+        return trained, frozen + sum(weight.numel() for weight in outside.values())
+
+
+def list_plans(experiment: Experiment) -> dict[str, Plan]:
+    """Return the plans of the recipes of an experiment at paper scale."""
+    assert experiment.cost is not None
+    raw = experiment.params
+    pretrain = build(PretrainParams, raw["pretrain"], "pretrain")
+    sections = (
+        build(IndexParams, raw.get("index", {}), "index"),
+        build(RuntimeParams, raw["runtime"], "runtime"),
+        experiment.cost.pairs,
+    )
+    recipes = {name: build(Recipe, row, name) for name, row in raw["recipes"].items()}
+    return {
+        name: Plan(recipe, replace_fields(pretrain, recipe.training, name), *sections)
+        for name, recipe in recipes.items()
+    }
+
+
+def without_weights(value: Any) -> Any:
+    """Return settings of a recipe without the names of files."""
+    if isinstance(value, list):
+        return [without_weights(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_weights(item) for key, item in value.items() if key != "weights"}
+    return value
+
+
+def build_encoder(index: IndexParams) -> SimpleNamespace:
+    """Build the frozen encoder of an index: its clip, tokens of texts and pixels to features."""
+    import open_clip
+
+    config = dict(get_config(index.open_clip))
+    shapes = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
+    clip: Any = open_clip.CLIP(**shapes, quick_gelu=bool(config.get("quick_gelu")))
+    clip.visual.image_mean = clip.visual.image_std = None  # CLIP's own
+    side, joint = clip.visual.image_size[0], index.open_clip.dense == "joint"
+    head = build_joint_head(config["embed_dim"]) if joint else build_vit_head(clip.visual)
+    return SimpleNamespace(clip=clip.requires_grad_(False), head=head.config, side=side)
+
+
+def build_full_size(plan: Plan) -> Built:
+    """Build the model of a plan, with random weights, on the current default device."""
+    settings = without_weights(plan.recipe.settings)
+    recipe = Recipe(**{**vars(plan.recipe), "settings": settings})
+    config = model_config(recipe, plan.params)
+    if plan.index.encoder != "open_clip":
+        return Built(MODELS[recipe.model][1](config.with_sizes(Sizes(texts=384))), [])
+    encoder = build_encoder(plan.index)
+    words = encoder.clip.token_embedding.weight.shape[1]
+    sizes = Sizes(texts=encoder.head.out, words=words, head=encoder.head)
+    model: Any = MODELS[recipe.model][1](config.with_sizes(sizes))
+    if config.reads.holds_encoder:
+        if not encoder.clip.visual.proj.is_meta:
+            attach(model, encoder, plan.index)
+        return Built(model, [encoder.clip])
+    towers = getattr(model, "frozen_towers", None)
+    if towers is None:
+        return Built(model, [])
+    blocks = [BackboneBlocks(network) for network in towers.networks]
+    for weight in itertools.chain(*(one.parameters() for one in blocks)):
+        nn.init.normal_(weight, std=0.02)
+    towers.loaded = [FrozenModule(one) for one in blocks]
+    return Built(model, [*blocks])
+
+
+def attach(model: Any, encoder: SimpleNamespace, index: IndexParams) -> None:
+    """Attach an encoder to a model that runs it."""
+    import open_clip
+
+    tokenizer = open_clip.get_tokenizer(index.open_clip.model)
+    model.attach(
+        OpenClip(
+            encoder.clip,
+            tokenizer,
+            encoder.side,
+            1,
+            detect("cpu", "fp32"),
+            dense=index.open_clip.dense,
+        )
+    )
+
+
+def make_batch(reads: InputSpec, images: int, texts: int, width: int) -> Batch:
+    """Make a batch as a model reads it: noise, and concepts that all differ."""
+
+    def words(*size: int) -> Tensor:
+        found = torch.randint(1, 1000, size)
+        found[..., -1] = 1000 if reads.tokens == "bert" else END
+        return found
+
+    concepts = torch.arange(images * texts).view(images, texts)
+    captions = words(images, SENTENCE)
+    tokens = Tokens(
+        captions,
+        words(images, texts, PROMPT),
+        words(images, texts, PROMPT) if reads.tokens == "frozen" else None,
+        torch.full_like(captions, -1) if reads.words else None,
+    )
+    target = torch.where(torch.arange(SENTENCE) < texts, concepts.repeat(1, SENTENCE)[:, :77], -1)
+    named = torch.arange(images * SEGMENTS).view(images, SEGMENTS)
+    return Batch(
+        torch.zeros(images, 0, 1),
+        torch.zeros(images, 0, dtype=torch.bool),
+        torch.randn(images, width),
+        concepts,
+        torch.randn(images, texts, width),
+        concepts,
+        concepts,
+        image=torch.randn(images, 3, reads.picture, reads.picture),
+        tokens=tokens if reads.tokens else None,
+        masked=MaskedCaptions(target, tokens=captions, answers=words(images, PROMPT))
+        if reads.masking
+        else None,
+        segments=NamedSegments(
+            torch.rand(images, SEGMENTS, reads.cells, reads.cells),
+            torch.randn(images, SEGMENTS, width),
+            named,
+            named[..., None],
+        )
+        if reads.segments
+        else None,
+    )
+
+
+def repeat_ranks(tensor: Tensor, world: int) -> Tensor:
+    """Stand in for a gather over ranks: the others have the same, but other concepts."""
+    several = tensor.repeat(world, *[1] * (tensor.ndim - 1))
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        return several
+    rank = torch.arange(world).repeat_interleave(len(tensor)).view(-1, *[1] * (tensor.ndim - 1))
+    return torch.where(several >= 0, several + 1_000_000 * rank, several)
+
+
+def measure_step(built: Built, plan: Plan, images: int) -> tuple[int, int]:
+    """Run one training step without its update.
+
+    Args:
+        built: the model.
+        plan: how it is trained.
+        images: number of pictures.
+
+    Returns:
+        its operations, and the bytes of tensors that are kept for the backward pass.
+    """
+    model, kept = built.model.train(), {}
+    if hasattr(model, "steps"):
+        model.steps.fill_(2**40)  # the last stage of OVSegmentor, with L_mask
+    inside = {w.data_ptr() for part in (model, *built.frozen) for w in part.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in inside:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    width = getattr(model.config, "text_width", 0) or 512
+    batch = make_batch(model.config.reads, images, plan.params.texts, width)
+    world = max(1, plan.params.batch // images)
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            losses = model.losses(model(batch), lambda tensor: repeat_ranks(tensor, world))
+        torch.stack(list(losses.values())).sum().backward()
+    model.zero_grad(set_to_none=True)
+    return counter.get_total_flops(), sum(kept.values())
+
+
+def compute_cost(built: Built, plan: Plan) -> RecipeCost:
+    """Compute what training a recipe takes."""
+    trained, frozen = built.count()
+    (two, kept_two), (three, kept_three) = (measure_step(built, plan, n) for n in (2, 3))
+    images = plan.params.batch // plan.gpus
+    gpu_step = two + (images - 2) * (three - two)
+    kept = kept_two + (images - 2) * (kept_three - kept_two)
+    kept *= 1.0 if (plan.params.precision or plan.runtime.precision) == "fp32" else HALVED
+    steps = plan.params.epochs * (plan.pairs // plan.params.batch)
+    return RecipeCost(
+        trained=round(trained / 1e6, 1),
+        frozen=round(frozen / 1e6, 1),
+        gflop=round(gpu_step / images / 1e9, 1),
+        gib=round((TRAINED * trained + FROZEN * frozen + kept) / 2**30, 1),
+        hours=round(steps * gpu_step * plan.gpus / OPERATIONS / 3600, 1),
+    )
+
+
+def compute_all(names: list[str]) -> Iterator[tuple[str, str, Plan, RecipeCost]]:
+    """Yield (experiment, recipe, plan, cost) of the experiments of these names, or of all."""
+    for path in tqdm(sorted(FOLDER.glob("*.yaml")), desc="experiments"):
+        if names and path.stem not in names:
+            continue
+        for name, plan in list_plans(read_experiment(path)).items():
+            torch.manual_seed(0)
+            yield path.stem, name, plan, compute_cost(build_full_size(plan), plan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.paper_costs", description=str(__doc__).splitlines()[0]
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="file in experiments/paper")
+    rows = list(compute_all(parser.parse_args().names))
+    print(f"{'':34} GPUs  images a GPU  trained M  frozen M  GFLOP  GiB a GPU   hours of GPUs")
+    for experiment, name, plan, cost in rows:
+        print(
+            f"{experiment + '/' + name:34} {plan.gpus:4}  {plan.params.batch // plan.gpus:12}  "
+            f"{cost.trained:9}  {cost.frozen:8}  {cost.gflop:5}  {cost.gib:9}  {cost.hours:10}"
+        )
+
+
+if __name__ == "__main__":
+    main()
