@@ -28,7 +28,7 @@ def test_pixels_of_a_grid_belong_to_their_largest_share():
 def test_groups_are_those_of_the_model_s_masks(groups):  # noqa: F811
     """The logits of a pixel are those of the group that it is said to belong to."""
     predictor = Predictor.load(groups, device="cpu")
-    image = np.asarray(draw(64, 64))
+    image = np.array(draw(64, 64))
     found = find_groups(predictor, image)
     assert len(found.stages) == len(found.counts) == 1
     assert found.stages[0].shape == (64, 64)
