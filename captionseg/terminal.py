@@ -1,4 +1,5 @@
-"""How a command behaves on a terminal: one line per mistake, printable characters, exit codes.
+"""How a command behaves on a terminal: one line per mistake, printable characters, exit codes, and
+how much it says.
 
 Nothing heavy is imported here, so that --help is fast.
 """
@@ -6,11 +7,15 @@ Nothing heavy is imported here, so that --help is fast.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import click
+
+LOG = logging.getLogger("captionseg")
 MISTAKE, INTERRUPTED, CLOSED = 1, 130, 141
 """Exit codes; the last two are a shell's codes for SIGINT and SIGPIPE."""
 
@@ -24,19 +29,46 @@ def guarded(run: Callable[[], None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError, OSError):  # None, or replaced
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with keep_verbosity():
+        try:
+            run()
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return 0
+        except KeyboardInterrupt:
+            return ended(INTERRUPTED, "interrupted")
+        except BrokenPipeError:
+            return ended(CLOSED)
+        except click.exceptions.Exit as end:  # --help and --version
+            return ended(end.exit_code)
+        except Exception as error:
+            if not (line := mistake(error)):
+                raise
+            code = error.exit_code if isinstance(error, click.ClickException) else MISTAKE
+            return ended(code, f"error: {line}")
+
+
+@contextlib.contextmanager
+def keep_verbosity() -> Iterator[None]:
+    """Restore afterwards how much is said."""
+    level, handlers = LOG.level, [*LOG.handlers]
     try:
-        run()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return 0
-    except KeyboardInterrupt:
-        return ended(INTERRUPTED, "interrupted")
-    except BrokenPipeError:
-        return ended(CLOSED)
-    except Exception as error:
-        if not (line := mistake(error)):
-            raise
-        return ended(MISTAKE, f"error: {line}")
+        yield
+    finally:
+        LOG.setLevel(level)
+        LOG.handlers[:] = handlers
+
+
+def set_verbosity(level: int) -> None:
+    """Set how much is said on stderr: -1 is errors alone, 1 is more than warnings."""
+    LOG.setLevel(logging.ERROR if level < 0 else logging.INFO)
+    if level > 0 and not LOG.handlers:
+        LOG.addHandler(logging.StreamHandler(sys.stderr))
+
+
+def is_quiet() -> bool:
+    """Whether errors alone are wanted."""
+    return LOG.level >= logging.ERROR
 
 
 def mistake(error: Exception) -> str:
@@ -48,6 +80,9 @@ def mistake(error: Exception) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return explain_missing(error)
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        return error.format_message() + (f" (see {context.command_path} -h)" if context else "")
     if isinstance(error, OSError):
         where = (
             f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
@@ -83,7 +118,7 @@ def ended(code: int, text: str = "") -> int:
 def number(
     option: str, *, low: float = -math.inf, high: float = math.inf
 ) -> Callable[[str], float]:
-    """Return an argparse type for a number in a closed range; NaN is refused.
+    """Return the type of an option: a number in a closed range; NaN is refused.
 
     Args:
         option: name of the option, for the error message.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from captionseg.api.segmentation import NONE, Segmentation
+from captionseg.api.segmentation import Segmentation
 from captionseg.images import shrink_size
 from captionseg.reporting.overlay import (
     FAINT,
@@ -45,7 +45,7 @@ HEAT = np.array(
 def draw_segmentation(result: Segmentation, *, opacity: float, legend: bool) -> Image.Image:
     """Draw a picture in its labels' colours; arguments as of `Segmentation.overlay`."""
     colours = make_palette(len(result.labels))
-    mask = np.where(result.mask < 0, NONE, result.mask).astype(np.uint8)
+    mask = result.mask.astype(np.uint8)  # -1 becomes 255, which is not tinted
     drawn = draw_overlay(result.image, mask, colours, opacity=opacity)
     if legend:
         names, shown = list_legend(result)

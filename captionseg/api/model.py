@@ -22,6 +22,7 @@ CONTRAST = 0.25
 but one, and no worse with three that are not (docs/log.md, 2026-11-30).
 """
 SIDE = 512  # long side of maps of scores, in pixels
+ROWS = 64  # of a picture that are summed at once, so that they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,11 @@ class Model:
         """
         names = words.names
         found, best = self._with_contrast(words).measure(image, names.names, words.rivals)
-        mask = np.where(found < 0, np.int16(-1), names.owner[found])
-        area = np.bincount(mask[mask >= 0], minlength=len(names.labels))
-        total = np.bincount(mask[mask >= 0], best[mask >= 0], len(names.labels))
-        with np.errstate(invalid="ignore"):
-            scores = (total / area).astype(np.float32)  # NaN without a pixel
-        return Segmentation(names.labels, mask, scores, image, name)
+        if len(names.names) > len(names.labels):
+            found = np.where(found < 0, np.int16(-1), names.owner[found])
+        return Segmentation(
+            names.labels, found, average_scores(found, best, len(names.labels)), image, name
+        )
 
     def score(self, picture: Picture, labels: Sequence[str], *, side: int = SIDE) -> np.ndarray:
         """Return maps of how well each label fits, float32 [C, h, w], as they are compared.
@@ -185,6 +185,23 @@ class Model:
         if self.contrast is None and free:
             return self.predictor.with_contrast(CONTRAST)
         return self.predictor
+
+
+def average_scores(mask: np.ndarray, best: np.ndarray, count: int) -> np.ndarray:
+    """Return the mean score of each label over its pixels, float32 [C]; NaN without a pixel.
+
+    Args:
+        mask: int16 [H, W], number of each pixel's label, -1 without one.
+        best: float32 [H, W], score of that label.
+        count: C.
+    """
+    area, total = np.zeros(count + 1, np.int64), np.zeros(count + 1)
+    for top in range(0, len(mask), ROWS):
+        number, score = mask[top : top + ROWS].ravel() + 1, best[top : top + ROWS].ravel()
+        area += np.bincount(number, minlength=count + 1)
+        total += np.bincount(number, score, count + 1)
+    with np.errstate(invalid="ignore"):
+        return (total / area).astype(np.float32)[1:]
 
 
 def load(

@@ -91,6 +91,6 @@ def read_array(array: np.ndarray) -> np.ndarray:
     if not array.size:
         raise ValueError(f"no pixels, {list(array.shape)}")
     if channels == 3:
-        return np.ascontiguousarray(array)
+        return np.require(array, requirements=("C", "W"))  # torch warns of others
     image = Image.fromarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
     return np.array(to_rgb(image, "", tags={}, name="picture"))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from captionseg.records import UserError
 
+ROWS = 64  # of a picture that are counted at once, so that they stay in the processor's cache
 NONE = 255
 """Value of pixels without a label in an index PNG."""
 
@@ -42,7 +43,10 @@ class Segmentation:
     @cached_property
     def areas(self) -> np.ndarray:
         """Pixels of each label, int64 [C]."""
-        return np.bincount(self.mask[self.mask >= 0], minlength=len(self.labels))
+        area, count = np.zeros(len(self.labels) + 1, np.int64), len(self.labels) + 1
+        for top in range(0, len(self.mask), ROWS):
+            area += np.bincount(self.mask[top : top + ROWS].ravel() + 1, minlength=count)
+        return area[1:]
 
     @property
     def shares(self) -> np.ndarray:
@@ -86,7 +90,7 @@ class Segmentation:
         """
         from captionseg.reporting.overlay import make_palette
 
-        image = Image.fromarray(np.where(self.mask < 0, NONE, self.mask).astype(np.uint8))
+        image = Image.fromarray(self.mask.astype(np.uint8))  # -1 becomes NONE
         # all 256 colours: with fewer, a PNG would have fewer bits a pixel
         palette = np.full((256, 3), 255, np.uint8)
         palette[: len(self.labels)] = make_palette(len(self.labels))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captionseg.benchmarks.published.catalogue import Spec, background_of, threshold_of, windows_of
 from captionseg.inference.protocols import ScoringOptions, merge_with_preset
@@ -14,7 +15,46 @@ from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 
 
-def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
+@dataclass(frozen=True)
+class Arguments:
+    """Options of `captionseg evaluate`, as they were given; see its help.
+
+    Attributes:
+        benchmark: name of the benchmark.
+        recipe: name of a recipe; None scores `model`.
+        model: folder of a model.
+        protocol: key of PROTOCOLS; None takes what was saved with the model.
+        prompts: template set.
+        limit: number of pictures; 0 takes all.
+        background: score of the background.
+        windows: sliding windows, SHORT,CROP,STRIDE.
+        refine: method of RefineParams.
+        masks: maker of MasksParams.
+        contrast: see Protocol.
+        ignore: mask values to ignore.
+        bootstrap: number of bootstrap samples.
+        out: file of the result.
+        device: auto, cpu, cuda or cuda:N.
+    """
+
+    benchmark: str
+    recipe: str | None = None
+    model: Path = Path()
+    protocol: str | None = None
+    prompts: str | None = None
+    limit: int = 0
+    background: str | None = None
+    windows: str | None = None
+    refine: Any = None
+    masks: Any = None
+    contrast: float | None = None
+    ignore: str | None = None
+    bootstrap: int = 1000
+    out: Path | None = None
+    device: str = "auto"
+
+
+def result_path(arguments: Arguments, folder: Path) -> Path | None:
     """Return the path for the result of `evaluate`, or None.
 
     Args:
@@ -40,7 +80,7 @@ def result_path(arguments: argparse.Namespace, folder: Path) -> Path | None:
     return folder / arguments.recipe / f"{arguments.benchmark}{protocol}.json"
 
 
-def scoring_options(arguments: argparse.Namespace, spec: Spec) -> ScoringOptions:
+def scoring_options(arguments: Arguments, spec: Spec) -> ScoringOptions:
     """Return how models are scored on a benchmark.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The commands, one per file: `add` declares the arguments of a command, `run` executes it.
+"""The commands, one per file: `command` declares its arguments and executes it.
 
 A command imports what it needs when it runs, so that --help is fast.
 """

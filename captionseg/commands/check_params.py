@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add `check-params` and its arguments."""
-    one = commands.add_parser("check-params", help="check params.yaml", description=run.__doc__)
-    one.add_argument(
-        "params", type=Path, nargs="?", default=Path("params.yaml"), help="default: %(default)s"
-    )
-    one.add_argument(
-        "--no-files",
-        action="store_true",
-        help="do not check that the files and folders it names exist",
-    )
-    one.set_defaults(run=run)
+from captionseg.commands.options import PATH, make_command
 
 
-def run(arguments: argparse.Namespace) -> None:
+@make_command("check-params", "check params.yaml")
+@click.argument("params", type=PATH, default=Path("params.yaml"))
+@click.option("--no-files", is_flag=True, help="do not check that files and folders it names exist")
+def command(params: Path, no_files: bool) -> None:
     """Check every section of params.yaml and every rule of its gate; report each mistake and how to
-    fix it.
+    fix it. PARAMS is another file.
     """
     from captionseg.checks.check import check
     from captionseg.params import Params
 
-    params = Params(arguments.params)
-    check(params, done=params.SECTIONS if arguments.no_files else ())
-    print(
-        f"{arguments.params}: valid ({len(params.recipes)} recipes, {len(params.gate)} gate rules)"
-    )
+    read = Params(params)
+    check(read, done=read.SECTIONS if no_files else ())
+    print(f"{params}: valid ({len(read.recipes)} recipes, {len(read.gate)} gate rules)")

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add `convert` and its arguments."""
-    one = commands.add_parser(
-        "convert",
-        help="convert a GroupViT between transformers' layout and ours",
-        description=run.__doc__,
-    )
-    one.add_argument("kind", choices=["groupvit"], help="kind of model")
-    one.add_argument(
-        "source", type=Path, help="folder with config.json and weights, in either layout"
-    )
-    one.add_argument("target", type=Path, help="folder to write; it must be empty")
-    one.set_defaults(run=run)
+from captionseg.commands.options import PATH, make_command
 
 
-def run(arguments: argparse.Namespace) -> None:
+@make_command("convert", "convert a GroupViT between transformers' layout and ours")
+@click.argument("kind", type=click.Choice(["groupvit"]))
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+def command(kind: str, source: Path, target: Path) -> None:
     """Convert a GroupViT saved by transformers (a folder with config.json and model.safetensors)
     into our layout, or ours into theirs.
+
+    SOURCE is the folder of either; TARGET is the folder to write, which must be empty.
     """
     from captionseg.modeling.weights.groupvit_checkpoint import convert
 
-    print(convert(arguments.source, arguments.target))
+    print(convert(source, target))

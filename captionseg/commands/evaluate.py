@@ -2,127 +2,136 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from captionseg.commands.options import add_device, add_labelling
+import click
+
+from captionseg.commands.options import PATH, add_device, add_labelling, add_options, make_command
+
+if TYPE_CHECKING:
+    from captionseg.benchmarks.command import Arguments
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
 MODEL = MODELS / "cocu_calibrated-mil"
 
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add `evaluate` and its arguments."""
-    one = commands.add_parser(
-        "evaluate",
-        help="score models on a published benchmark or on your own data",
-        description=run.__doc__,
-    )
-    one.add_argument(
-        "--benchmark",
-        required=True,
-        metavar="NAME",
-        help="name of the benchmark; an unknown name lists all",
-    )
-    one.add_argument(
-        "--root",
-        type=Path,
-        default=Path(),
-        help="folder with its unpacked archives; for your own data, the checkout "
-        "(default: current folder)",
-    )
-    add_model(one)
-    add_protocol(one)
-    one.add_argument(
-        "--bootstrap",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="number of bootstrap samples for the interval (default: %(default)s)",
-    )
-    one.add_argument(
-        "--out", type=Path, metavar="JSON", help="file to write all scores and the protocol to"
-    )
-    one.add_argument(
-        "--areas",
-        type=Path,
-        metavar="FOLDER",
-        help="with --recipe: write FOLDER/RECIPE.parquet, the areas of every picture, seed and "
-        "class, for `captionseg difference --areas FOLDER`",
-    )
-    add_device(one)
-    one.set_defaults(run=run)
-
-
-def add_model(one: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which models are scored."""
-    what = one.add_mutually_exclusive_group()
-    what.add_argument(
+add_models = add_options(
+    click.option(
         "--recipe",
         metavar="NAME",
         help="score all trained seeds of models/NAME and write "
         "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json (not with --limit)",
-    )
-    what.add_argument(
-        "--model", type=Path, default=MODEL, help="folder of one model (default: %(default)s)"
-    )
+    ),
+    click.option(
+        "--model", type=PATH, help=f"folder of one model; not with --recipe (default: {MODEL})"
+    ),
+)
+"""Which models are scored."""
 
-
-def add_protocol(one: argparse.ArgumentParser) -> None:
-    """Add the arguments that set how pictures are labelled and which pixels count."""
-    one.add_argument(
-        "--protocol",
-        choices=["groupvit", "tcl", "use"],
-        help="use a paper's prompts, windows, refinement, scores and background "
-        "(default: as saved with the model)",
-    )
-    one.add_argument(
-        "--prompts",
-        choices=["simple", "subset", "segment", "tcl", "imagenet"],
-        help="prompt templates for the class names (default: subset for ImageNet, otherwise the "
-        "protocol's or as saved)",
-    )
-    one.add_argument(
-        "--limit",
-        type=int,
-        default=0,
-        metavar="N",
-        help="score only N pictures, evenly spaced (default: all)",
-    )
-    add_pixels(one)
-
-
-def add_pixels(one: argparse.ArgumentParser) -> None:
-    """Add the arguments that set how single pixels are labelled, and which count."""
-    one.add_argument(
+add_pixels = add_options(
+    click.option(
         "--background",
         metavar="SCORE",
         help="score of the background, if it is a class: a number, or `published` for GroupViT's "
         "threshold on this benchmark (default: the protocol's or as saved; otherwise the word "
         "`background` is embedded)",
-    )
-    one.add_argument(
+    ),
+    click.option(
         "--windows",
         metavar="SHORT,CROP,STRIDE",
         help="sliding windows in pixels, for models that use them (default: the protocol's, or as "
         "published for this benchmark)",
-    )
-    add_labelling(one)
-    one.add_argument(
+    ),
+    add_labelling(),
+    click.option(
         "--ignore",
         metavar="VALUES",
         help="mask values to ignore in a folder of your own, such as 0,255 (default: the line "
         "`# ignore: ..` of classes.txt, otherwise 255)",
-    )
+    ),
+)
+"""How single pixels are labelled, and which count."""
+
+add_protocol = add_options(
+    click.option(
+        "--protocol",
+        type=click.Choice(["groupvit", "tcl", "use"]),
+        help="use a paper's prompts, windows, refinement, scores and background "
+        "(default: as saved with the model)",
+    ),
+    click.option(
+        "--prompts",
+        type=click.Choice(["simple", "subset", "segment", "tcl", "imagenet"]),
+        help="prompt templates for the class names (default: subset for ImageNet, otherwise the "
+        "protocol's or as saved)",
+    ),
+    click.option(
+        "--limit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="score only N pictures, evenly spaced (default: all)",
+    ),
+    add_pixels,
+)
+"""How pictures are labelled."""
 
 
-def run(arguments: argparse.Namespace) -> None:
+@make_command("evaluate", "score models on a published benchmark or on your own data")
+@click.option(
+    "--benchmark",
+    required=True,
+    metavar="NAME",
+    help="name of the benchmark; an unknown name lists all",
+)
+@click.option(
+    "--root",
+    type=PATH,
+    default=Path(),
+    help="folder with its unpacked archives; for your own data, the checkout (default: current "
+    "folder)",
+)
+@add_models
+@add_protocol
+@click.option(
+    "--bootstrap",
+    type=int,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="number of bootstrap samples for the interval",
+)
+@click.option("--out", type=PATH, metavar="JSON", help="file for all scores and the protocol")
+@click.option(
+    "--areas",
+    type=PATH,
+    metavar="FOLDER",
+    help="with --recipe: write FOLDER/RECIPE.parquet, the areas of every picture, seed and class, "
+    "for `captionseg difference --areas FOLDER`",
+)
+@add_device
+def command(root: Path, areas: Path | None, **options: Any) -> None:
     """Score a model, or all seeds of a recipe, on an unpacked benchmark. Prints mIoU (accuracy,
     mask mAP) with its 95 % interval over pictures, the worst and best classes, pictures per second,
     and the protocol.
+    """
+    from captionseg.benchmarks.command import Arguments
+
+    if options["recipe"] and options["model"]:
+        raise click.UsageError("--model: not allowed with --recipe")
+    score(Arguments(**{**options, "model": options["model"] or MODEL}), root, areas)
+
+
+def score(arguments: Arguments, root: Path, areas: Path | None) -> None:
+    """Score models as `command` says.
+
+    Args:
+        arguments: the options.
+        root: folder of the benchmark.
+        areas: folder to write; None writes none.
     """
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import result_path, scoring_options
@@ -133,12 +142,10 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
-    spec = find_benchmark(arguments.benchmark, read_own_name(arguments.root))
+    spec = find_benchmark(arguments.benchmark, read_own_name(root))
     options = scoring_options(arguments, spec)
-    benchmark, total = open_benchmark(
-        spec, arguments.root, limit=arguments.limit, ignore=arguments.ignore
-    )
-    if arguments.areas and not (arguments.recipe and isinstance(benchmark, FolderBenchmark)):
+    benchmark, total = open_benchmark(spec, root, limit=arguments.limit, ignore=arguments.ignore)
+    if areas and not (arguments.recipe and isinstance(benchmark, FolderBenchmark)):
         raise UserError("--areas: needs --recipe, and a benchmark of pictures with masks")
     remarks = getattr(benchmark, "remarks", ())
     for line in remarks:
@@ -165,15 +172,13 @@ def run(arguments: argparse.Namespace) -> None:
     if out:
         write_json(result, out)
         print(out)
-    if arguments.areas and isinstance(benchmark, FolderBenchmark):
-        path = arguments.areas / f"{arguments.recipe}.parquet"
+    if areas and isinstance(benchmark, FolderBenchmark):
+        path = areas / f"{arguments.recipe}.parquet"
         score_saved_models.write_areas(benchmark, measured, path)
         print(path)
 
 
-def find_models(
-    arguments: argparse.Namespace, benchmark: object
-) -> tuple[Path, Mapping[Any, Path]]:
+def find_models(arguments: Arguments, benchmark: object) -> tuple[Path, Mapping[Any, Path]]:
     """Return the folder of the recipe or model, and those of its seeds; seed "" is a model alone.
 
     Raises:

@@ -2,244 +2,275 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from captionseg.commands.options import add_device, add_labelling
-from captionseg.terminal import number
+import click
+
+from captionseg.commands.options import PATH, add_device, add_labelling, make_command
+from captionseg.terminal import is_quiet, mistake, number
 
 if TYPE_CHECKING:
-    import numpy as np
+    from captionseg.api.model import Model, Words
+    from captionseg.api.pictures import Pixels
+    from captionseg.api.result_files import Files, Wanted
+    from captionseg.api.segmentation import Segmentation
+    from captionseg.api.sources import Source
 
-    from captionseg.inference.predictor import Predictor
-
-MODEL = Path("models/cocu_calibrated-mil")
-CONTRAST = 0.25
-"""Better than none on the tune split of the default data where all labels are in the picture or all
-but one, and no worse with three that are not (docs/log.md, 2026-11-30).
-"""
-
-
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add `segment` and its arguments."""
-    one = commands.add_parser(
-        "segment", help="segment a picture by text labels", description=run.__doc__
-    )
-    one.add_argument("picture", type=Path, help="an image file")
-    one.add_argument("--labels", required=True, help='labels, separated by commas: "zebra, grass"')
-    one.add_argument(
-        "--model",
-        type=Path,
-        help=f"folder of a trained recipe (default: {MODEL}, or without it the model that comes "
-        "with the package)",
-    )
-    one.add_argument(
-        "--out",
-        type=Path,
-        help="overlay to write; an existing file is overwritten (default: PICTURE_segments.png "
-        "next to the picture)",
-    )
-    one.add_argument(
-        "--mask",
-        type=Path,
-        metavar="PNG",
-        help="also write a mask with the label of each pixel, counted from 0",
-    )
-    one.add_argument(
-        "--background",
-        type=number("--background", low=-1, high=1),
-        metavar="SCORE",
-        help="pixels where no label reaches this score stay unlabelled, 255 in the mask (models "
-        "with groups; default: as saved with the model)",
-    )
-    one.add_argument(
-        "--other",
-        action=argparse.BooleanOptionalAction,
-        help="leave pixels unlabelled, 255 in the mask, that another word of the model's training "
-        "fits better than every label (default: only with a single label and no background)",
-    )
-    add_labelling(one, contrast=f"{CONTRAST:g}, and 0 for models with a background")
-    add_device(one)
-    one.set_defaults(run=run)
+CONTRAST = "0.25, and 0 for models with a background"
+SHOWN = 3  # labels in the line of a picture, if there are several
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Label each pixel of a picture, write an overlay in the labels' colours and print the share of
+def require_labels(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> str | None:
+    """Check that --labels or --labels-file is given, and not both; a callback of --labels."""
+    file = context.params.get("labels_file")
+    if value is None and file is None:
+        raise click.UsageError('--labels: give at least one, for example --labels "zebra, grass"')
+    if value is not None and file is not None:
+        raise click.UsageError("--labels-file: not allowed with --labels")
+    return value
+
+
+@make_command("segment", "segment pictures by text labels")
+@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@click.option(
+    "--labels",
+    callback=require_labels,
+    help='labels, separated by commas: "zebra, grass"; several names of one have semicolons '
+    'between: "person; people, grass"; @words.txt reads them from a file',
+)
+@click.option(
+    "--labels-file",
+    type=PATH,
+    is_eager=True,  # before --labels, which looks at it
+    metavar="FILE",
+    help="file of the labels, one or more in a line",
+)
+@click.option(
+    "--model",
+    metavar="FOLDER",
+    help="folder of a trained recipe, or an address of MLflow (default: the best of models/, else "
+    "the model that came with captionseg)",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=PATH,
+    metavar="FOLDER|FILE",
+    help="folder for overlays, index PNGs and masks in COCO's JSON; or, of a single picture, file "
+    "of the overlay. Existing files are overwritten, pictures never (default: only overlays, "
+    "PICTURE_segments.png in the current folder)",
+)
+@click.option(
+    "--mask", type=PATH, metavar="PNG", help="also write the label of each pixel, counted from 0"
+)
+@click.option(
+    "--json", "coco", type=PATH, metavar="JSON", help="also write all masks, in COCO's JSON"
+)
+@click.option("--heat", is_flag=True, help="also draw where each label fits, PICTURE_heat.png")
+@click.option(
+    "--background",
+    type=number("--background", low=-1, high=1),
+    metavar="SCORE",
+    help="pixels where no label reaches this score stay unlabelled, 255 in the mask (models with "
+    "groups; default: as saved with the model)",
+)
+@click.option(
+    "--other/--no-other",
+    default=None,
+    help="leave pixels unlabelled, 255 in the mask, that another word of the model's training fits "
+    "better than every label (default: only with a single label and no background)",
+)
+@add_labelling(contrast=CONTRAST)
+@add_device
+def command(pictures: tuple[str, ...], **options: Any) -> None:
+    """Label each pixel of pictures, write overlays in the labels' colours and print the share of
     the picture that each label covers.
+
+    A PICTURE is a file, a folder of pictures, a pattern such as '*.png', or - for stdin.
     """
-    from captionseg.runtime.start_up import collect_nothing
-
-    with collect_nothing():
-        import numpy as np
-
-        from captionseg.inference.predictor import read_image
-        from captionseg.inference.unknown_words import describe_unknown
-        from captionseg.records import UserError
-        from captionseg.remarks import warn_once
-        from captionseg.text.typed_labels import read_labels
-
-    labels = read_labels(arguments.labels)
-    if arguments.picture.is_dir():
-        raise UserError(f"{arguments.picture}: is a folder; give an image file")
-    out = arguments.out or arguments.picture.with_name(f"{arguments.picture.stem}_segments.png")
-    check_outputs(arguments.picture, out, arguments.mask)
-    picture = read_image(arguments.picture)
-    arguments.model = arguments.model or find_default()
-    predictor = load_predictor(arguments)
-    rivals = choose_rivals(predictor, labels, arguments.other)
-    if arguments.contrast is None and predictor.protocol.background.score is None and not rivals:
-        predictor = predictor.with_contrast(CONTRAST)
-    for line in describe_unknown(labels, arguments.model, predictor.embed_labels):
-        warn_once(line)
-    # none of the labels is -1, which becomes 255: these pixels are not tinted
-    mask = predictor.segment(picture, labels, rivals).astype(np.uint8)
-    rows = write_pictures(picture, mask, labels, out=out, mask_file=arguments.mask)
-    if rows[-1][1] == 0 and arguments.background is None and not rivals:
-        rows.pop()
-    elif rivals:
-        rows[-1] = ("(other)", rows[-1][1])
-    print_shares(rows)
-    print(out)
+    run(pictures, Options(**options))
 
 
-def find_default() -> Path:
-    """Return the model of one's own run, or else the one of the package, which is said."""
-    from captionseg import shipped
+@dataclass(frozen=True)
+class Options:
+    """Options of the command, see its help."""
 
-    if MODEL.exists() or not (found := shipped.path()):
-        return MODEL
-    print(f"model: {found.name}, which comes with the package", file=sys.stderr)
-    return found
-
-
-def load_predictor(arguments: argparse.Namespace) -> Predictor:
-    """Load the model that was asked for, labelling as was asked for."""
-    from captionseg.runtime.start_up import collect_nothing
-
-    with collect_nothing():
-        from captionseg.inference.predictor import Predictor
-        from captionseg.inference.refine import RefineParams
-        from captionseg.inference.windows import Protocol
-        from captionseg.segmenters.mask_makers import MasksParams
-
-    protocol = Protocol(
-        refine=RefineParams(arguments.refine) if arguments.refine else None,
-        masks=MasksParams(arguments.masks) if arguments.masks else None,
-        contrast=arguments.contrast or 0.0,
-    )
-    return Predictor.load(
-        arguments.model, device=arguments.device, background=arguments.background, protocol=protocol
-    )
+    labels: str | None
+    labels_file: Path | None
+    model: str | None
+    out: Path | None
+    mask: Path | None
+    coco: Path | None
+    heat: bool
+    background: float | None
+    other: bool | None
+    refine: str | None
+    masks: str | None
+    contrast: float | None
+    device: str
 
 
-def print_shares(rows: Sequence[tuple[str, float]]) -> None:
-    """Print each label with its share of the picture."""
-    width = max(len(label) for label, _ in rows)
-    for label, part in rows:
-        print(f"{label:{width}}  {100 * part:5.1f} %")
-
-
-def choose_rivals(predictor: Predictor, labels: Sequence[str], other: bool | None) -> list[str]:
-    """Choose the words that leave pixels unlabelled.
-
-    Args:
-        predictor: the model.
-        labels: that are asked for.
-        other: whether there are any; None has some if there is one label and no background.
+def run(pictures: tuple[str, ...], options: Options) -> None:
+    """Segment pictures, one after the other; the model is loaded once.
 
     Raises:
-        UserError: if the model's training knows no such word, and they are asked for.
+        UserError: if nothing can be done, or at the end if a picture could not be segmented.
     """
-    from captionseg.records import UserError
-    from captionseg.remarks import quote, warn_once
+    from captionseg.runtime.start_up import collect_nothing
 
-    alone = len(labels) == 1 and predictor.protocol.background.score is None
-    if other is False or (other is None and not alone):
-        return []
-    rivals = predictor.find_rivals(labels)
-    if other and not rivals:
-        raise UserError(
-            f"--other: {predictor.labeller.loaded.folder} names no concept of its training that "
-            "is unlike all labels; omit --other and add labels for the rest of the picture"
-        )
-    if alone and rivals and other is None:
-        warn_once(
-            f"labels: {quote(labels[0])} is the only one, so pixels that another word of the "
-            "model's training fits better stay unlabelled; --no-other labels every pixel"
-        )
-    return rivals
+    with collect_nothing():
+        from tqdm import tqdm
+
+        from captionseg.api.result_files import choose_files, plan
+        from captionseg.api.sources import list_sources
+
+    labels = read_labels(options)
+    sources = list_sources(pictures)
+    wanted = choose_files(options.out, options.mask, heat=options.heat, coco=options.coco)
+    planned = plan(sources, wanted)
+    # what is wrong with a single picture is said before the model is loaded
+    ready = {source: source.read() for source in planned if len(planned) == 1}
+    model = load(options)
+    words = model.choose_words(labels, other=options.other)
+    if options.model is None and not is_quiet():
+        print(f"model: {model.folder}", file=sys.stderr)
+    with collect_masks(wanted) as add:
+        for source, result in segment_all(model, words, planned, ready):
+            add(result)
+            if len(planned) > 1:
+                lines = [format_line(result, planned[source])]
+            else:
+                lines = format_shares(result, words, background=options.background is not None)
+                lines.append(str(planned[source].overlay))
+            tqdm.write("\n".join(lines), file=sys.stdout)
 
 
-def write_pictures(
-    picture: np.ndarray,
-    mask: np.ndarray,
-    labels: Sequence[str],
-    *,
-    out: Path,
-    mask_file: Path | None,
-) -> list[tuple[str, float]]:
-    """Write the overlay and, if asked for, the mask.
+def read_labels(options: Options) -> list[str]:
+    """Read the labels that were given as words or as a file.
+
+    Raises:
+        UserError: if there are none, or for a file that cannot be read.
+    """
+    from captionseg.text import typed_labels
+
+    if options.labels_file is not None:
+        return typed_labels.read_file(options.labels_file)
+    text = options.labels or ""
+    if text.startswith("@"):
+        return typed_labels.read_file(Path(text[1:]))
+    return typed_labels.read_labels(text)
+
+
+def load(options: Options) -> Model:
+    """Load the model that was asked for, or the best there is."""
+    from captionseg.api.model import load_model
+
+    return load_model(
+        options.model,
+        device=options.device,
+        background=options.background,
+        contrast=options.contrast,
+        refine=options.refine,
+        masks=options.masks,
+        spelling=("--other", "--no-other"),
+    )
+
+
+@contextmanager
+def collect_masks(wanted: Wanted) -> Iterator[Any]:
+    """Yield a function that takes a result; in the end, also after Ctrl-C, what it took is written
+    in COCO's JSON, if that is wanted.
+    """
+    if wanted.coco is None:
+        yield lambda result: None
+        return
+    from captionseg.api.coco import CocoWriter
+    from captionseg.storage.writing import write_json
+
+    writer = CocoWriter()
+    try:
+        yield writer.add
+    finally:
+        if writer.images:
+            write_json(writer.write(), wanted.coco)
+
+
+def segment_all(
+    model: Model, words: Words, planned: Mapping[Source, Files], ready: Mapping[Source, Pixels]
+) -> Iterator[tuple[Source, Segmentation]]:
+    """Segment pictures and write their files; say what is wrong with one and go on.
 
     Args:
-        picture: [H, W, 3] uint8.
-        mask: [H, W] uint8, the number of each pixel's label, 255 without one.
-        labels: names of the labels.
-        out: file of the overlay.
-        mask_file: file of the mask; None writes none.
+        model: the model.
+        words: what pixels are compared with.
+        planned: pictures and their files.
+        ready: pictures that were read before.
 
-    Returns:
-        each label with its share of the picture, largest first; last, pixels without a label.
+    Raises:
+        UserError: in the end, if there was one; at once, if there is only one.
     """
+    from tqdm import tqdm
+
+    from captionseg.records import UserError
+
+    failed, several = 0, len(planned) > 1
+    hidden = True if is_quiet() or not several else None  # None: shown on a terminal
+    for source, files in tqdm(planned.items(), desc="pictures", disable=hidden, leave=False):
+        try:
+            pixels = ready[source] if source in ready else source.read()
+            result = segment(model, words, pixels, files)
+        except (UserError, MemoryError, RuntimeError) as error:
+            if not several or not (line := mistake(error)):
+                raise
+            failed += 1
+            tqdm.write(f"error: {line}", file=sys.stderr)
+        else:
+            yield source, result
+    if failed:
+        raise UserError(f"{failed} of {len(planned)} pictures could not be segmented")
+
+
+def segment(model: Model, words: Words, pixels: Pixels, files: Files) -> Segmentation:
+    """Segment a picture and write its files."""
     import numpy as np
 
-    from captionseg.reporting.overlay import (
-        IGNORED,
-        add_legend,
-        draw_overlay,
-        make_palette,
-        write_picture,
-    )
+    from captionseg.api.drawing import draw_heat
+    from captionseg.api.result_files import write_files
+    from captionseg.reporting.overlay import write_picture
 
-    if mask_file:
-        write_picture(mask, mask_file)
-    shares = np.bincount(mask.ravel(), minlength=IGNORED + 1) / mask.size
-    colours, share = make_palette(len(labels)), shares[: len(labels)]
-    texts = [f"{label}  {100 * part:.0f} %" for label, part in zip(labels, share, strict=True)]
-    write_picture(add_legend(draw_overlay(picture, mask, colours), texts, colours), out)
-    rows = sorted(zip(labels, share, strict=True), key=lambda pair: -pair[1])
-    return [*rows, ("(background)", shares[IGNORED])]
+    result = model.segment_pixels(pixels.image, words, name=pixels.name)
+    write_files(result, files)
+    if files.heat:
+        maps = model.score_pixels(pixels.image, words)
+        write_picture(np.asarray(draw_heat(pixels.image, result.labels, maps)), files.heat)
+    return result
 
 
-def check_outputs(picture: Path, out: Path, mask: Path | None) -> None:
-    """Refuse files that cannot be written, or in whose place there is something.
+def format_line(result: Segmentation, files: Files) -> str:
+    """Format one picture of several."""
+    rows = [row for row in result.list_shares() if row[1] > 0]
+    parts = [f"{label} {100 * share:.0f} %" for label, share in rows[:SHOWN]]
+    if len(rows) > SHOWN:
+        parts.append(f"{len(rows) - SHOWN} more")
+    return f"{result.name}: {', '.join(parts) or 'no label'} -> {files.overlay}"
 
-    Args:
-        picture: that is read.
-        out: of the tinted picture.
-        mask: of the labels; None writes none.
 
-    Raises:
-        UserError: naming the file.
+def format_shares(result: Segmentation, words: Words, *, background: bool) -> list[str]:
+    """Format the share of the picture that each label covers, the largest first, and last that of
+    pixels without one, if there are any or a `background` was asked for.
     """
-    from captionseg.records import UserError
-    from captionseg.reporting.overlay import check_writable
-
-    check_writable(out)
-    if mask and is_same_file(mask, out):
-        raise UserError(f"{out}: --mask and --out name the same file; choose different names")
-    if is_same_file(out, picture) or (mask and is_same_file(mask, picture)):
-        raise UserError(
-            f"{picture}: is the input picture, which is never overwritten; choose another file"
-        )
-    if mask and check_writable(mask) != "PNG":
-        raise UserError(f"{mask}: masks are written as PNG; use a name ending in .png")
-
-
-def is_same_file(one: Path, other: Path) -> bool:
-    """Return whether two paths are the same file, links resolved."""
-    return one.resolve() == other.resolve() or (
-        one.exists() and other.exists() and one.samefile(other)
-    )
+    rows = result.list_shares()
+    left = float((result.mask < 0).mean())
+    if words.rivals:
+        rows.append(("(other)", left))
+    elif left or background:
+        rows.append(("(background)", left))
+    width = max(len(label) for label, _ in rows)
+    return [f"{label:{width}}  {100 * part:5.1f} %" for label, part in rows]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-
-def add(commands: argparse._SubParsersAction) -> None:
-    """Add `sync` and its arguments."""
-    one = commands.add_parser(
-        "sync", help="record the results of this checkout in MLflow", description=run.__doc__
-    )
-    one.set_defaults(run=run)
+from captionseg.commands.options import make_command
 
 
-def run(arguments: argparse.Namespace) -> None:
+@make_command("sync", "record the results of this checkout in MLflow")
+def command() -> None:
     """Record the results of this checkout in MLflow: a run per recipe, the numbers and the
     champion. Does nothing if MLflow has them already. `make repro` and the flow end with it; after
     a plain `dvc repro` it is needed only if no stage ran because everything came from DVC's cache.

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
 
-def add(commands: argparse._SubParsersAction) -> None:
-    """The arguments of `trace`."""
-    one = commands.add_parser(
-        "trace", help="where a pair came from, and what became of it", description=run.__doc__
-    )
-    one.add_argument(
-        "pair",
-        metavar="UID|PICTURE",
-        help="a uid or its beginning, a URL, path or source row (its end is enough), the name of a "
-        "sample in its shard, or a picture file, which is found by its bytes, else by its look",
-    )
-    one.add_argument("--json", action="store_true", help="everything, as JSON")
-    one.add_argument(
-        "-k", type=int, default=5, metavar="N", help="similar pictures (default: %(default)s)"
-    )
-    one.add_argument(
-        "--data", type=Path, default=Path("data"), help="of the run (default: %(default)s)"
-    )
-    one.add_argument(
-        "--models", type=Path, default=Path("models"), help="of the run (default: %(default)s)"
-    )
-    one.add_argument(
-        "--params",
-        type=Path,
-        default=Path("params.yaml"),
-        help="that says by which rule a recipe learns (default: %(default)s)",
-    )
-    one.set_defaults(run=run)
+from captionseg.commands.options import add_run, make_command
 
 
-def run(arguments: argparse.Namespace) -> None:
+@make_command("trace", "where a pair came from, and what became of it")
+@click.argument("pair", metavar="UID|PICTURE")
+@click.option("--json", "as_json", is_flag=True, help="everything, as JSON")
+@click.option(
+    "-k", type=int, default=5, show_default=True, metavar="N", help="number of similar pictures"
+)
+@add_run
+def command(pair: str, *, as_json: bool, k: int, data: Path, models: Path, params: Path) -> None:
     """Print the source row of a pair, its outcome, captions, duplicates and neighbours, the
-    concepts and segments that were made of it, and which recipes learnt from it. Where several
-    pairs fit, they are listed."""
+    concepts and segments that were made of it, and which recipes learnt from it.
+
+    The pair is given by a uid or its beginning, a URL, path or source row (its end is enough), the
+    name of a sample in its shard, or a picture file, which is found by its bytes, else by its look.
+    Where several pairs fit, they are listed.
+    """
     import json
 
     from captionseg.lineage.history import Places, read_history
@@ -47,12 +31,11 @@ def run(arguments: argparse.Namespace) -> None:
     from captionseg.lineage.lookup import find_pairs, read_row
     from captionseg.records import UserError, one_line
 
-    wanted = arguments.pair.strip()
-    places = Places(arguments.data, arguments.models, arguments.params)
+    wanted, places = pair.strip(), Places(data, models, params)
     if not wanted:
         raise UserError("UID|PICTURE: nothing to look for; give a uid, a URL or a picture file")
-    if arguments.k < 0:
-        raise UserError(f"-k: {arguments.k} is below 0")
+    if k < 0:
+        raise UserError(f"-k: {k} is below 0")
     found = find_pairs(places.pairs, wanted)
     if not found:
         raise UserError(
@@ -61,15 +44,14 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if len(found) > 1:
         rows = [(match, read_row(places.pairs, match)) for match in found]
-        if arguments.json:
-            print(
-                json.dumps({"matches": [{**row, **vars(match)} for match, row in rows]}, indent=2)
-            )
+        if as_json:
+            matches = [{**row, **vars(match)} for match, row in rows]
+            print(json.dumps({"matches": matches}, indent=2))
         else:
             print(*format_matches(rows), sep="\n")
         return
-    history = read_history(places, found[0], neighbours=arguments.k)
-    if arguments.json:
+    history = read_history(places, found[0], neighbours=k)
+    if as_json:
         print(json.dumps({"matched": vars(found[0]), **history}, indent=2, allow_nan=False))
     else:
         print(*format_history(history, found[0]), sep="\n")

@@ -118,7 +118,8 @@ class Predictor:
         """
         labeller = self._with_rivals(labels, rivals, image)
         pixels, scores = labeller.label_and_score(self.prepare(image))
-        return np.where(pixels < len(labels), pixels, -1).astype(np.int16), scores
+        found = pixels.astype(np.int16)
+        return np.where(found < len(labels), found, np.int16(-1)), scores
 
     def _with_rivals(
         self, labels: Sequence[str], rivals: Sequence[str], image: np.ndarray

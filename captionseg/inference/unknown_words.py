@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 NEAREST = 3  # words that are named
+FEW = 5  # labels that are described one by one
 
 
 def describe_unknown(
     labels: Sequence[str], folder: Path, embed: Callable[[Sequence[str]], np.ndarray]
 ) -> list[str]:
-    """Describe each label that names no concept of a model's training, one line each.
+    """Describe each label that names no concept of a model's training, one line each; many of them
+    in one line.
 
     Args:
         labels: of a picture.
@@ -21,7 +23,7 @@ def describe_unknown(
         embed: [n] words -> [n, D] embeddings, as the model compares them.
     """
     from captionseg.inference.other_words import MOST, embed_normalised, read_concepts
-    from captionseg.remarks import quote
+    from captionseg.remarks import quote, quote_first
     from captionseg.text.vocabulary import Vocabulary
 
     known = read_concepts(folder)
@@ -29,6 +31,11 @@ def describe_unknown(
     unknown = [label for label in labels if not vocabulary.read(label)[1]]
     if not unknown or not known:
         return []
+    if len(unknown) > FEW:
+        return [
+            f"labels: {len(unknown)} of {len(labels)} are not among the {len(known):,} concepts of "
+            f"the model's training: {quote_first(unknown)}"
+        ]
     vectors = embed_normalised([*unknown, *known[:MOST]], embed)
     own, others = vectors[: len(unknown)], vectors[len(unknown) :]
     nearest = np.argsort(-own @ others.T, axis=1, kind="stable")[:, :NEAREST]

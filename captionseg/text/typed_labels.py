@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
+from pathlib import Path
 
 from captionseg.records import UserError
 from captionseg.remarks import quote, quote_first
@@ -59,6 +60,26 @@ def read_labels(text: str, where: str = "--labels") -> list[str]:
     if reasons:
         log.warning("%s: ignored %s", where, " and ".join(reasons))
     return names
+
+
+def read_file(path: Path) -> list[str]:
+    """Read labels from a text file: one in a line, or several with commas between. Lines that begin
+    with # are comments.
+
+    Raises:
+        UserError: if it cannot be read, and see `read_labels`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not a text in UTF-8") from None
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise UserError(f"{path}: {reason}") from None
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise UserError(f"{path}: holds no label; write one in each line")
+    return read_labels(",".join(lines), str(path))
 
 
 def is_sign(label: str) -> bool:

@@ -12,10 +12,11 @@ import itertools
 import re
 import tomllib
 
+import click
 import pytest
 import yaml
 
-from captionseg.cli import parser
+from captionseg.cli import program
 from captionseg.params import Params
 from captionseg.records import UserError
 from tests.contracts import param_names
@@ -54,14 +55,23 @@ def check_make(command: Command) -> str:
 
 
 def check_captionseg(command: Command) -> str:
-    message = try_parse(parser(), command.words[1:])
-    if not message or command.whole:
-        return message
-    every = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
     name, *rest = command.words[1:]
-    if name not in every:
+    if name.startswith("-"):
+        known = [option for one in program.params for option in one.opts]
+        return "" if name in known else f"no option {name}"
+    found = program.get_command(click.Context(program), name)
+    if found is None:
         return f"no command {name}"
-    known = every[name]._option_string_actions
+    try:
+        found.make_context(name, rest)
+    except click.exceptions.Exit:
+        return ""
+    except (click.ClickException, UserError) as error:
+        if command.whole:
+            return str(error)
+    else:
+        return ""
+    known = {option for one in found.params for option in (*one.opts, *one.secondary_opts)}
     return next((f"{name} has no {w}" for w in rest if w.startswith("-") and w not in known), "")
 
 
@@ -166,8 +176,8 @@ def test_every_command_of_the_readme_is_checked():
     [
         ("make reproo", "no target reproo"),
         ('make gate OPTION="--base main"', "reads no OPTION"),
-        ("captionseg segment a.jpg", "required: --labels"),
-        ("captionseg segmant a.jpg", "invalid choice"),
+        ("captionseg segment a.jpg", "--labels: give at least one"),
+        ("captionseg segmant a.jpg", "no command segmant"),
         ("dvc exp run -S curate.cocu.neighbors=3", "no param curate.cocu.neighbors"),
         ("dvc exp run -S download.table.path=/a", "write +download.table.path"),
         ("dvc exp run -S +download.folder.root=/a", "remove the plus"),

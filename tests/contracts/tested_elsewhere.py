@@ -31,6 +31,13 @@ TESTED_ELSEWHERE = {
     "captionseg/segmenters/region_makers.py": "tests/captionseg/segmenters/test_felzenszwalb.py",
     "captionseg/training/params.py": "tests/captionseg/training/test_pretrain.py",
     "captionseg/inference/pixels.py": "tests/captionseg/inference/test_region_pixels.py",
+    "captionseg/api/sources.py": "tests/cli/test_many.py",
+    "captionseg/api/result_files.py": "tests/cli/test_many.py",
+    "captionseg/api/group_pictures.py": "tests/cli/test_groups.py",
+    "captionseg/api/neighbour_sheet.py": "tests/cli/test_neighbours.py",
+    "captionseg/commands/groups.py": "tests/cli/test_groups.py",
+    "captionseg/commands/neighbours.py": "tests/cli/test_neighbours.py",
+    "captionseg/inference/groups.py": "tests/cli/test_groups.py",
     "captionseg/inference/rivals.py": "tests/captionseg/api/test_model.py",
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
     **{

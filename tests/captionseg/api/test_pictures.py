@@ -24,6 +24,16 @@ def test_grey_and_transparent_arrays_become_rgb():
     assert found[1, 1].tolist() == [255, 255, 255]  # transparent pixels are white
 
 
+def test_arrays_that_cannot_be_written_are_copied():
+    """As numpy makes them of images of Pillow; torch would warn."""
+    array = np.asarray(Image.new("RGB", (4, 3), "red"))
+    found = read(array).image
+    assert (found.flags.writeable, found[0, 0].tolist()) == (True, [255, 0, 0])
+    own = np.zeros((3, 4, 3), np.uint8)
+    assert read(own).image is own
+    assert read(own[:, ::-1]).image.flags.c_contiguous
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
 def test_images_of_pillow_are_as_their_files(mode):
     image = Image.fromarray(np.full((3, 4, 3), 200, np.uint8)).convert("L" if ";" in mode else mode)

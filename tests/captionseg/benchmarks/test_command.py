@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from captionseg.benchmarks.command import result_path, scoring_options
+from captionseg.benchmarks.command import Arguments, result_path, scoring_options
 from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Protocol, WindowParams
@@ -15,23 +14,8 @@ from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
 
 
-def said(**changes) -> argparse.Namespace:
-    every = {
-        "benchmark": "voc",
-        "recipe": None,
-        "protocol": None,
-        "limit": 0,
-        "bootstrap": 10,
-        "out": None,
-        "prompts": None,
-        "windows": None,
-        "refine": None,
-        "masks": None,
-        "contrast": None,
-        "background": None,
-        "device": "cpu",
-    }
-    return argparse.Namespace(**(every | changes))
+def said(**changes) -> Arguments:
+    return Arguments(**({"benchmark": "voc", "bootstrap": 10, "device": "cpu"} | changes))
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def test_unknown_labels_are_named_with_their_nearest(tmp_path):
     )
 
 
+def test_many_unknown_labels_are_one_line(tmp_path):
+    labels = [f"thing {n}" for n in range(6)]
+    (line,) = describe_unknown(["dog", *labels], folder(tmp_path, "dog", "cat"), embed)
+    assert line == (
+        "labels: 6 of 7 are not among the 2 concepts of the model's training: 'thing 0', "
+        "'thing 1', 'thing 2', ..."
+    )
+
+
 def test_nothing_is_said_of_known_labels_or_of_a_model_without_a_list(tmp_path):
     def never(words):
         raise AssertionError("nothing need be embedded")
