@@ -87,10 +87,11 @@ def format_signed(value: float, decimals: int = 1) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
-def mix_colours(colour: str, ground: str, share: float) -> tuple[float, ...]:
+def mix_colours(colour: str, ground: str, share: float) -> tuple[float, float, float]:
     """Return the opaque colour that looks like `colour` drawn on `ground` with an opacity."""
     first, second = (np.array(to_rgb(c)) for c in (colour, ground))
-    return tuple((share * first + (1 - share) * second).tolist())
+    red, green, blue = (share * first + (1 - share) * second).tolist()
+    return red, green, blue
 
 
 def draw(

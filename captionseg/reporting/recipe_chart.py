@@ -74,7 +74,7 @@ def list_key(looks: Sequence[Style], theme: Theme) -> Iterator[Artist]:
     yield Line2D([], [], **dot, color=own[0].colour if own else GREY, label="a single seed")
 
 
-def fill_colour(look: Style, theme: Theme) -> tuple[float, ...]:
+def fill_colour(look: Style, theme: Theme) -> tuple[float, float, float]:
     """Return the colour of a recipe's bar."""
     return mix_colours(look.colour, theme.paper, 0.55 * look.alpha + 0.1)
 
