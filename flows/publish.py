@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -82,7 +83,10 @@ def show(root: Path, stages: Sequence[Stage], run_id: str) -> None:
             create_markdown_artifact(markdown=text, key=key, description=report)
     if link := find_mlflow_run(run_id):
         create_link_artifact(
-            link=link, link_text="this run in MLflow", key="mlflow", description="curves, files"
+            link=link,
+            link_text="the recipes of this run in MLflow",
+            key="mlflow",
+            description="scores and curves side by side",
         )
 
 
@@ -158,8 +162,8 @@ def publish_overlays(root: Path) -> str:
 
 
 def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the address of a flow run's page in MLflow; empty without a server
-    (MLFLOW_TRACKING_URI).
+    """Return the address of the comparison of a flow run's recipes in MLflow, or of its own page if
+    it has none; empty without a server (MLFLOW_TRACKING_URI).
     """
     address = environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
     if not address.startswith("http"):
@@ -177,7 +181,7 @@ def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str
             if name.status_code == 404:  # nothing was ever recorded
                 return ""
             experiment = name.raise_for_status().json()["experiment"]["experiment_id"]
-            where = f"tags.reproduction = 'flow-{run_id}' and tags.role = 'reproduction'"
+            where = f"tags.reproduction = 'flow-{run_id}' and tags.role != 'stage'"
             query = {
                 "experiment_ids": [experiment],
                 "filter": where,
@@ -192,7 +196,24 @@ def find_mlflow_run(run_id: str, environ: Mapping[str, str] = os.environ) -> str
     except (httpx.HTTPError, KeyError, ValueError) as error:
         warn(f"no link to MLflow: {error}")
         return ""
-    return f"{server}/#/experiments/{experiment}/runs/{runs[0]['info']['run_id']}" if runs else ""
+    return build_address(server, experiment, runs) if runs else ""
+
+
+def build_address(server: str, experiment: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the address of MLflow's page on runs: its comparison of recipes, if some are recipes,
+    else the page of the first.
+
+    Args:
+        server: address of MLflow.
+        experiment: id of its experiment.
+        runs: runs as its REST API returns them.
+    """
+    role = {"key": "role", "value": "recipe"}
+    recipes = [run["info"]["run_id"] for run in runs if role in run.get("data", {}).get("tags", [])]
+    if not recipes:
+        return f"{server}/#/experiments/{experiment}/runs/{runs[0]['info']['run_id']}"
+    compared, experiments = (quote(json.dumps(names)) for names in (recipes, [experiment]))
+    return f"{server}/#/compare-runs?runs={compared}&experiments={experiments}"
 
 
 def format_table(values: Mapping[str, Any]) -> str:

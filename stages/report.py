@@ -1,5 +1,5 @@
-"""report: metrics.json, plots, pictures and the page of a run, from the outputs of all stages
-before it.
+"""report: metrics.json, summary.json, plots, pictures and the pages of a run, from the outputs of
+all stages before it.
 
 Equal seeds give equal reports.
 """
@@ -34,6 +34,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     curation: In,
     validation: In,
     metrics: Out,
+    summary: Out,
     plots: Out,
     pictures: Out,
     page: Out,
@@ -45,7 +46,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     folders = Folders(
         prepared, truth, supervision, segments, models, recipes, areas, curation, validation
     )
-    out = Outputs(metrics, plots, pictures, page, data)
+    out = Outputs(metrics, summary, plots, pictures, page, data)
     numbers = write(
         folders,
         out,

@@ -61,11 +61,21 @@ def read(files: Sequence[Path], classes: int) -> list[np.ndarray]:
         classes: C, number of classes.
     """
     tables = [read_table(file, schema=SCHEMA) for file in files]
-    uids = pa.chunked_array(
+    uids = list_uids(tables)
+    return [dense(table, uids, classes) for table in tables]
+
+
+def read_uids(files: Sequence[Path]) -> list[str]:
+    """Read the uids of the n pictures of `read`, in its order."""
+    return list_uids([read_table(file, schema=SCHEMA) for file in files]).to_pylist()
+
+
+def list_uids(tables: Sequence[pa.Table]) -> pa.Array:
+    """List the pictures of any table, each once."""
+    return pa.chunked_array(
         [table["uid"].chunk(i) for table in tables for i in range(table["uid"].num_chunks)],
         pa.string(),
     ).unique()
-    return [dense(table, uids, classes) for table in tables]
 
 
 def dense(table: pa.Table, uids: pa.Array, classes: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from captionseg.benchmarks.areas import read as read_areas
+from captionseg.benchmarks.areas import read_uids
 from captionseg.curation.rules import RULES
 from captionseg.datasets.pair_tables import (
     list_shards,
@@ -159,8 +160,17 @@ class Artifacts:
     @cached_property
     def areas(self) -> dict[str, np.ndarray]:
         """recipe -> areas [n, seeds, 3, C] of the scored pictures, in the same order for all."""
-        files = [self.folders.areas / f"{name}.parquet" for name in self.scores]
+        files = self._area_files
         return dict(zip(self.scores, read_areas(files, len(self.classes.names)), strict=True))
+
+    @cached_property
+    def scored(self) -> list[str]:
+        """uid of each of the n pictures of `areas`."""
+        return read_uids(self._area_files)
+
+    @property
+    def _area_files(self) -> list[Path]:
+        return [self.folders.areas / f"{name}.parquet" for name in self.scores]
 
     @cached_property
     def fits(self) -> dict[str, dict[int, dict[str, float]]]:

@@ -1,9 +1,10 @@
-"""Charts as PNG, each in a light and a dark version. Equal numbers give equal bytes: no dates, no
-versions.
+"""Charts as PNG, each in a light and a dark version, for wide and for narrow screens. Equal numbers
+give equal bytes: no dates, no versions.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,22 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from captionseg.recipes import Recipe
+from captionseg.records import UserError
 from captionseg.reporting.baselines import find_baseline, find_control, is_control
 from captionseg.storage.writing import atomic_path
 
 HUES = ("#2f6fde", "#d9542b", "#159a72", "#a347c9", "#c98a00", "#0e96b0", "#d13b7c", "#6d8a12")
 GREY = "#8a8a85"
+NARROW = 4.2
+"""Width of a chart for narrow screens, in inches."""
 GREYS = ("-", ":", "-.", "--")
 """Line styles of the baselines, in order."""
+
+ChartSize = dict[str, dict[str, int]]
+"""`wide` and `narrow` -> `width` and `height` of a chart's files in pixels."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +87,31 @@ def format_signed(value: float, decimals: int = 1) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
-def mix_colours(colour: str, ground: str, share: float) -> tuple[float, ...]:
+def mix_colours(colour: str, ground: str, share: float) -> tuple[float, float, float]:
     """Return the opaque colour that looks like `colour` drawn on `ground` with an opacity."""
     first, second = (np.array(to_rgb(c)) for c in (colour, ground))
-    return tuple((share * first + (1 - share) * second).tolist())
+    red, green, blue = (share * first + (1 - share) * second).tolist()
+    return red, green, blue
 
 
-def draw(path: Path, size: tuple[float, float], paint: Callable[[Figure, Theme], None]) -> None:
-    """Draw a chart of `size` inches as PATH.png and PATH_dark.png."""
-    for theme in THEMES:
+def draw(
+    path: Path,
+    wide: tuple[float, float],
+    narrow: tuple[float, float],
+    paint: Callable[[Figure, Theme], None],
+) -> ChartSize:
+    """Draw a chart as PATH.png and PATH_dark.png, and as PATH_narrow.png and PATH_narrow_dark.png.
+
+    Args:
+        path: without suffix.
+        wide: width and height in inches.
+        narrow: the same for narrow screens.
+        paint: draws it on a figure; `is_narrow` tells which one it is.
+
+    Returns:
+        `wide` and `narrow` -> width and height in pixels.
+    """
+    for (suffix, size), theme in itertools.product({"": wide, "_narrow": narrow}.items(), THEMES):
         settings: Any = {
             "text.color": theme.ink,
             "axes.labelcolor": theme.ink,
@@ -111,21 +135,43 @@ def draw(path: Path, size: tuple[float, float], paint: Callable[[Figure, Theme],
         }
         with (
             mpl.rc_context(settings),
-            atomic_path(path.with_name(f"{path.name}{theme.suffix}.png")) as part,
+            atomic_path(path.with_name(f"{path.name}{suffix}{theme.suffix}.png")) as part,
         ):
             figure = Figure(figsize=size, layout="constrained")
             FigureCanvasAgg(figure)
             paint(figure, theme)
             figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
+    return {
+        "wide": measure_picture(path.with_name(f"{path.name}.png")),
+        "narrow": measure_picture(path.with_name(f"{path.name}_narrow.png")),
+    }
+
+
+def is_narrow(figure: Figure) -> bool:
+    """Return whether a figure is for narrow screens."""
+    return figure.get_figwidth() <= NARROW
+
+
+def measure_picture(path: Path) -> dict[str, int]:
+    """Return the width and height of a picture file in pixels; pages need them to keep its place.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            return {"width": image.width, "height": image.height}
+    except OSError as error:
+        raise UserError(f"{path}: not a readable picture ({error}); run `dvc repro`") from None
 
 
 def draw_curves(
     path: Path,
     curves: Mapping[str, Mapping[int, Sequence[tuple[int, str, float]]]],
     looks: Mapping[str, Style],
-) -> None:
+) -> ChartSize:
     """Draw loss and tune mIoU over steps: a line for the mean of each recipe, a thin one
-    per seed.
+    per seed. Arguments and result as of `draw`.
     """
 
     def paint(figure: Figure, theme: Theme) -> None:
@@ -139,7 +185,8 @@ def draw_curves(
             "loss": "Training loss",
             **({"tune_miou": "mIoU on the tune split (coarse grid)"} if scored else {}),
         }
-        panels = figure.subplots(1, len(names), squeeze=False)[0]
+        shape = (len(names), 1) if is_narrow(figure) else (1, len(names))
+        panels = figure.subplots(*shape, squeeze=False).ravel()
         for axes, (name, title) in zip(panels, names.items(), strict=True):
             for recipe, seeds in curves.items():
                 values = [
@@ -153,11 +200,11 @@ def draw_curves(
             handles,
             labels,
             loc="outside lower center",
-            ncols=min(5, max(1, len(labels))),
+            ncols=1 if is_narrow(figure) else min(5, max(1, len(labels))),
             handlelength=2.4,
         )
 
-    draw(path, (9.6, 3.7), paint)
+    return draw(path, (9.6, 3.7), (NARROW, 5.4 + 0.2 * len(curves)), paint)
 
 
 def _lines(
@@ -197,51 +244,13 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     return (total[end] - total[start]) / (end - start)
 
 
-def draw_recipes(
-    path: Path, scores: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Style]
-) -> None:
-    """Draw the mIoU of every recipe with its 95 % interval and a dot per seed."""
-
-    def paint(figure: Figure, theme: Theme) -> None:
-        axes = figure.subplots()
-        for place, (name, scored) in enumerate(scores.items()):
-            _draw_bar(axes, place, scored, looks[name], theme)
-        axes.set_yticks(range(len(scores)), list(scores))
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set_xlim(0, 1.08 * max(s["scores"]["miou_high"] for s in scores.values()) + 1.5)
-        axes.set_xlabel(
-            "mIoU, %   (bar: mean over seeds; line: 95 % interval over test pictures; dots: seeds)"
-        )
-
-    draw(path, (9.6, 0.9 + 0.42 * len(scores)), paint)
-
-
-def _draw_bar(axes: Axes, place: int, scored: Mapping[str, Any], look: Style, theme: Theme) -> None:
-    s, seeds = scored["scores"], list(scored["seeds"].values())
-    pale = mix_colours(look.colour, theme.paper, 0.55 * look.alpha + 0.1)
-    axes.barh(place, s["miou"], height=0.62, color=pale)
-    axes.plot([s["miou_low"], s["miou_high"]], [place, place], color=theme.ink, linewidth=1.4)
-    axes.plot(
-        seeds,
-        [place] * len(seeds),
-        "o",
-        markersize=4.5,
-        color=look.colour,
-        markeredgecolor=theme.paper,
-        markeredgewidth=0.8,
-    )
-    right = max([s["miou_high"], *seeds]) + 0.6
-    axes.text(right, place, f"{s['miou']:.1f}", va="center", fontweight="bold")
-
-
 def draw_classes(
     path: Path,
     rows: Sequence[tuple[str, str, float, float]],
     names: tuple[str, str],
     looks: tuple[Style, Style],
-) -> None:
-    """Draw the IoU of classes for two recipes, joined by a line.
+) -> ChartSize:
+    """Draw the IoU of classes for two recipes, joined by a line; result as of `draw`.
 
     Args:
         path: without suffix.
@@ -272,6 +281,7 @@ def draw_classes(
             change = format_signed(b - a, 0)
             axes.annotate(change, (max(a, b), place), va="center", fontsize=8, **beside)
         axes.set_xlabel("IoU, %")
-        figure.legend(loc="outside upper left", ncols=2)
+        figure.legend(loc="outside upper left", ncols=1 if is_narrow(figure) else 2)
 
-    draw(path, (9.6, 1.1 + 0.24 * len(rows)), paint)
+    height = 0.24 * len(rows)
+    return draw(path, (9.6, 1.1 + height), (NARROW, 1.3 + height), paint)

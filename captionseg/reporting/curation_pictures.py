@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.overlay import fit, write_picture
+from captionseg.reporting.overlay import fit
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import EXAMPLES, SHOWN, THUMBNAIL, draw
+from captionseg.reporting.pictures import EXAMPLES, THUMBNAIL, draw, save
 from captionseg.reporting.rendering import View
 from captionseg.storage.reading import read_json
 from captionseg.text.vocabulary import Vocabulary
@@ -33,11 +33,10 @@ def show_curation(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
     views = []
     for number, uid in enumerate(chosen, start=1):
         stem = f"example_{number}"
-        write_picture(fit(images[uid], SHOWN), folder / f"{stem}.jpg")
         thumbnails = make_thumbnails(run, near.get(uid, []), images, folder, stem)
         views.append(
             {
-                "file": f"{stem}.jpg",
+                **save(images[uid], folder, f"{stem}.jpg"),
                 **describe_concepts(run, uid, archives, lemma),
                 "neighbours": list(thumbnails),
             }
@@ -130,5 +129,5 @@ def make_thumbnails(
 ) -> Iterator[View]:
     """Write thumbnails of pictures."""
     for number, uid in enumerate(uids, start=1):
-        write_picture(fit(images[uid], THUMBNAIL), folder / f"{stem}_near_{number}.jpg")
-        yield {"file": f"{stem}_near_{number}.jpg", "caption": run.pairs[uid]["caption"]}
+        saved = save(fit(images[uid], THUMBNAIL), folder, f"{stem}_near_{number}.jpg")
+        yield {**saved, "caption": run.pairs[uid]["caption"]}

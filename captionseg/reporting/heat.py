@@ -29,7 +29,7 @@ from captionseg.reporting.overlay import (
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import HEAT, SHOWN, draw, find_names
+from captionseg.reporting.pictures import HEAT, SHOWN, draw, find_names, save
 from captionseg.reporting.rendering import View
 
 COLOURS = "viridis"  # perceptually uniform and readable for colour-blind people
@@ -112,15 +112,14 @@ def draw_row(
     pictures |= {name: tint(image, scores / top, true) for name, scores in values.items()}
     files = {name: f"{title}_{name}.jpg" if name else f"{title}.jpg" for name in pictures}
     small = {name: fit(picture, SHOWN) for name, picture in pictures.items()}
-    for name, picture in small.items():
-        write_picture(picture, folder / files[name])
+    saved = {name: save(picture, folder, files[name]) for name, picture in small.items()}
     maps = [
-        {"name": name, "file": files[name], **compute_means(scores, true)}
+        {"name": name, **saved[name], **compute_means(scores, true)}
         for name, scores in values.items()
     ]
     says = [text, *(f"inside {m['inside']:.1f}, outside {m['outside']:.1f}" for m in maps)]
     row = [add_caption(picture, says[i]) for i, picture in enumerate(small.values())]
-    return {"file": files[""], "concept": text, "maps": maps}, row
+    return {**saved[""], "concept": text, "maps": maps}, row
 
 
 # ------------------------------------------------------------------------------------------------

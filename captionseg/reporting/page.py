@@ -39,7 +39,9 @@ REFINED = {
 def list_results(
     run: Artifacts, looks: Mapping[str, Style], metrics: Mapping[str, Any]
 ) -> list[View]:
-    """Build a row of the results table for every recipe that was trained or scored."""
+    """Build a row of the results table for every recipe that was trained or scored, the highest
+    mIoU first.
+    """
     rows = []
     for name, recipe in run.recipes.items():
         if name not in run.scores and name not in run.fits:
@@ -64,7 +66,7 @@ def list_results(
                 ),
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: -(row["scores"] or {}).get("miou", 0.0))
 
 
 def read_difference(difference: Mapping[str, float] | None, other: str | None) -> View | None:
@@ -227,7 +229,8 @@ def build_context(
         metrics: content of metrics.json.
         verdicts: results of the gate's rules.
         looks: colours of recipes.
-        shown: views whose pictures were written: data, examples, segments, scenes, heat and charts.
+        shown: views whose pictures were written: data, examples, segments, scenes, heat and charts;
+            the recipe that scenes were chosen by, and the ceiling.
         seed: seed of the run.
     """
     best, curation = find_champion(run), metrics["curation"]

@@ -17,7 +17,7 @@ class ReportParams:
         neighbours: number of most similar pictures next to each of those.
         segments: number of pictures with their segments and texts.
         split: split of the pictures on which all recipes are compared.
-        scenes: number of those.
+        scenes: number of those: good, typical and bad ones of the best recipe.
         heat: number of pictures with heat maps of a concept that the caption does not name.
         classes: number of classes with the largest gains and losses of IoU.
         measured: number of training pictures whose segments are compared with the truth, evenly
@@ -32,7 +32,7 @@ class ReportParams:
     neighbours: Natural = 5
     segments: Natural = 6
     split: Split = "test"
-    scenes: Natural = 6
+    scenes: Natural = 3
     heat: Natural = 3
     classes: Natural = 12
     measured: Count | None = 600

@@ -38,6 +38,13 @@ def draw(uids: Collection[str], count: int, *, seed: int, stream: int) -> list[s
     return [ordered[i] for i in order]
 
 
+def save(picture: np.ndarray, folder: Path, file: str) -> View:
+    """Write a picture for a page, shrunk to SHOWN; return its file, width and height in pixels."""
+    small = fit(picture, SHOWN)
+    write_picture(small, folder / file)
+    return {"file": file, "width": small.shape[1], "height": small.shape[0]}
+
+
 def find_names(captions: Sequence[str], names: Sequence[str]) -> list[set[str]]:
     """Return the names that each caption contains, word for word."""
     matrix = Vocabulary(tuple(names), find_plurals(names, captions)).match_captions(captions)
@@ -63,14 +70,13 @@ def show_data(run: Artifacts, params: ReportParams, folder: Path, *, seed: int) 
     named = find_names([run.pairs[uid]["caption"] for uid in chosen], run.classes.names)
     views = []
     for number, (uid, words) in enumerate(zip(chosen, named, strict=True), start=1):
-        write_picture(fit(images[uid], SHOWN), folder / f"data_{number:02d}.jpg")
         shown = [
             {"text": text, "named": text in words}
             for text in sorted(run.known_classes.get(uid, ()))
         ]
         views.append(
             {
-                "file": f"data_{number:02d}.jpg",
+                **save(images[uid], folder, f"data_{number:02d}.jpg"),
                 "caption": run.pairs[uid]["caption"],
                 "shown": sorted(shown, key=lambda s: not s["named"]),
             }
@@ -139,13 +145,11 @@ def show_segments(run: Artifacts, params: ReportParams, folder: Path, *, seed: i
         segments = sorted(rows[uid], key=lambda r: (-r["area"], r["segment_id"]))
         inside = decode([r["rle"] for r in segments], segments[0]["height"], segments[0]["width"])
         colours = make_palette(len(segments))
-        write_picture(fit(images[uid], SHOWN), folder / f"segments_{number}_picture.jpg")
         drawn = draw_overlay(images[uid], paint_segments(inside, segments), colours)
-        write_picture(fit(drawn, SHOWN), folder / f"segments_{number}.jpg")
         views.append(
             {
-                "file": f"segments_{number}.jpg",
-                "picture": f"segments_{number}_picture.jpg",
+                "picture": save(images[uid], folder, f"segments_{number}_picture.jpg"),
+                "drawn": save(drawn, folder, f"segments_{number}.jpg"),
                 "caption": run.pairs[uid]["caption"],
                 "segments": [
                     describe_texts(row, colour, mask, masks.get(uid), says)

@@ -29,58 +29,101 @@ from captionseg.reporting.overlay import (
     write_picture,
 )
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import SCENES, SHOWN, draw
+from captionseg.reporting.pictures import SHOWN, save
 from captionseg.reporting.rendering import View
+from captionseg.reporting.scene_choice import choose_scenes
 
 LEGEND_SHARE = 0.01  # share of the picture that a label needs to appear in the legend
 SHEET_ROWS = 3  # pictures in overlays.jpg
 
 
 def compare(
-    run: Artifacts, params: ReportParams, protocol: Protocol, folder: Path, *, seed: int
+    run: Artifacts,
+    best: str | None,
+    params: ReportParams,
+    protocol: Protocol,
+    folder: Path,
+    *,
+    seed: int,
 ) -> list[View]:
     """Show the truth and every recipe's labels on some test pictures; nothing without a truth.
 
     Args:
         run: the artifacts.
+        best: the recipe that pictures are chosen by, see `choose_scenes`.
         params: number of pictures, and their split.
         protocol: how they are labelled.
         folder: output folder: scene_N.jpg, scene_N_truth.jpg, scene_N_RECIPE.jpg, and overlays.jpg
             with the first pictures.
         seed: seed for drawing pictures.
     """
-    uids = [
-        uid
-        for uid, row in run.pairs.items()
-        if row["split"] == params.split and uid in run.known_classes
-    ]
-    chosen = draw(uids, params.scenes, seed=seed, stream=SCENES)
-    if not chosen or not run.fits:
+    scenes = choose_scenes(run, best, params.split, params.scenes, seed=seed)
+    if not scenes or not run.fits:
         return []
-    images, masks = run.images(chosen), run.masks(chosen)
+    chosen = [scene.uid for scene in scenes]
+    decoded, masks = run.images(chosen), run.masks(chosen)
+    images = {uid: decoded[uid] for uid in chosen}
     maps = {"truth": masks, **predict_all(run, masks, protocol, params.device)}
     colours = assign_colours(run)
     drawn = {
         name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
         for name, labels in maps.items()
     }
-    small = {uid: fit(image, SHOWN) for uid, image in images.items()}
     views = []
-    for number, uid in enumerate(chosen, start=1):
-        write_picture(small[uid], folder / f"scene_{number}.jpg")
-        for name, pictures in drawn.items():
-            write_picture(pictures[uid], folder / f"scene_{number}_{name}.jpg")
-        views.append(describe_scene(run, number, uid, maps, masks, colours))
+    for number, scene in enumerate(scenes, start=1):
+        uid, stem = scene.uid, f"scene_{number}"
+        written = {
+            name: save(pictures[uid], folder, f"{stem}_{name}.jpg")
+            for name, pictures in drawn.items()
+        }
+        described = [
+            {
+                "name": name,
+                **written[name],
+                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
+            }
+            for name, labels in maps.items()
+        ]
+        views.append(
+            {
+                **vars(scene),
+                **save(images[uid], folder, f"{stem}.jpg"),
+                "caption": run.pairs[uid]["caption"],
+                "maps": [view for view in described if view["name"] in ("truth", best)],
+                "others": [view for view in described if view["name"] not in ("truth", best)],
+            }
+        )
+    write_sheet(run, images, maps, drawn, colours, folder / "overlays.jpg")
+    return views
+
+
+def write_sheet(
+    run: Artifacts,
+    images: Mapping[str, np.ndarray],
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    drawn: Mapping[str, Mapping[str, np.ndarray]],
+    colours: np.ndarray,
+    path: Path,
+) -> None:
+    """Write the first pictures with the truth and the labels of all recipes but controls.
+
+    Args:
+        run: the artifacts.
+        images: uid -> picture.
+        maps: truth or recipe -> uid -> labels [H, W].
+        drawn: truth or recipe -> uid -> labels over the picture, as large as on the page.
+        colours: [C, 3].
+        path: of the picture.
+    """
     shown = ["truth", *(name for name in run.fits if not is_control(run.recipes[name]))]
     rows = []
-    for uid in chosen[:SHEET_ROWS]:
-        labelled = [
-            show_labels(drawn[name][uid], maps[name][uid], masks[uid], run.classes.names, colours)
-            for name in shown
-        ]
-        rows.append([small[uid], *labelled])
-    write_picture(draw_sheet(["picture", *shown], rows), folder / "overlays.jpg")
-    return views
+    for uid in [*images][:SHEET_ROWS]:
+        true, names = maps["truth"][uid], run.classes.names
+        labelled = (
+            show_labels(drawn[name][uid], maps[name][uid], true, names, colours) for name in shown
+        )
+        rows.append([fit(images[uid], SHOWN), *labelled])
+    write_picture(draw_sheet(["picture", *shown], rows), path)
 
 
 def predict_all(
@@ -89,38 +132,6 @@ def predict_all(
     """Predict recipe -> uid -> labels [H, W] for the pictures of `masks`; see `predict_labels`."""
     frozen = functools.cache(lambda: load_encoder(run.folders.prepared.encoder, device=device))
     return {name: predict_labels(run, name, masks, frozen, protocol, device) for name in run.fits}
-
-
-def describe_scene(
-    run: Artifacts,
-    number: int,
-    uid: str,
-    maps: Mapping[str, Mapping[str, np.ndarray]],
-    masks: Mapping[str, np.ndarray],
-    colours: np.ndarray,
-) -> View:
-    """Describe one picture: its files, its caption, and the legend of each label map.
-
-    Args:
-        run: the artifacts.
-        number: number of the scene, from 1.
-        uid: uid of the picture.
-        maps: truth or recipe -> uid -> labels [H, W].
-        masks: uid -> true labels [H, W].
-        colours: [C, 3].
-    """
-    return {
-        "file": f"scene_{number}.jpg",
-        "caption": run.pairs[uid]["caption"],
-        "maps": [
-            {
-                "name": name,
-                "file": f"scene_{number}_{name}.jpg",
-                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
-            }
-            for name, labels in maps.items()
-        ],
-    }
 
 
 def assign_colours(run: Artifacts) -> np.ndarray:

@@ -12,18 +12,15 @@ from captionseg.inference.windows import Protocol
 from captionseg.recipes import Recipe
 from captionseg.reporting import heat, page, pictures, predictions
 from captionseg.reporting.artifacts import Artifacts, Folders
-from captionseg.reporting.charts import (
-    Style,
-    choose_styles,
-    draw_classes,
-    draw_curves,
-    draw_recipes,
-)
+from captionseg.reporting.ceiling import measure_ceiling
+from captionseg.reporting.charts import Style, choose_styles, draw_classes, draw_curves
 from captionseg.reporting.curation_pictures import show_curation
 from captionseg.reporting.data_page import data_page as data_page
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.rendering import render
-from captionseg.reporting.tables import write_metrics, write_plots
+from captionseg.reporting.recipe_chart import draw_recipes
+from captionseg.reporting.rendering import View, render
+from captionseg.reporting.scene_choice import find_best
+from captionseg.reporting.tables import round_numbers, summarize_run, write_metrics, write_plots
 from captionseg.storage.writing import atomic_path, write_json
 
 
@@ -33,6 +30,7 @@ class Outputs:
 
     Attributes:
         metrics: metrics.json.
+        summary: the few numbers that DVC shows, see `summarize_run`.
         plots: folder for `dvc plots`.
         pictures: folder of pictures.
         page: of the run.
@@ -40,6 +38,7 @@ class Outputs:
     """
 
     metrics: Path
+    summary: Path
     plots: Path
     pictures: Path
     page: Path
@@ -82,10 +81,13 @@ def write_report(
         bootstrap=scored.bootstrap,
         seed=seed,
     )
+    ceiling = round_numbers(measure_ceiling(run, scored.split))
     write_json(numbers, out.metrics)
+    write_json(summarize_run(run, numbers, ceiling), out.summary)
     write_plots(run, out.plots)
     looks = choose_styles(recipes)
     shown = draw_all(run, params, scored.main_protocol, out.pictures, looks, seed=seed)
+    shown["ceiling"] = ceiling
     of_run = page.build_context(
         run, params, metrics=numbers, verdicts=verdicts, looks=looks, shown=shown, seed=seed
     )
@@ -111,31 +113,30 @@ def draw_all(
     seed: int,
 ) -> dict[str, Any]:
     """Draw all pictures of the page of the run; return what the page says of them, by part."""
-    champion = page.find_champion(run)
+    champion, best = page.find_champion(run), find_best(run)
     return {
         "charts": draw_charts(run, params, folder, looks),
         "data": pictures.show_data(run, params, folder, seed=seed),
         "examples": show_curation(run, params, folder, seed=seed),
         "segments": pictures.show_segments(run, params, folder, seed=seed),
-        "scenes": predictions.compare(run, params, protocol, folder, seed=seed),
+        "shown_best": best,
+        "scenes": predictions.compare(run, best, params, protocol, folder, seed=seed),
         "heat": heat.compare(run, champion, params, protocol, folder, seed=seed),
     }
 
 
 def draw_charts(
     run: Artifacts, params: ReportParams, folder: Path, looks: Mapping[str, Style]
-) -> list[str]:
-    """Draw the charts that there are numbers for; return their names."""
-    drawn = []
+) -> dict[str, View]:
+    """Draw the charts that there are numbers for; return the size of each, by name."""
+    drawn = {}
     if run.curves:
-        draw_curves(folder / "curves", run.curves, looks)
-        drawn.append("curves")
+        drawn["curves"] = draw_curves(folder / "curves", run.curves, looks)
     if run.scores:
-        draw_recipes(folder / "recipes", run.scores, looks)
-        drawn.append("recipes")
+        drawn["recipes"] = draw_recipes(folder / "recipes", run.scores, looks)
     if (pair := page.find_champion(run)) and (
         rows := page.list_class_changes(run, pair, params.classes)
     ):
-        draw_classes(folder / "classes", rows, (pair[1], pair[0]), (looks[pair[1]], looks[pair[0]]))
-        drawn.append("classes")
+        names, styles = (pair[1], pair[0]), (looks[pair[1]], looks[pair[0]])
+        drawn["classes"] = draw_classes(folder / "classes", rows, names, styles)
     return drawn

@@ -16,6 +16,7 @@ from captionseg.gate.thresholds import Verdict, judge
 from captionseg.metrics import paired_difference
 from captionseg.reporting.artifacts import Artifacts
 from captionseg.reporting.baselines import find_baseline, find_control
+from captionseg.reporting.scene_choice import find_best
 from captionseg.segment_text.counts import summarize
 from captionseg.segment_text.measure import measures
 from captionseg.sources.source import SPLITS
@@ -180,6 +181,29 @@ def compute_gains(
                 "better": difference.better,
             }
     return out
+
+
+def summarize_run(
+    run: Artifacts, metrics: Mapping[str, Any], ceiling: Mapping[str, float]
+) -> dict[str, Any]:
+    """Build the content of summary.json, the few numbers of a run that `dvc metrics show` and `dvc
+    exp show` have columns for: champion, the recipe with the highest mIoU on the tune split; miou
+    by recipe; ceiling, the mIoU that the regions allow.
+
+    Args:
+        run: the artifacts.
+        metrics: content of metrics.json.
+        ceiling: see `measure_ceiling`.
+    """
+    miou = {
+        name: metrics["recipes"][name][scored["benchmark"]]["miou"]
+        for name, scored in run.scores.items()
+    }
+    best = find_best(run)
+    return {
+        **({"champion": best, "miou": miou} if best else {}),
+        **({"ceiling": ceiling["miou"]} if ceiling else {}),
+    }
 
 
 def _mean(rows: Iterable[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:

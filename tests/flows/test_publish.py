@@ -12,6 +12,7 @@ from PIL import Image
 from flows import publish as module
 from flows.plan import Stage
 from flows.publish import (
+    build_address,
     find_mlflow_run,
     flatten,
     format_table,
@@ -135,7 +136,7 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
             return httpx.Response(200, json={"experiment": {"experiment_id": "7"}})
         assert (
             json.loads(request.content)["filter"]
-            == "tags.reproduction = 'flow-k' and tags.role = 'reproduction'"
+            == "tags.reproduction = 'flow-k' and tags.role != 'stage'"
         )
         return httpx.Response(200, json={"runs": [{"info": {"run_id": "abc"}}]})
 
@@ -154,6 +155,18 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
         == find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"})
         == ""
     )
+
+
+def test_the_link_compares_the_recipes_if_there_are_any():
+    runs = [
+        {"info": {"run_id": name}, "data": {"tags": [{"key": "role", "value": role}]}}
+        for name, role in (("a", "reproduction"), ("b", "recipe"), ("c", "recipe"))
+    ]
+    link = build_address("http://x:5", "7", runs)
+    assert link == (
+        "http://x:5/#/compare-runs?runs=%5B%22b%22%2C%20%22c%22%5D&experiments=%5B%227%22%5D"
+    )
+    assert build_address("http://x:5", "7", runs[:1]) == "http://x:5/#/experiments/7/runs/a"
 
 
 def test_a_password_is_sent_and_not_shown(monkeypatch):

@@ -28,13 +28,14 @@ RUN = {
     "captionseg compare latest/nouns-mil latest/cocu-mil": "tune_miou",
     "make gate": "gate passed: 3 checks",
     "dvc status": "Data and pipelines are up to date.",
-    "dvc metrics show": "recipes.cocu-mil.shapes.miou",
+    "dvc metrics show": "miou.cocu-mil",
     "dvc plots show": "dvc_plots/index.html",
     "dvc params diff": "",
-    "dvc metrics diff main": "recipes.cocu-mil.shapes.miou",
+    "dvc metrics diff main": "miou.cocu-mil",
     # the value that the DAG has, so that no stage runs
     "dvc exp run -S curate.cocu.neighbours=32": "Stage 'curate' didn't change, skipping",
     "dvc exp show": "workspace",
+    "dvc exp show --only-changed": "workspace",
 }
 """Command -> what it prints among other things."""
 

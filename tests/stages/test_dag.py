@@ -135,12 +135,17 @@ def test_what_differs_from_run_to_run_is_in_no_lock(clone):
     assert "timings" not in listed
 
 
-def test_a_recipe_has_its_scores_as_metrics_of_dvc(run, clone):
+def test_the_metrics_of_dvc_are_the_miou_of_each_recipe(run, clone):
     metrics = json.loads((clone / "reports" / "metrics.json").read_text())["recipes"]["cocu-mil"][
         "shapes"
     ]
     found = json.loads(run.dvc("metrics", "show", "--json").stdout)[""]["data"]
-    own = found["reports/scores/cocu-mil/metrics.json"]["data"]["cocu-mil"]["shapes"]
+    assert list(found) == ["reports/summary.json"]
+    summary = found["reports/summary.json"]["data"]
+    assert summary["miou"]["cocu-mil"] == metrics["miou"]
+    assert summary["champion"] in summary["miou"]
+    scores = clone / "reports" / "scores" / "cocu-mil" / "metrics.json"
+    own = json.loads(scores.read_text())["cocu-mil"]["shapes"]
     assert round(own["miou"], 4) == metrics["miou"]
     assert "per_class" not in own
 

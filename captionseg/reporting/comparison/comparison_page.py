@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.recipes import Recipe
-from captionseg.reporting.charts import choose_styles, draw_curves, draw_recipes
+from captionseg.reporting.charts import choose_styles, draw_curves, measure_picture
 from captionseg.reporting.comparison import own_runs, paper_tables
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import (
     Block,
+    Chart,
     Code,
     Document,
     Figure,
@@ -29,6 +30,7 @@ from captionseg.reporting.comparison.plot_files import write_plots
 from captionseg.reporting.comparison.results import OWN, Result
 from captionseg.reporting.comparison.score_files import Folders, read
 from captionseg.reporting.comparison.score_tables import build_scores
+from captionseg.reporting.recipe_chart import draw_recipes
 from captionseg.storage.writing import atomic_path
 
 AGAIN = """\
@@ -153,8 +155,9 @@ def build_overview(data: Comparison, folder: Path) -> list[Block]:
         return []
     looks = choose_styles({name: r for run in data.runs for name, r in run.recipes.items()})
     rows = {data.name(r): {"scores": r.scores, "seeds": r.seeds} for r in results}
-    draw_recipes(folder / "recipes", rows, {data.name(r): looks[r.recipe] for r in results})
-    return [_figure(folder, "recipes", "mIoU of every recipe with its 95 % interval")]
+    styles = {data.name(r): looks[r.recipe] for r in results}
+    size = draw_recipes(folder / "recipes", rows, styles)
+    return [Chart(f"{folder.name}/recipes", "mIoU of every recipe with its 95 % interval", size)]
 
 
 def show_convergence(data: Comparison, folder: Path) -> list[Block]:
@@ -176,18 +179,17 @@ def show_convergence(data: Comparison, folder: Path) -> list[Block]:
         curves = own_runs.select_curves(data, run)
         if curves:
             name = f"curves_{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}" if run.name else "curves"
-            draw_curves(
+            size = draw_curves(
                 folder / name,
                 curves,
                 choose_styles({recipe: run.recipes[recipe] for recipe in curves}),
             )
             title = f"loss and tune mIoU over steps, {run.name or 'default run'}"
-            out += [own_runs.build_convergence(run, curves), _figure(folder, name, title)]
+            out += [
+                own_runs.build_convergence(run, curves),
+                Chart(f"{folder.name}/{name}", title, size),
+            ]
     return out if len(out) > 1 else [Text(("No curves were kept.",))]
-
-
-def _figure(folder: Path, name: str, alt: str) -> Figure:
-    return Figure(f"{folder.name}/{name}.png", alt, f"{folder.name}/{name}_dark.png")
 
 
 def build_pictures(folder: Path, out: Outputs) -> list[Block]:
@@ -201,7 +203,8 @@ def build_pictures(folder: Path, out: Outputs) -> list[Block]:
         ),
     ):
         if (folder / file).exists():
-            blocks += [Text((f"{text}.",)), Figure(f"{folder.name}/{file}", text)]
+            size = measure_picture(folder / file)
+            blocks += [Text((f"{text}.",)), Figure(f"{folder.name}/{file}", text, **size)]
         else:
             blocks.append(
                 Text(

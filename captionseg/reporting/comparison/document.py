@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
+from captionseg.reporting.charts import ChartSize
 from captionseg.reporting.rendering import render
 from captionseg.storage.markdown import escape, fence
 from captionseg.storage.markdown import format_table as lines
@@ -87,11 +88,34 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in a file next to the page; `dark` is its version for dark pages."""
+    """A picture in a file next to the page.
+
+    Attributes:
+        path: path of the file.
+        alt: what it shows, for those who do not see it.
+        width: in pixels.
+        height: in pixels.
+    """
 
     path: str
     alt: str
-    dark: str = ""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in files next to the page, see captionseg.reporting.charts.
+
+    Attributes:
+        path: path of the files, without suffix.
+        alt: what it shows, for those who do not see it.
+        size: of its files.
+    """
+
+    path: str
+    alt: str
+    size: ChartSize
 
 
 @dataclass(frozen=True)
@@ -101,7 +125,7 @@ class Listing:
     text: str
 
 
-Block = Text | Table | Figure | Listing
+Block = Text | Table | Figure | Chart | Listing
 
 
 @dataclass(frozen=True)
@@ -128,7 +152,9 @@ class Document:
 
 def render_html(document: Document) -> str:
     """Render the page as HTML: light and dark, without scripts; all values are escaped."""
-    kinds = {kind.__name__.lower(): _make_test(kind) for kind in (Text, Table, Figure, Code, Link)}
+    kinds = {
+        kind.__name__.lower(): _make_test(kind) for kind in (Text, Table, Figure, Chart, Code, Link)
+    }
     return render("comparison.html", {"document": document}, kinds)
 
 
@@ -155,6 +181,8 @@ def _block(block: Block) -> str:
         return "\n".join([f"### {escape(block.caption)}", "", *_table(block)])
     if isinstance(block, Figure):
         return f"![{escape(block.alt)}]({quote(block.path)})"
+    if isinstance(block, Chart):
+        return f"![{escape(block.alt)}]({quote(block.path)}.png)"
     return fence(block.text)
 
 

@@ -24,9 +24,9 @@ from captionseg.reporting.data_page.outcomes import (
     read_rows,
     select_pictures,
 )
-from captionseg.reporting.overlay import fit, write_picture
+from captionseg.reporting.overlay import fit
 from captionseg.reporting.params import ReportParams
-from captionseg.reporting.pictures import SHEET, draw
+from captionseg.reporting.pictures import SHEET, draw, save
 from captionseg.reporting.rendering import View
 
 pc: Any = compute  # its functions are made when it is imported
@@ -110,6 +110,5 @@ def write_small(
     known = {row["uid"]: row for row in rows.select(["uid", "caption", "split", "url"]).to_pylist()}
     images = run.images(uids)
     for number, uid in enumerate(uids, start=1):
-        name = f"{stem}_{number:02d}.jpg"
-        write_picture(fit(images[uid], SMALL), folder / name)
-        yield {"file": name, **known[uid]}
+        saved = save(fit(images[uid], SMALL), folder, f"{stem}_{number:02d}.jpg")
+        yield {**saved, **known[uid]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from captionseg import metrics
-from captionseg.benchmarks.areas import SCHEMA, read, write
+from captionseg.benchmarks.areas import SCHEMA, read, read_uids, write
 from captionseg.storage.folders import read_tables
 
 
@@ -16,6 +16,7 @@ def test_there_and_back(tmp_path):
     write(areas, ["a", "b", "c"], [10, 2], tmp_path / "one.parquet")
     write(areas[[2, 0], :1], ["c", "a"], [0], tmp_path / "two.parquet")
     one, two = read([tmp_path / "one.parquet", tmp_path / "two.parquet"], 6)
+    assert read_uids([tmp_path / "two.parquet", tmp_path / "one.parquet"]) == ["c", "a", "b"]
     np.testing.assert_array_equal(one, areas[:, ::-1])  # seeds are read lowest first
     np.testing.assert_array_equal(two, areas[:, :1] * np.array([1, 0, 1])[:, None, None, None])
 

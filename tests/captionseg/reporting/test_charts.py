@@ -40,7 +40,15 @@ def test_mixed_colours():
     assert mix_colours("#000000", "#ffffff", 0.25) == pytest.approx((0.75, 0.75, 0.75))
 
 
-def test_a_chart_is_drawn_for_light_and_for_dark(tmp_path):
-    draw(tmp_path / "chart", (2, 1), lambda figure, theme: figure.subplots().plot([0, 1]))
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["chart.png", "chart_dark.png"]
+def test_a_chart_is_drawn_for_light_and_dark_for_wide_and_narrow(tmp_path):
+    size = draw(
+        tmp_path / "chart", (5, 1), (2, 1), lambda figure, theme: figure.subplots().plot([0, 1])
+    )
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "chart.png",
+        "chart_dark.png",
+        "chart_narrow.png",
+        "chart_narrow_dark.png",
+    ]
+    assert size == {"wide": {"width": 800, "height": 160}, "narrow": {"width": 320, "height": 160}}
     assert b"Software" not in (tmp_path / "chart.png").read_bytes()

@@ -22,6 +22,7 @@ from captionseg.gate import findings_table as gate
 from captionseg.reporting import rendering
 from captionseg.reporting.comparison.document import (
     Cell,
+    Chart,
     Code,
     Document,
     Figure,
@@ -120,7 +121,8 @@ def everywhere(value: Any, key: str = "") -> Any:
 def document() -> Document:
     block = [
         Text((EVIL, Code(EVIL), Link(EVIL, EVIL)), small=True),
-        Figure(EVIL, EVIL, EVIL),
+        Figure(EVIL, EVIL, 1, 1),
+        Chart(EVIL, EVIL, {name: {"width": 1, "height": 1} for name in ("wide", "narrow")}),
         Listing(EVIL + "```"),
         Table(EVIL, [EVIL, EVIL], [Row([Cell(EVIL, EVIL), Cell(EVIL, EVIL, "text")])]),
     ]
@@ -141,6 +143,7 @@ def pages(folders, recipes, fake_encoder, tmp_path_factory, monkeypatch) -> dict
         )
         out = Outputs(
             root / "metrics.json",
+            root / "summary.json",
             root / "plots",
             root / "pictures",
             root / "index.html",

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from captionseg.benchmarks.params import EvaluateParams
 from captionseg.reporting.page import find_extremes, list_remarks
@@ -24,6 +26,8 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.open, self.sources, self.text, self.ids, self.links = [], [], [], [], []
+        self.pictures, self.cells, self.outside = [], [], []
+        self.body = path.read_text(encoding="utf-8")
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
@@ -32,6 +36,14 @@ class Page(HTMLParser):
         self.sources += [found[k] for k in ("src", "srcset") if k in found]
         self.ids += [found["id"]] if "id" in found else []
         self.links += [found["href"]] if "href" in found else []
+        for key in {"img": ["src"], "source": ["srcset"]}.get(tag, []):
+            self.pictures.append((found[key], found.get("width"), found.get("height")))
+        if tag == "tr":
+            self.cells.append([])
+        if tag == "td":
+            self.cells[-1].append(found)
+        if tag == "table" and "div" not in self.open[-1:]:
+            self.outside.append(found)
         if tag not in VOID:
             self.open.append(tag)
 
@@ -41,10 +53,36 @@ class Page(HTMLParser):
     def handle_data(self, data):
         self.text.append(data)
 
+    def check_narrow_screens(self, root: Path) -> None:
+        """Links land where they should, as every picture has its size before it is loaded; and
+        nothing is wider than a narrow screen: pictures shrink, and a row of a table becomes a
+        block, in which a value stands under its column's name.
+        """
+        for file, width, height in self.pictures:
+            with Image.open(root / file) as picture:
+                assert (str(picture.width), str(picture.height)) == (width, height), file
+        style = self.body.split("<style>")[1].split("</style>")[0]
+        assert "img { display: block; max-width: 100%; height: auto;" in style
+        narrow = style[style.index("/* Narrow screens") :]
+        assert ".table td, .table caption, .table tbody th { display: block; }" in narrow
+        assert "attr(data-label)" in narrow
+        assert "pre { white-space: pre-wrap;" in narrow
+        assert self.outside == [], "tables outside of their container"
+        unnamed = [
+            cell
+            for row in self.cells
+            for cell in row[0 if "<tbody>" in self.body else 1 :]
+            if not cell.get("data-label") and cell.get("class") not in ("none", "text bars-cell")
+        ]
+        allowed = [cell for cell in unnamed if cell == {"class": "text"}]  # of no reason
+        assert len(unnamed) == len(allowed), unnamed
+        assert not re.search(r'style="[^"]*(min-)?width: *[0-9.]+(px|rem|em)', self.body)
+
 
 def outputs(root: Path) -> Outputs:
     return Outputs(
         root / "metrics.json",
+        root / "summary.json",
         root / "plots",
         root / "pictures",
         root / "index.html",
@@ -67,6 +105,8 @@ def write(folders, root, recipes, *, params=None, gate=GATE, seed=0):
     assert "data.html" in page.links
     assert "index.html" in data.links
     assert [link for link in data.links if link.startswith("#") and link[1:] not in data.ids] == []
+    for one in (page, data):
+        one.check_narrow_screens(root)
     page.sources += data.sources
     assert page.sources
     assert [source for source in page.sources if not (root / source).is_file()] == []
@@ -106,6 +146,14 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     }
     assert sections <= set(page.ids)
     assert "+6.0" in text
+    assert "the best recipe on the tune split" in text
+    kinds = [kind for kind in page.text if kind in ("Good", "Typical", "Bad")]
+    assert kinds == ["Good", "Typical", "Bad"]
+    assert [one for one in text.split() if one == "ceiling"], "beside the scores"
+    summary = json.loads(one["summary.json"])
+    assert (summary["champion"], list(summary)) == ("cocu-mil", ["ceiling", "champion", "miou"])
+    shown = [name for name in page.text if name in recipes]
+    assert shown.index("cocu-mil") < shown.index("nouns-mil"), "the best first"
 
 
 @pytest.mark.usefixtures("fake_encoder")

@@ -4,7 +4,7 @@ import csv
 import json
 
 from captionseg.reporting.artifacts import Artifacts
-from captionseg.reporting.tables import round_numbers, write_metrics, write_plots
+from captionseg.reporting.tables import round_numbers, summarize_run, write_metrics, write_plots
 
 GATE = {"enough": "recipes.cocu-mil.drawn.miou - recipes.nouns-mil.drawn.miou >= 3"}
 
@@ -171,3 +171,18 @@ def test_plots_have_a_row_for_each_point(recipes, folders, tmp_path):
         "high": "35.25",
     }
     assert read["curation"] == [{"rule": "nouns", "recall": "0.3333", "precision": "1.0"}]
+
+
+def test_dvc_shows_the_miou_of_each_recipe_and_the_best_on_the_tune_split(
+    recipes, folders, unknown
+):
+    run = Artifacts(folders, recipes)
+    numbers, _ = write_metrics(run, {}, measured=None)
+    summary = summarize_run(run, numbers, {"miou": 79.5, "pixel_accuracy": 95.0})
+    assert summary == {
+        "champion": "cocu-mil",
+        "miou": {"nouns-mil": 27.0, "cocu_control-mil": 29.5, "cocu-mil": 33.25},
+        "ceiling": 79.5,
+    }
+    nothing = Artifacts(unknown, recipes)
+    assert summarize_run(nothing, write_metrics(nothing, {}, measured=None)[0], {}) == {}

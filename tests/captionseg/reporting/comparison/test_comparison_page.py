@@ -6,20 +6,24 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 
 from captionseg.records import UserError
 from captionseg.reporting.comparison import comparison_page as module
 from captionseg.reporting.comparison.comparison_page import Outputs, compare
 from tests.captionseg.reporting.test_report import Page, files
 
+SUFFIXES = ("", "_dark", "_narrow", "_narrow_dark")
+
 
 @pytest.fixture
 def no_charts(monkeypatch):
-    """Empty files in place of charts, which take seconds."""
+    """Empty pictures in place of charts, which take seconds."""
 
     def draw(path, *rest):
-        for suffix in ("", "_dark"):
-            path.with_name(f"{path.name}{suffix}.png").touch()
+        for suffix in SUFFIXES:
+            Image.new("RGB", (60, 30)).save(path.with_name(f"{path.name}{suffix}.png"))
+        return {name: {"width": 60, "height": 30} for name in ("wide", "narrow")}
 
     monkeypatch.setattr(module, "draw_curves", draw)
     monkeypatch.setattr(module, "draw_recipes", draw)
@@ -46,6 +50,7 @@ def test_nothing_leads_nowhere(reports, recipes):
     page = Page(root / "comparison.html")
     assert page.open == []
     assert [source for source in page.sources if not (root / source).is_file()] == []
+    page.check_narrow_screens(root)
     assert {"scores", "papers", "classes", "convergence", "pictures", "again"} == set(page.ids)
     assert [link for link in page.links if link.startswith("#") and link[1:] not in page.ids] == []
     assert "<script" not in (root / "comparison.html").read_text()
@@ -64,7 +69,7 @@ def test_nothing_leads_nowhere(reports, recipes):
     }
     assert counts["not_run"] > 0
     charts = ("recipes", "curves", "curves_ablation", "curves_groups")
-    drawn = {f"comparison/{name}{suffix}.png" for name in charts for suffix in ("", "_dark")}
+    drawn = {f"comparison/{name}{suffix}.png" for name in charts for suffix in SUFFIXES}
     assert set(page.sources) == drawn | {"pictures/overlays.jpg"}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from captionseg.reporting.comparison.document import (
     Cell,
+    Chart,
     Code,
     Document,
     Figure,
@@ -82,21 +83,22 @@ def test_theirs_are_marked_in_rows_and_columns():
     text = render_html(page(TABLE))
     assert text.count('<tr class="theirs">') == 1
     assert '<th scope="col" class="theirs">theirs</th>' in text
-    assert '<td class="theirs">9.9</td>' in text
-    assert '<td class="best">1.0<small>0.5 to 1.5</small></td>' in text
+    assert '<td class="theirs" data-label="theirs">9.9</td>' in text
+    assert '<td class="best" data-label="value">1.0<small>0.5 to 1.5</small></td>' in text
 
 
 def test_every_kind_of_block_has_both_forms():
     blocks = (
         Text(("See ", Link("index.html", "index.html"), " or ", Code("make x"), "."), small=True),
-        Figure("a.png", "a chart", "a_dark.png"),
-        Figure("b.jpg", "a picture"),
+        Chart("a", "a chart", {name: {"width": 6, "height": 3} for name in ("wide", "narrow")}),
+        Figure("b.jpg", "a picture", 90, 40),
         Listing("one\ntwo"),
     )
     text, found = render_html(page(*blocks)), render_markdown(page(*blocks))
     assert '<a href="index.html">index.html</a> or <code>make x</code>.' in text
     assert 'srcset="a_dark.png" media="(prefers-color-scheme: dark)"' in text
-    assert text.count("<source ") == 1
+    assert text.count("<source ") == 3, "dark, narrow, and both"
+    assert 'src="b.jpg" alt="a picture" width="90"\nheight="40"' in text
     assert '<pre tabindex="0">one\ntwo</pre>' in text
     assert "[index.html](index.html) or `make x`." in found
     assert "![a chart](a.png)" in found
