@@ -72,7 +72,11 @@ def run(folder: Path, size: int, root: Path | None) -> dict[str, dict[str, float
         write_first(root, folder / "source", size)
         params["download"] |= {
             "source": "table",
-            "table": {"path": str(folder.resolve() / "source/captions.txt"), "captions": "first"},
+            "table": {
+                "path": str(folder.resolve() / "source/captions.txt"),
+                "images": str((root / "Images").resolve()),
+                "captions": "first",
+            },
         }
     params["curate"] |= {"rules": list(RULES), "variants": VARIANTS}
     params["recipes"] = {name: params["recipes"][name] for name in RECIPES}
@@ -95,7 +99,6 @@ def run(folder: Path, size: int, root: Path | None) -> dict[str, dict[str, float
 def write_first(root: Path, out: Path, size: int) -> None:
     """Write a table of the first `size` pictures with all their captions."""
     out.mkdir(parents=True)
-    (out / "Images").symlink_to((root / "Images").resolve())
     with (root / "captions.txt").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     names = sorted({name for name, _ in rows})[:size]
