@@ -40,7 +40,12 @@ LITERAL = {
 }
 """CoCu as the paper and its code have it, as far as they say."""
 
-RANKINGS = {"naive": "a", "by_neighbours": "b", "ranked": "a+b"}
+ROWS: dict[str, dict[str, Any]] = {
+    "naive": {"ranking": "a", "clusters": 0},
+    "by_neighbours": {"ranking": "b", "clusters": 0},
+    "ranked": {"ranking": "a+b", "clusters": 0},
+    "clustered": {"ranking": "a+b"},
+}
 
 
 def list_variants() -> dict[str, dict[str, Any]]:
@@ -53,12 +58,10 @@ def list_variants() -> dict[str, dict[str, Any]]:
         }
         for captions, limit in RETRIEVAL
     }
-    for row, ranking in RANKINGS.items():
+    for row, settings in ROWS.items():
         for neighbours, support, limit in EXPANSION:
-            variants[f"{row}_{neighbours}_{support}_{limit}"] = {
+            variants[f"{row}_{neighbours}_{support}_{limit}"] = settings | {
                 "rule": "cocu",
-                "clusters": 0,
-                "ranking": ranking,
                 "neighbours": neighbours,
                 "minimum_support": support,
                 "limit": limit,
@@ -104,8 +107,8 @@ def main() -> None:
         grid[rule] = [read_json(fit)["tune_miou"] for fit in fits]
         write_json(grid, path)
     for rule, scores in sorted(grid.items(), key=lambda item: -np.mean(item[1])):
-        seeds = ", ".join(f"{100 * score:.1f}" for score in scores)
-        sys.stdout.write(f"{rule:<28}{100 * np.mean(scores):6.1f}  ({seeds})\n")
+        seeds = ", ".join(f"{score:.1f}" for score in scores)
+        sys.stdout.write(f"{rule:<28}{np.mean(scores):6.1f}  ({seeds})\n")
 
 
 if __name__ == "__main__":
