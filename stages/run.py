@@ -48,7 +48,7 @@ from captionseg.storage.writing import describe_trouble, remove_parts
 from captionseg.tracking.deferred_tracker import DeferredTracker
 from captionseg.tracking.log_handler import Handler
 from captionseg.tracking.recipe_labels import list_labels
-from captionseg.tracking.tracker import NullTracker, Tracker
+from captionseg.tracking.tracker import NullTracker, Tracker, prepare_writer
 from captionseg.tracking.tracker import start as start_tracker
 from stages.arguments import check_inputs, insert_recipe, parse
 from stages.kinds import In, Persistent, Renewed
@@ -189,6 +189,8 @@ def main(argv: list[str] | None = None) -> int:
             f"usage: python -m stages.run {{{','.join(STAGES)}}} --input PATH ...", file=sys.stderr
         )
         return 2
+    if os.environ.get("RANK", "0") == "0":
+        prepare_writer()
     try:
         check_once(argv[0])
         run(argv[0], argv[1:])

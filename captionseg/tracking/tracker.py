@@ -128,19 +128,8 @@ class WriterTracker:
     def __init__(
         self, stage: str, recipe: str | None, *, root: Path, params: Mapping[str, Any] | None = None
     ) -> None:
-        library = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
-        environ = {**build_environment(os.environ), "PYTHONPATH": path}
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "captionseg.tracking.writer"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environ,
-            text=True,
-            errors="replace",
-        )
+        self._process = _prepared.pop() if _prepared else launch_writer()
         self._relay = threading.Thread(target=self._repeat, daemon=True)
         self._relay.start()
         self._send(
@@ -226,6 +215,38 @@ class WriterTracker:
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
+
+
+_prepared: list[subprocess.Popen[str]] = []
+"""A writer that was launched before its stage was known."""
+
+
+def launch_writer() -> subprocess.Popen[str]:
+    """Start the process of a writer; it ends by itself when its input does.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    library = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "captionseg.tracking.writer"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**build_environment(os.environ), "PYTHONPATH": path},
+        text=True,
+        errors="replace",
+    )
+
+
+def prepare_writer() -> None:
+    """Launch the writer that the next `start` takes: it imports MLflow while its stage imports its
+    own libraries, on one core, and not while it works on all of them.
+    """
+    if not is_off() and not _prepared:
+        with contextlib.suppress(OSError):  # which `start` says
+            _prepared.append(launch_writer())
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from captionseg.grids import Window
 from captionseg.model_inputs import Batch, MaskedCaptions
 from captionseg.records import UserError
 from captionseg.runtime.lifeline import follow_maker
+from captionseg.runtime.threads import make_ahead
 from captionseg.supervision.sampling import draw
 from captionseg.training.augment import Augmenter, Cropper
 from captionseg.training.batch_texts import BatchTexts
@@ -228,6 +229,23 @@ def shuffle_rows(
     return np.concatenate(windows), np.cumsum([len(rows) for rows in windows])
 
 
+class BatchesAhead(IterableDataset):
+    """Batches of which a thread makes the next one while a step is computed.
+
+    Args:
+        batches: the batches; making them must not use torch's global generator.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return make_ahead(self.batches)
+
+
 class QuietLoader(DataLoader):
     """A DataLoader that forks its workers while threads of collective operations are idle.
 
@@ -246,6 +264,8 @@ class QuietLoader(DataLoader):
 
 def make_loader(batches: Batches, workers: int) -> DataLoader:
     """Build the DataLoader of batches, made by `workers` processes; 0 means this process."""
+    if not workers and batches.augment is None:
+        return DataLoader(BatchesAhead(batches), batch_size=None)
     if batches.world == 1 or not workers:
         return DataLoader(
             batches, batch_size=None, num_workers=workers, worker_init_fn=follow_maker

@@ -36,8 +36,8 @@ from tests.whole_dag import Run
 STAGES = {
     "download": "unchanged",
     "caption": "unchanged",
-    "index": "unchanged",
     "regions": "unchanged",
+    "index": "unchanged",
     "curate": "unchanged",
     "segment_text": "unchanged",
     "validate": "ran",

@@ -30,7 +30,7 @@ from tests.stages.damaged import (
 )
 from tests.stages.given import read_rows, run_stages, set_params
 
-FIRST = ("download", "index")
+FIRST = ("download", "regions", "index")
 CHANGED = (
     {f"data/pairs/{name}" for name in ("00000.tar", "00002.tar")}
     | {  # a good sample behind a bad one has another key

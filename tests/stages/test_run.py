@@ -219,7 +219,7 @@ def test_an_input_that_is_missing_is_one_line(root, stage):
 def test_a_stage_that_nobody_knows(capsys):
     assert module.main(["trian"]) == 2
     assert module.main([]) == 2
-    assert "usage: python -m stages.run {download,caption,index," in capsys.readouterr().err
+    assert "usage: python -m stages.run {download,caption,regions," in capsys.readouterr().err
 
 
 def test_a_misspelt_parameter_is_one_line(root, stage, capsys):
@@ -241,7 +241,7 @@ def test_params_are_checked_whole_before_the_first_stage_of_dvc_and_once(root, m
     monkeypatch.setenv("DVC_STAGE", "index")
     for stage in ("index", "index", "curate"):
         module.check_once(stage)
-    assert checked == [{"done": ("download", "caption")}]
+    assert checked == [{"done": ("download", "caption", "regions")}]
     (root / "params.yaml").write_text(PARAMS_YAML.replace("8", "9"))
     module.check_once("index")
     assert len(checked) == 2

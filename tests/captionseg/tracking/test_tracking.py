@@ -18,7 +18,7 @@ from captionseg.tracking import recipe_runs
 from captionseg.tracking import tracker as module
 from captionseg.tracking.stage_run import StageRun
 from captionseg.tracking.store import PARENT, Store
-from captionseg.tracking.tracker import WriterTracker, start
+from captionseg.tracking.tracker import WriterTracker, prepare_writer, start
 from captionseg.tracking.values import flatten_numbers
 from captionseg.tracking.writer import CALLS
 
@@ -56,6 +56,31 @@ def executable(path, script):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def test_a_writer_that_was_prepared_is_taken_once(tmp_path, monkeypatch):
+    launched = []
+
+    def launch():
+        program = "import sys; print(len(sys.stdin.readlines()), file=sys.stderr)"
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        launched.append(subprocess.Popen([sys.executable, "-c", program], text=True, **pipes))
+        return launched[-1]
+
+    monkeypatch.setattr(module, "launch_writer", launch)
+    monkeypatch.setenv("CAPTIONSEG_TRACKING", "off")
+    prepare_writer()
+    assert not launched
+    monkeypatch.delenv("CAPTIONSEG_TRACKING")
+    for _ in range(2):
+        prepare_writer()
+    assert len(launched) == 1
+    for count in (1, 2):
+        with start("toy", None, root=tmp_path):
+            assert len(launched) == count
+    for writer in launched:
+        writer.stdout.close()
+        assert writer.returncode == 0
 
 
 def test_numbers_are_what_can_be_drawn():

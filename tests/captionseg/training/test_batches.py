@@ -15,7 +15,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
 from captionseg.training import loader
-from captionseg.training.batches import Batches, shuffle_rows
+from captionseg.training.batches import Batches, BatchesAhead, make_loader, shuffle_rows
 from captionseg.training.training_set import TrainingSet
 
 
@@ -157,6 +157,25 @@ def test_an_epoch_goes_on_in_its_middle(data, workers):
         found = list(DataLoader(batches, batch_size=None, num_workers=workers))
         assert all(map(same, found, whole[step // 4][step % 4 :]))
         assert len(found) == 4 - step % 4
+
+
+def test_a_thread_makes_the_same_batches_and_leaves_the_same_random_state(data):
+    plain, ahead = (Batches(data, batch=8, texts=3, seed=0) for _ in range(2))
+    states = []
+    for loader_of in (DataLoader(plain, batch_size=None, num_workers=0), make_loader(ahead, 0)):
+        assert len(loader_of) == 4
+        torch.manual_seed(7)
+        states.append(([list(loader_of) for _ in range(2)], torch.rand(3)))
+    assert isinstance(loader_of.dataset, BatchesAhead)
+    (first, drawn), (second, again) = states
+    assert all(map(same, first[0] + first[1], second[0] + second[1]))
+    assert torch.equal(drawn, again)
+
+
+def test_pictures_are_augmented_in_the_same_thread(data):
+    """Augmentation seeds torch's global generator, which dropout draws from."""
+    batches = Batches(data, batch=8, texts=3, seed=0, augment=lambda *_: None)
+    assert make_loader(batches, 0).dataset is batches
 
 
 def test_an_epoch_has_full_batches_unless_there_is_only_one(data):
