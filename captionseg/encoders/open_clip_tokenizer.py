@@ -21,7 +21,7 @@ LEAST = 0.9
 """
 
 
-def load_tokenizer(name: str, folder: str, weights: str, tokens: int) -> Any:
+def load_tokenizer(name: str, folder: str, *, weights: str, tokens: int) -> Any:
     """Load the tokenizer of a model.
 
     Args:
@@ -49,7 +49,7 @@ def load_tokenizer(name: str, folder: str, weights: str, tokens: int) -> Any:
                 "leave it empty"
             )
         return open_clip.get_tokenizer(name)
-    path = find_folder(name, own, folder, weights)
+    path = find_folder(name, own, folder=folder, weights=weights)
     try:
         tokenizer = HFTokenizer(
             str(path),
@@ -66,11 +66,11 @@ def load_tokenizer(name: str, folder: str, weights: str, tokens: int) -> Any:
             f"{WHERE}.tokenizer: {path}: transformers cannot load a tokenizer from it: "
             f"{one_line(error) or type(error).__name__}"
         ) from None
-    check_vocabulary(path, len(tokenizer.tokenizer), tokens, name)
+    check_vocabulary(path, len(tokenizer.tokenizer), tokens=tokens, where=f"{WHERE}.tokenizer")
     return tokenizer
 
 
-def find_folder(name: str, own: str, folder: str, weights: str) -> Path:
+def find_folder(name: str, own: str, *, folder: str, weights: str) -> Path:
     """Return the folder with the files of a model's tokenizer.
 
     Raises:
@@ -92,20 +92,20 @@ def find_folder(name: str, own: str, folder: str, weights: str) -> Path:
     return path
 
 
-def check_vocabulary(path: Path, count: int, tokens: int, name: str) -> None:
+def check_vocabulary(path: Path, count: int, *, tokens: int, where: str) -> None:
     """Refuse the tokenizer of another model, as far as numbers of tokens tell.
 
     Args:
         path: its folder, for the message.
         count: number of its tokens.
         tokens: number of tokens that the text encoder knows.
-        name: name of the model, for the message.
+        where: dotted path of the folder, for the message.
 
     Raises:
         UserError: if it has more than those, or far fewer.
     """
     if not LEAST * tokens <= count <= tokens:
         raise UserError(
-            f"{WHERE}.tokenizer: {path}: a tokenizer of {count} tokens, but the text encoder of "
-            f"{name} knows {tokens}; it is that of another model"
+            f"{where}: {path}: a tokenizer of {count} tokens, but the text encoder knows {tokens}; "
+            "it is that of another model"
         )
