@@ -46,6 +46,7 @@ PACKAGES = (
     "timm",
     "tokenizers",
     "torch",
+    "transformers",
 )
 """Packages that make them, some with weights inside."""
 

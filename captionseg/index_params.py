@@ -12,6 +12,7 @@ from captionseg.encoders.encoder import ReducibleEncoder
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.encoders.siglip import SiglipParams
 from captionseg.retrieval.index import AUTO, MEMORY, Effort, Index
 from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.device import detect
@@ -69,6 +70,7 @@ class IndexParams:
     alignment: AlignmentParams = field(default_factory=AlignmentParams)
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)
+    siglip: SiglipParams = field(default_factory=SiglipParams)
 
     def build(self) -> ReducibleEncoder:
         """Build the chosen encoder on the chosen device."""

@@ -2,5 +2,6 @@
 
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
+from captionseg.encoders.siglip import SiglipParams
 
-ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams}
+ENCODERS = {"lite0_minilm": Lite0MiniLMParams, "open_clip": OpenClipParams, "siglip": SiglipParams}

@@ -241,5 +241,7 @@ class OpenClipParams:
             )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side
-        tokenizer = load_tokenizer(self.model, self.tokenizer, self.pretrained, model.vocab_size)
+        tokenizer = load_tokenizer(
+            self.model, self.tokenizer, weights=self.pretrained, tokens=model.vocab_size
+        )
         return OpenClip(model, tokenizer, side, self.batch, runtime, dense=self.dense)

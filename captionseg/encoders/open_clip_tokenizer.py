@@ -23,7 +23,7 @@ LEAST = 0.9
 """
 
 
-def load_tokenizer(name: str, folder: str, weights: str, tokens: int) -> Any:
+def load_tokenizer(name: str, folder: str, *, weights: str, tokens: int) -> Any:
     """Load the tokenizer of a model.
 
     Args:
@@ -51,7 +51,7 @@ def load_tokenizer(name: str, folder: str, weights: str, tokens: int) -> Any:
                 "leave it empty"
             )
         return load_clip_tokenizer(name, json.dumps(text, sort_keys=True))
-    path = find_folder(name, own, folder, weights)
+    path = find_folder(name, own, folder=folder, weights=weights)
     try:
         tokenizer = HFTokenizer(
             str(path),
@@ -68,7 +68,7 @@ def load_tokenizer(name: str, folder: str, weights: str, tokens: int) -> Any:
             f"{WHERE}.tokenizer: {path}: transformers cannot load a tokenizer from it: "
             f"{one_line(error) or type(error).__name__}"
         ) from None
-    check_vocabulary(path, len(tokenizer.tokenizer), tokens, name)
+    check_vocabulary(path, len(tokenizer.tokenizer), tokens=tokens, where=f"{WHERE}.tokenizer")
     return tokenizer
 
 
@@ -86,7 +86,7 @@ def load_clip_tokenizer(name: str, text: str) -> Any:
     return open_clip.get_tokenizer(name)
 
 
-def find_folder(name: str, own: str, folder: str, weights: str) -> Path:
+def find_folder(name: str, own: str, *, folder: str, weights: str) -> Path:
     """Return the folder with the files of a model's tokenizer.
 
     Raises:
@@ -108,20 +108,20 @@ def find_folder(name: str, own: str, folder: str, weights: str) -> Path:
     return path
 
 
-def check_vocabulary(path: Path, count: int, tokens: int, name: str) -> None:
+def check_vocabulary(path: Path, count: int, *, tokens: int, where: str) -> None:
     """Refuse the tokenizer of another model, as far as numbers of tokens tell.
 
     Args:
         path: its folder, for the message.
         count: number of its tokens.
         tokens: number of tokens that the text encoder knows.
-        name: name of the model, for the message.
+        where: dotted path of the folder, for the message.
 
     Raises:
         UserError: if it has more than those, or far fewer.
     """
     if not LEAST * tokens <= count <= tokens:
         raise UserError(
-            f"{WHERE}.tokenizer: {path}: a tokenizer of {count} tokens, but the text encoder of "
-            f"{name} knows {tokens}; it is that of another model"
+            f"{where}: {path}: a tokenizer of {count} tokens, but the text encoder knows {tokens}; "
+            "it is that of another model"
         )

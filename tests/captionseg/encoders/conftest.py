@@ -1,4 +1,4 @@
-"""Every encoder, in the smallest form that runs: the default with its real weights, open_clip with
+"""Every encoder, in the smallest form that runs: the default with its real weights, the others with
 random ones.
 """
 
@@ -32,7 +32,15 @@ def tiny_clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(tiny_clip):
+def tiny_siglip(tmp_path_factory) -> str:
+    """The folder of a random SigLIP 2 of transformers."""
+    from tests.captionseg.encoders.tiny_siglip import save_siglip
+
+    return save_siglip("siglip2", tmp_path_factory.mktemp("siglip2"))
+
+
+@pytest.fixture(scope="session")
+def build(tiny_clip, tiny_siglip):
     """name -> encoder on the CPU; an encoder without an entry here has no test of what all must
     do."""
     from captionseg.encoders.encoders import ENCODERS
@@ -41,6 +49,7 @@ def build(tiny_clip):
     settings = {
         "lite0_minilm": {"size": 64},
         "open_clip": {"model": "tiny-test", "pretrained": str(tiny_clip)},
+        "siglip": {"folder": tiny_siglip},
     }
     made = {}
 

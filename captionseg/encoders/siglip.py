@@ -1,0 +1,278 @@
+"""SigLIP and SigLIP 2 of transformers as frozen encoders, from a local folder.
+
+Zhai et al., Sigmoid Loss for Language Image Pre-Training, ICCV 2023; Tschannen et al., SigLIP 2,
+arXiv 2502.14786, whose NaFlex models take pictures as a list of patches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from captionseg.encoders.dense_head import build_joint_head
+from captionseg.encoders.encoder import Features, normalise
+from captionseg.encoders.open_clip_tokenizer import check_vocabulary
+from captionseg.encoders.reduction import Reduction
+from captionseg.grids import squash
+from captionseg.records import Sigmoid, UserError, one_line
+from captionseg.remarks import group_warnings, may_be_cut, warn_too_long
+from captionseg.runtime.device import Runtime
+from captionseg.runtime.weights import check_finite
+from captionseg.typed import MOST, Count
+
+WHERE = "index.siglip"
+FAMILY = ("siglip", "siglip2")
+TEXTS = 256  # at once
+
+
+class Siglip:
+    """A SigLIP of transformers. See Encoder.
+
+    Pooled features are image embeddings. Dense features are what the pooling head makes of each
+    token if its query attends to that alone: values, output projection and MLP, as MaskCLIP (Zhou
+    et al. 2022) takes the values of CLIP's attention pooling.
+
+    Args:
+        model: `SiglipModel` or `Siglip2Model`.
+        tokenizer: its tokenizer.
+        processor: its image processor, whose mean and deviation of pixels are used.
+        size: side of the square input in pixels.
+        batch: see Encoder.
+        runtime: device and precision.
+    """
+
+    aligned = True
+    fine = 0
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, processor: Any, size: int, batch: int, runtime: Runtime
+    ) -> None:
+        self.model: Any = runtime.prepare(model).requires_grad_(False)
+        self.tokenizer, self.size, self.batch, self.runtime = tokenizer, size, batch, runtime
+        self.mean, self.std = (
+            runtime.to(torch.tensor(value)) for value in (processor.image_mean, processor.image_std)
+        )
+        self.head = build_joint_head(model.config.vision_config.hidden_size)
+        self.context: int = model.config.text_config.max_position_embeddings
+
+    @property
+    def sigmoid(self) -> Sigmoid:
+        """The scale and bias of the loss that it was trained with."""
+        return Sigmoid(self.model.logit_scale.exp().item(), self.model.logit_bias.item())
+
+    @property
+    def text_tower(self) -> NoReturn:
+        """See Encoder.
+
+        Raises:
+            UserError: always: the text encoder reads padding, and its embedding is that of the last
+                token, so texts cannot be shortened or prompted.
+        """
+        raise UserError(
+            "index.encoder: siglip has a text encoder that reads padding; this model needs one "
+            "like CLIP's, so use open_clip with a model such as ViT-B-16"
+        )
+
+    def features(
+        self, images: Sequence[np.ndarray], reduction: Reduction | None = None
+    ) -> Features:
+        """See Encoder. P = R = F = D, the width of the joint space."""
+        pixels = self.runtime.to(
+            torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float()
+        )
+        with torch.inference_mode(), self.runtime.autocast():
+            pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
+        image, dense = normalise(pooled.float().cpu().numpy()), dense.float()
+        dense = reduction.reduce_tensor(dense) if reduction else dense
+        return Features(image, image, dense.cpu().numpy())
+
+    def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See Encoder; for pictures of other sizes, positions are resized as transformers does.
+
+        Raises:
+            UserError: for pictures smaller than a patch.
+        """
+        vision, patch = self.model.vision_model, self.model.config.vision_config.patch_size
+        rows, columns = (side // patch for side in pixels.shape[2:])
+        if not rows * columns:
+            raise UserError(
+                f"{WHERE}: a picture of {pixels.shape[2]} x {pixels.shape[3]} pixels is smaller "
+                f"than a patch of {patch} x {patch}"
+            )
+        pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
+        pixels = pixels[:, :, : rows * patch, : columns * patch]
+        if self.model.config.model_type == "siglip2":
+            patches = split_patches(pixels, patch)
+            out = vision(
+                pixel_values=patches,
+                pixel_attention_mask=torch.ones(patches.shape[:2], device=pixels.device).long(),
+                spatial_shapes=torch.tensor([[rows, columns]] * len(pixels)),
+            )
+        else:
+            out = vision(pixel_values=pixels, interpolate_pos_encoding=True)
+        dense = take_values(vision.head, out.last_hidden_state)
+        return out.pooler_output, dense.unflatten(1, (rows, columns))
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        """See Encoder. Texts are in lower case, as in training, and padded to the context."""
+        rows = []
+        with group_warnings():
+            for start in range(0, len(texts), TEXTS):
+                tokens = self.runtime.to(self.tokens(texts[start : start + TEXTS]))
+                with torch.inference_mode(), self.runtime.autocast():
+                    # without a mask, which it was not trained with
+                    pooled = self.model.text_model(input_ids=tokens).pooler_output
+                rows.append(pooled.float().cpu().numpy())
+        return normalise(np.concatenate(rows)) if rows else np.zeros((0, 1), np.float32)
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Tokenise T texts: [T, context]; what is cut is said."""
+        lower = [text.lower() for text in texts]
+        many = [text for text in lower if may_be_cut(text, self.context)]
+        warn_too_long(
+            (t for t in many if len(self.tokenizer(t)["input_ids"]) > self.context), self.context
+        )
+        return self.tokenizer(
+            lower,
+            padding="max_length",
+            padding_side="right",  # the default of transformers' class for SigLIP 2 is left
+            truncation=True,
+            max_length=self.context,
+            return_tensors="pt",
+        )["input_ids"]
+
+
+def split_patches(
+    pixels: Float[Tensor, "batch 3 height width"], patch: int
+) -> Float[Tensor, "batch token channel"]:
+    """Split pictures into patches in the order of SigLIP 2: rows, columns, channels of a patch."""
+    tiles = pixels.unflatten(2, (-1, patch)).unflatten(4, (-1, patch))
+    return tiles.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def take_values(
+    pool: Any, tokens: Float[Tensor, "batch token channel"]
+) -> Float[Tensor, "batch token channel"]:
+    """Return what the pooling head makes of each token if it attends to that alone."""
+    attention, width = pool.attention, tokens.shape[2]
+    value = F.linear(
+        tokens, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
+    )
+    x = attention.out_proj(value)
+    return x + pool.mlp(pool.layernorm(x))
+
+
+@dataclass(frozen=True)
+class SiglipParams:
+    """Fields of `index.siglip`.
+
+    Attributes:
+        folder: local folder of a SigLIP or SigLIP 2 of transformers (config.json,
+            model.safetensors, tokenizer, preprocessor_config.json), such as
+            google/siglip2-base-patch16-256; nothing is downloaded.
+        size: side of the square input in pixels; None takes the model's own, for NaFlex models the
+            largest square of its number of patches.
+        batch: number of images at once.
+    """
+
+    folder: str = ""
+    size: Count | None = None
+    batch: Count = 64
+
+    def build(self, runtime: Runtime) -> Siglip:
+        """Load the encoder on a device.
+
+        Raises:
+            UserError: if the folder is missing, has another model, or has incomplete weights.
+        """
+        folder = Path(self.folder).expanduser()
+        model, tokenizer, processor = load(folder)
+        vision = model.config.vision_config
+        if model.config.model_type == "siglip2":
+            own = math.isqrt(processor.max_num_patches) * vision.patch_size
+        else:
+            own = vision.image_size
+        size = self.size or own
+        if size % vision.patch_size:
+            raise UserError(
+                f"{WHERE}.size: {size} is not a multiple of {vision.patch_size}, the patch size of "
+                f"{folder}"
+            )
+        return Siglip(
+            model, tokenizer, processor=processor, size=size, batch=self.batch, runtime=runtime
+        )
+
+
+def load(folder: Path) -> tuple[Any, Any, Any]:
+    """Load model, tokenizer and image processor; only safetensors, no custom code.
+
+    Raises:
+        UserError: if the folder is missing, has another model, or has incomplete weights.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{WHERE}.folder: no config.json in {str(folder)!r}; give a local folder of a SigLIP"
+        )
+    logging.disable_progress_bar()
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **local)
+        if config.model_type not in FAMILY:
+            raise UserError(
+                f"{WHERE}.folder: {folder} is a {config.model_type}, not one of {', '.join(FAMILY)}"
+            )
+        model, report = AutoModel.from_pretrained(
+            str(folder),
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or it would not say which tensors they are
+            dtype="float32",
+            **local,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
+        processor = AutoImageProcessor.from_pretrained(str(folder), **local)
+    except UserError:
+        raise
+    except Exception as error:  # broken files can raise anything
+        raise UserError(
+            f"{WHERE}.folder: {folder} does not load as a SigLIP: "
+            f"{one_line(error) or type(error).__name__}"
+        ) from None
+    check_report(folder, report)
+    check_finite(model.state_dict(), f"{WHERE}.folder: {folder}")
+    text, vision = model.config.text_config, model.config.vision_config
+    if not vision.vision_use_head or text.projection_size != vision.hidden_size:
+        raise UserError(f"{WHERE}.folder: {folder} has no pooling head in the space of its texts")
+    check_vocabulary(folder, len(tokenizer), tokens=text.vocab_size, where=f"{WHERE}.folder")
+    tokenizer.model_max_length = MOST  # what is cut is said by captionseg.remarks
+    return model, tokenizer, processor
+
+
+def check_report(folder: Path, report: dict[str, Any]) -> None:
+    """Refuse weights that do not have all tensors of the config, in their shapes.
+
+    Raises:
+        UserError: naming the first tensor.
+    """
+    if lost := sorted(report["missing_keys"]):
+        raise UserError(
+            f"{WHERE}.folder: {folder} lacks {len(lost)} tensors, such as {lost[0]}; use a "
+            "complete checkpoint"
+        )
+    if odd := sorted(map(str, report.get("mismatched_keys") or ())):
+        raise UserError(
+            f"{WHERE}.folder: {folder}: the shape of {odd[0]} does not match config.json; use a "
+            "complete checkpoint"
+        )
