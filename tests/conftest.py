@@ -28,6 +28,7 @@ CHECKED = (
     "captionseg.encoders.reduction",
     "captionseg.grids",
     "captionseg.inference.detections",
+    "captionseg.inference.ensemble",
     "captionseg.inference.labelling",
     "captionseg.inference.mask_scores",
     "captionseg.inference.pamr",
