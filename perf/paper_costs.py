@@ -17,33 +17,18 @@ in the files of the experiments (`cost`).
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from captionseg.encoders.dense_head import build_joint_head, build_vit_head
-from captionseg.encoders.open_clip import OpenClip
-from captionseg.encoders.open_clip_weights import get_config
-from captionseg.experiments import Experiment, RecipeCost, read_experiment
-from captionseg.index_params import IndexParams
+from captionseg.experiments import RecipeCost, read_experiment
 from captionseg.model_inputs import Batch, MaskedCaptions, NamedSegments, Tokens
-from captionseg.modeling.layers.backbone import BackboneBlocks
-from captionseg.modeling.models import MODELS
-from captionseg.modeling.segmenter import InputSpec, Sizes
-from captionseg.modeling.towers.frozen_towers import FrozenModule
-from captionseg.recipes import Recipe
-from captionseg.runtime.device import detect
-from captionseg.runtime.params import RuntimeParams
-from captionseg.training.params import PretrainParams, model_config
-from captionseg.typed import build, replace_fields
+from captionseg.modeling.segmenter import InputSpec
+from perf.paper_models import Built, Plan, build_full_size, list_plans
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "paper"
 OPERATIONS = 100e12
@@ -60,132 +45,6 @@ END = 49407
 
 HALVED = 0.7
 """Bytes that are kept in bf16, as a share of those in fp32: 46.2 of 66.2 GiB of OVSegmentor."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A recipe of an experiment, as it would be trained.
-
-    Attributes:
-        recipe: the recipe.
-        params: section `pretrain` with the recipe's training.
-        index: section `index`.
-        runtime: section `runtime`.
-        pairs: number of pairs.
-    """
-
-    recipe: Recipe
-    params: PretrainParams
-    index: IndexParams
-    runtime: RuntimeParams
-    pairs: int
-
-    @property
-    def gpus(self) -> int:
-        """Number of GPUs."""
-        return self.runtime.devices * self.runtime.nodes
-
-
-@dataclass(frozen=True)
-class Built:
-    """A model in full size.
-
-    Attributes:
-        model: the model.
-        frozen: modules that it runs but does not hold.
-    """
-
-    model: Any
-    frozen: list[nn.Module]
-
-    def count(self) -> tuple[int, int]:
-        """Return the numbers of trained and of frozen parameters."""
-        inside = list(self.model.parameters())
-        trained = sum(weight.numel() for weight in inside if weight.requires_grad)
-        outside = {id(w): w for module in self.frozen for w in module.parameters()}
-        frozen = sum(weight.numel() for weight in inside if not weight.requires_grad)
-        return trained, frozen + sum(weight.numel() for weight in outside.values())
-
-
-def list_plans(experiment: Experiment) -> dict[str, Plan]:
-    """Return the plans of the recipes of an experiment at paper scale."""
-    assert experiment.cost is not None
-    raw = experiment.params
-    pretrain = build(PretrainParams, raw["pretrain"], "pretrain")
-    sections = (
-        build(IndexParams, raw.get("index", {}), "index"),
-        build(RuntimeParams, raw["runtime"], "runtime"),
-        experiment.cost.pairs,
-    )
-    recipes = {name: build(Recipe, row, name) for name, row in raw["recipes"].items()}
-    return {
-        name: Plan(recipe, replace_fields(pretrain, recipe.training, name), *sections)
-        for name, recipe in recipes.items()
-    }
-
-
-def without_weights(value: Any) -> Any:
-    """Return settings of a recipe without the names of files."""
-    if isinstance(value, list):
-        return [without_weights(item) for item in value]
-    if isinstance(value, dict):
-        return {key: without_weights(item) for key, item in value.items() if key != "weights"}
-    return value
-
-
-def build_encoder(index: IndexParams) -> SimpleNamespace:
-    """Build the frozen encoder of an index: its clip, tokens of texts and pixels to features."""
-    import open_clip
-
-    config = dict(get_config(index.open_clip))
-    shapes = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
-    clip: Any = open_clip.CLIP(**shapes, quick_gelu=bool(config.get("quick_gelu")))
-    clip.visual.image_mean = clip.visual.image_std = None  # CLIP's own
-    side, joint = clip.visual.image_size[0], index.open_clip.dense == "joint"
-    head = build_joint_head(config["embed_dim"]) if joint else build_vit_head(clip.visual)
-    return SimpleNamespace(clip=clip.requires_grad_(False), head=head.config, side=side)
-
-
-def build_full_size(plan: Plan) -> Built:
-    """Build the model of a plan, with random weights, on the current default device."""
-    settings = without_weights(plan.recipe.settings)
-    recipe = Recipe(**{**vars(plan.recipe), "settings": settings})
-    config = model_config(recipe, plan.params)
-    if plan.index.encoder != "open_clip":
-        return Built(MODELS[recipe.model][1](config.with_sizes(Sizes(texts=384))), [])
-    encoder = build_encoder(plan.index)
-    words = encoder.clip.token_embedding.weight.shape[1]
-    sizes = Sizes(texts=encoder.head.out, words=words, head=encoder.head)
-    model: Any = MODELS[recipe.model][1](config.with_sizes(sizes))
-    if config.reads.holds_encoder:
-        if not encoder.clip.visual.proj.is_meta:
-            attach(model, encoder, plan.index)
-        return Built(model, [encoder.clip])
-    towers = getattr(model, "frozen_towers", None)
-    if towers is None:
-        return Built(model, [])
-    blocks = [BackboneBlocks(network) for network in towers.networks]
-    for weight in itertools.chain(*(one.parameters() for one in blocks)):
-        nn.init.normal_(weight, std=0.02)
-    towers.loaded = [FrozenModule(one) for one in blocks]
-    return Built(model, [*blocks])
-
-
-def attach(model: Any, encoder: SimpleNamespace, index: IndexParams) -> None:
-    """Attach an encoder to a model that runs it."""
-    import open_clip
-
-    tokenizer = open_clip.get_tokenizer(index.open_clip.model)
-    model.attach(
-        OpenClip(
-            encoder.clip,
-            tokenizer,
-            encoder.side,
-            1,
-            detect("cpu", "fp32"),
-            dense=index.open_clip.dense,
-        )
-    )
 
 
 def make_batch(reads: InputSpec, images: int, texts: int, width: int) -> Batch:

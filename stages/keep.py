@@ -27,6 +27,7 @@ from captionseg.reporting.experiment_archive import (
     format_scores,
     select_recipes,
 )
+from captionseg.storage.yaml_numbers import NumberLoader
 
 RESTORE = (
     "git checkout HEAD -- params.yaml dvc.lock reports && git clean -fdq -e experiments -e "
@@ -87,7 +88,11 @@ def read_committed_recipes(root: Path) -> dict[str, Any]:
     done = subprocess.run(
         ["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, text=True, check=False
     )
-    return (yaml.safe_load(done.stdout) or {}).get("recipes", {}) if done.returncode == 0 else {}
+    return (
+        (yaml.load(done.stdout, NumberLoader) or {}).get("recipes", {})
+        if done.returncode == 0
+        else {}
+    )
 
 
 if __name__ == "__main__":

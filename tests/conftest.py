@@ -29,6 +29,7 @@ CHECKED = (
     "captionseg.encoders.timm_tower",
     "captionseg.grids",
     "captionseg.inference.detections",
+    "captionseg.inference.ensemble",
     "captionseg.inference.labelling",
     "captionseg.inference.mask_scores",
     "captionseg.inference.pamr",

@@ -95,11 +95,12 @@ def check_members(folder: Path, members: Sequence[tuple[Path, Any, Any]]) -> Non
     first, one, encoder = members[0]
     inputs = ("picture", "dense", "cells")
     for path, model, described in members:
+        reads, expected = model.config.reads, one.config.reads
         if not isinstance(model, ScoresMasks):
             raise UserError(
                 f"{folder / FILE}: {path} reads no segments; name models such as use alone"
             )
-        if any(getattr(model.config.reads, n) != getattr(one.config.reads, n) for n in inputs):
+        if any(getattr(reads, name) != getattr(expected, name) for name in inputs):
             raise UserError(f"{folder / FILE}: {path} reads other inputs than {first}")
         if described != encoder:
             raise UserError(

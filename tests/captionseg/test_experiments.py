@@ -29,6 +29,18 @@ def merged(tmp_path, params, base=ROOT / "params.yaml"):
     return path
 
 
+def test_recipes_may_be_left_out_with_their_descriptions(tmp_path):
+    left_out = {"without": ["nouns-mil", "cocu-mil"], "params": {"pretrain": {"epochs": 1}}}
+    experiment = read_experiment(write(tmp_path, LEAST | left_out))
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    apply_overrides(str(path), to_path_overrides(experiment.overrides)["params.yaml"])
+    changed, before = (Params(file).raw for file in (path, ROOT / "params.yaml"))
+    for section in ("recipes", "about"):
+        assert set(before[section]) - set(changed[section]) == {"nouns-mil", "cocu-mil"}
+    assert changed["pretrain"]["epochs"] == 1
+
+
 def write(tmp_path, values):
     path = tmp_path / "mine.yaml"
     path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
@@ -105,6 +117,8 @@ def test_values_arrive_as_they_are(tmp_path, value):
             LEAST | {"params": {"a": "${oc.env:HOME}"}},
             "params.a: '${oc.env:HOME}' is not supported",
         ),
+        (LEAST | {"without": ["a.b"]}, "params.a.b: keys may contain only letters"),
+        (LEAST | {"cost": {"pairs": 0, "recipes": {}}}, "cost.pairs: input should be greater"),
         ("about: [", "cannot be read"),
         ("- 1", "the file"),
         ("", "the file"),

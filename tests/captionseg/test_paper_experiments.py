@@ -15,10 +15,11 @@ from dvc.utils.hydra import apply_overrides
 
 from captionseg.checks.check import check
 from captionseg.experiments import Experiment, read_experiment
+from captionseg.modeling.segmenter import InputSpec
 from captionseg.params import Params
 from captionseg.training.schedule import make_scheduler
 from captionseg.typed import replace_fields
-from perf import paper_costs
+from perf import paper_costs, paper_models
 
 ROOT = Path(__file__).parents[2]
 FILES = {path.stem: path for path in sorted((ROOT / "experiments" / "paper").glob("*.yaml"))}
@@ -126,11 +127,11 @@ def test_params_are_fine_and_train_nothing_else(name, folder_of_user, tmp_path):
 def test_parameters_and_hours_are_those_of_the_file(name, recipe):
     """The model is built in full size, on no device."""
     experiment = read(name)
-    plan, cost = paper_costs.list_plans(experiment)[recipe], experiment.cost
+    plan, cost = paper_models.list_plans(experiment)[recipe], experiment.cost
     assert cost is not None
     known = cost.recipes[recipe]
     with torch.device("meta"):
-        trained, frozen = paper_costs.build_full_size(plan).count()
+        trained, frozen = paper_models.build_full_size(plan).count()
     assert (round(trained / 1e6, 1), round(frozen / 1e6, 1)) == (known.trained, known.frozen)
     pictures = plan.params.epochs * (cost.pairs // plan.params.batch) * plan.params.batch
     hours = pictures * known.gflop * 1e9 / paper_costs.OPERATIONS / 3600
@@ -142,7 +143,7 @@ def test_a_small_copy_trains_two_steps(name, recipe, small_clip):
     """With the schedule of the file, whose first steps are too small for numbers of 32 bits unless
     its peak is raised.
     """
-    plan = paper_costs.list_plans(read(name))[recipe]
+    plan = paper_models.list_plans(read(name))[recipe]
     small = replace_fields(plan.index, {"open_clip": {"model": small_clip}}, "index")
     settings = {**plan.recipe.settings, **SHRUNK[plan.recipe.model]}
     plan = dataclasses.replace(
@@ -154,7 +155,7 @@ def test_a_small_copy_trains_two_steps(name, recipe, small_clip):
         ),
     )
     torch.manual_seed(0)
-    model = paper_costs.build_full_size(plan).model.train()
+    model = paper_models.build_full_size(plan).model.train()
     learnt = {key: weight for key, weight in model.named_parameters() if weight.requires_grad}
     optimiser = torch.optim.AdamW(learnt.values(), lr=plan.params.learning_rate)
     schedule = make_scheduler(optimiser, plan.params, steps=plan.params.epochs * 50_000)
@@ -179,7 +180,7 @@ def test_operations_and_bytes_of_a_step_by_hand():
     from torch import nn
 
     class Two(nn.Module):
-        config = type("Config", (), {"reads": paper_costs.InputSpec(picture=1), "text_width": 4})
+        config = type("Config", (), {"reads": InputSpec(picture=1), "text_width": 4})
 
         def __init__(self) -> None:
             super().__init__()
@@ -191,8 +192,8 @@ def test_operations_and_bytes_of_a_step_by_hand():
         def losses(self, outputs, gather):
             return {"sum": outputs.sum()}
 
-    plan = next(iter(paper_costs.list_plans(read("groupvit")).values()))
-    built = paper_costs.Built(Two(), [])
+    plan = next(iter(paper_models.list_plans(read("groupvit")).values()))
+    built = paper_models.Built(Two(), [])
     assert built.count() == (50, 0)
     operations, kept = paper_costs.measure_step(built, plan, 3)
     assert operations == 2 * 3 * (4 * 5 * 2 + 5 * 6 * 3)

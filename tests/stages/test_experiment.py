@@ -95,10 +95,27 @@ def test_without_a_name_they_are_listed(root, dvc, capsys):
     assert dvc.calls == []
 
 
+def test_experiments_in_a_folder_have_its_name_and_what_they_take(root, dvc, capsys):
+    (root / "experiments" / "paper").mkdir()
+    one = {"trained": 55.7, "frozen": 0.0, "gflop": 39.2, "gib": 22.7, "hours": 1093.7}
+    file = {**FILE, "cost": {"pairs": 9, "recipes": {"new-mil": one}}}
+    (root / "experiments" / "paper" / "big.yaml").write_text(yaml.safe_dump(file))
+    assert experiment.main([], root=root, run=dvc) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line[0] != " "] == [
+        "more: One; more $(touch x).",
+        "paper/big: One; more $(touch x).",
+    ]
+    assert "  new-mil, computed: 1,094 hours of GPUs with 23 GiB each" in lines
+    assert experiment.main(["paper/big"], root=root, run=dvc) == 0
+    assert (root / "reports" / "experiments" / "paper-big" / "experiment.json").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("less", "no such experiment (valid: more)"),
+        ("paper/../more", "'paper/../more' is not the name of a file in experiments/"),
         ("../params", "'../params' is not the name of a file in experiments/"),
     ],
 )

@@ -111,7 +111,10 @@ def test_other_files_are_one_line(tmp_path, value, message):
 
 def test_pictures_are_found_by_the_stem_of_their_name_or_their_key():
     row = {"width": 4, "height": 5, "original_width": 8, "original_height": 10}
-    known = {"12": [Given("a cup", "phrase", (2, 5, 9, 10))], "k": [Given("b", "phrase", (0,) * 4)]}
+    known = {
+        "12": [Given("a cup", "phrase", (2, 5, 9, 10))],
+        "k": [Given("b", "phrase", (0, 0, 1, 1))],
+    }
     rows = [
         {"url": "https://a.b/VG_100K/12.jpg?x=1", "key": "", **row},
         {"url": "/a/13.jpg", "key": "k", **row},

@@ -1,0 +1,252 @@
+"""Whether the published forms learn: each shrunk (groups, depth, width, pictures of 64 pixels),
+trained on drawn shapes for minutes, and scored on 100 pictures that it never saw.
+
+    python -m tests.soak.learning OUT [--forms groupvit cocu ..] [--train 640]
+
+Chance is the best of two guesses that know the pictures but not what is where: a class drawn for
+each pixel, and the class that gives the highest mIoU everywhere. A form has learnt if its mIoU is
+MARGIN above chance, and above its own start, which is what it is before training (TCL and CoDe
+start as MaskCLIP). OVSegmentor trains in its two stages: L_mask begins after two thirds of the
+steps, and is compared with the first stage alone. Nothing is selected: there is no tune split.
+OUT/data is made once; a row is printed as soon as it is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captionseg import indexing
+from captionseg.benchmarks.own_data import OwnData
+from captionseg.captioners.captioners import CaptionParams
+from captionseg.captioners.corpus_captions import write_captions
+from captionseg.curation.marked import Inputs
+from captionseg.curation.pipeline import Known, curate
+from captionseg.curation.rules import CurateParams
+from captionseg.datasets.download import write_shards
+from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.truth_masks import decode_mask
+from captionseg.encoders.text_space import TextSpace
+from captionseg.index_params import IndexParams
+from captionseg.inference.labelling import Labeller
+from captionseg.inference.prepared_folders import PreparedFolders
+from captionseg.inference.protocols import ScoringOptions
+from captionseg.metrics import areas, mean_iou
+from captionseg.prepared import PreparedInputs
+from captionseg.recipes import Recipe
+from captionseg.regioning import write_regions
+from captionseg.segment_text import pipeline, stage_inputs
+from captionseg.segment_text.params import SegmentTextParams
+from captionseg.segmenters.region_makers import RegionsParams
+from captionseg.sources.shapes import Shapes
+from captionseg.training.loader import Folders
+from captionseg.training.params import PretrainParams
+from captionseg.training.pretrain import pretrain
+from captionseg.typed import replace_fields
+
+MARGIN = 5.0
+"""Points of mIoU above chance, stated before the first run."""
+
+TEST = 100
+SIDE = 64
+ENCODER = {"size": SIDE, "patch": 8, "width": 64, "heads": 2, "drop_path": 0.0}
+TEXT = {"width": 64, "depth": 2, "heads": 2}
+JOINT = {"hidden": 256, "embedding": 64}
+LIGHT = {"smallest": 0.4, "randaugment": "", "erase": 0.0}
+"""Augmentation: RandAugment changes the colours that grounds are told apart by."""
+
+GROUPVIT = {
+    "towers": {
+        "encoder": {**ENCODER, "depths": [2, 1, 1], "group_tokens": [16, 8, 0], "groups": [16, 8]},
+        "text": TEXT,
+        **JOINT,
+    }
+}
+OVSEGMENTOR = {
+    "towers": {
+        "encoder": {**ENCODER, "depths": [2, 2], "group_tokens": [8, 0], "groups": [8]},
+        "text": {**TEXT, "hidden": 256},
+        **JOINT,
+    }
+}
+FROZEN = {"picture": SIDE, "grounder": {"convs": 1, "conv": "depthwise"}}
+TOWER = {"name": "tf_efficientnet_lite0", "weights": "packaged", "blocks": 2}
+FORMS: dict[str, dict[str, Any]] = {
+    "groupvit": {"rule": "nouns", "preset": "groupvit_small", "settings": GROUPVIT},
+    "cocu": {"rule": "cocu", "model": "groupvit", "preset": "groupvit_small", "settings": GROUPVIT},
+    "ovsegmentor": {"rule": "entities", "preset": "ovsegmentor_base", "settings": OVSEGMENTOR},
+    "tcl": {"rule": "captions", "preset": "tcl_released", "settings": FROZEN, "epochs": 4},
+    "code": {
+        "rule": "nouns",
+        "preset": "code_released",
+        "settings": {"tcl": FROZEN, "words": {"context": 4}},
+        "epochs": 4,
+    },
+    "use": {
+        "rule": "nouns",
+        "preset": "use_paper",
+        "settings": {"networks": [TOWER], "crop": SIDE, "cell": 16},
+        "epochs": 6,
+    },
+}
+"""What each form changes of its preset, and its rule and epochs."""
+
+PARAMS = {
+    "epochs": 20,
+    "batch": 32,
+    "learning_rate": 1e-3,
+    "schedule": "warmup_cosine",
+    "warmup": 1,
+    "warmup_unit": "epochs",
+    "augment": LIGHT,
+    "text_prompts": "simple",
+    "device": "cpu",
+}
+
+
+def main() -> None:
+    """Train and score each form; the exit code is 1 if one has not learnt."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.learning", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--train", type=int, default=640)
+    arguments = parser.parse_args()
+    data = arguments.out / "data"
+    if not (arguments.out / "data" / "segments").exists():
+        make_data(data, arguments.train)
+    truth, names = read_truth(arguments.out)
+    chance = guess(truth, len(names))
+    say(f"{'form':14}{'chance':>8}{'start':>8}{'trained':>9}{'seconds':>9}  learnt")
+    learnt = [compare(form, arguments.out, truth, names, chance=chance) for form in arguments.forms]
+    sys.exit(0 if all(learnt) else 1)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def make_data(data: Path, train: int) -> None:
+    """Run all stages before training on drawn shapes."""
+    source = Shapes(train=train, tune=0, test=TEST, size=SIDE, stuff_named=0.5, second_named=0.5)
+    pairs, features, index, regions = (data / n for n in ("pairs", "features", "index", "regions"))
+    write_shards(source, pairs, data / "truth", shard_size=200, min_success=1.0, seed=0)
+    table = read_pairs(pairs)
+    params = IndexParams(neighbours=32)
+    indexing.build(pairs, table, params, features=features, index=index, seed=0)
+    write_regions(pairs, features, regions, maker=RegionsParams().build())
+    rules = CurateParams(["nouns", "entities", "captions", "cocu"])
+    rules = replace_fields(rules, {"cocu": {"neighbours": 32}}, "curate")
+    space = TextSpace.load(features / "encoder")
+    curate(
+        Inputs(pairs, index, features),
+        space.encode,
+        rules,
+        known=Known({}),
+        supervision=data / "supervision",
+        seed=0,
+    )
+    write_captions(pairs, CaptionParams(), data / "captions")
+    inputs = stage_inputs.Inputs(pairs, data / "captions", data / "supervision", features, regions)
+    segment = SegmentTextParams("nouns", min_area=16)
+    pipeline.segment(inputs, segment, space=lambda: space, segments=data / "segments", seed=0)
+
+
+def list_folders(data: Path) -> PreparedFolders:
+    """Return the folders of the stages."""
+    return PreparedFolders(*(data / name for name in ("pairs", "index", "regions", "features")))
+
+
+def read_truth(root: Path) -> tuple[np.ndarray, list[str]]:
+    """Return the labels [n, H, W] of the test pictures, and the names of the classes."""
+    benchmark, _ = OwnData(split="test").open(root)
+    return np.stack([decode_mask(png) for png in benchmark.pictures.masks]), list(benchmark.names)
+
+
+def guess(truth: np.ndarray, classes: int) -> float:
+    """Return the mIoU of the better guess, in %; see the module's docstring."""
+    share = np.bincount(truth[truth < classes], minlength=classes) / (truth < classes).sum()
+    drawn = share / classes / (share + 1 / classes - share / classes)
+    return 100 * max(float(drawn.mean()), float(share.max()) / classes)
+
+
+def compare(form: str, root: Path, truth: np.ndarray, names: list[str], *, chance: float) -> bool:
+    """Print the rows of a form; return whether it has learnt."""
+    stages: dict[str, dict[str, Any]] = {form: {}}
+    if form == "ovsegmentor":
+        stages = {"ovsegmentor, 1": {"mask_weight": 0.0}, "ovsegmentor, 2": {}}
+    start, passed = None, True
+    for row, settings in stages.items():
+        if start is None:
+            start, _ = train(form, root, settings, truth, names, learns=False)
+        trained, seconds = train(form, root, settings, truth, names, learns=True)
+        learnt = trained >= chance + MARGIN and trained > start
+        passed &= learnt
+        verdict = "yes" if learnt else "no"
+        say(f"{row:14}{chance:8.1f}{start:8.1f}{trained:9.1f}{seconds:9.0f}  {verdict}")
+    return passed
+
+
+def train(
+    form: str,
+    root: Path,
+    settings: dict[str, Any],
+    truth: np.ndarray,
+    names: list[str],
+    *,
+    learns: bool,
+) -> tuple[float, float]:
+    """Train a form; return its mIoU in %, and the seconds of its training.
+
+    Args:
+        form: key of FORMS.
+        root: folder of the data.
+        settings: further changes of its config.
+        truth: labels of the test pictures.
+        names: names of the classes.
+        learns: whether it learns; otherwise the learning rate is next to nothing, for one epoch.
+    """
+    choice, data = FORMS[form], root / "data"
+    recipe = Recipe(
+        choice["rule"],
+        choice["rule"],
+        choice.get("model", form),
+        choice["preset"],
+        {**choice["settings"], **settings},
+    )
+    changes = {**PARAMS, "epochs": choice.get("epochs", PARAMS["epochs"])}
+    if not learns:
+        changes |= {"epochs": 1, "warmup": 0, "learning_rate": 1e-12}
+    steps = changes["epochs"] * (len(read_pairs(data / "pairs")) // changes["batch"])
+    if form == "ovsegmentor" and "mask_weight" not in settings:
+        recipe.settings["mask_from"] = 2 * steps // 3
+    folders = Folders(list_folders(data), data / "supervision", data / "truth", data / "segments")
+    out = root / "models" / "-".join((form, *settings, "learnt" if learns else "start"))
+    context = {"regions": asdict(RegionsParams()), "prompts": "simple"}
+    params = replace_fields(PretrainParams(), changes, "pretrain")
+    measures = pretrain(
+        recipe, params, folders, name=form, context=context, out=out, tell=lambda *_: None
+    )
+    return score(out, root, truth, names), measures["seconds"]
+
+
+def score(model: Path, root: Path, truth: np.ndarray, names: list[str]) -> float:
+    """Return the mIoU of a model on the test pictures, in %."""
+    benchmark, data = OwnData(split="test").open(root)[0], root / "data"
+    prepared = list_folders(data)
+    inputs = PreparedInputs(regions=data / "regions", pictures=prepared.pictures())
+    labeller = Labeller.load(model, ScoringOptions(device="cpu"), names=names, regions=False)
+    total = np.zeros((3, len(names)), np.int64)
+    for row, mask in zip(benchmark.pictures.rows, truth, strict=True):
+        found = labeller.predict(inputs(np.array([row]), (mask.shape[0], mask.shape[1])))
+        total += areas(found[None], mask[None], len(names))
+    return float(100 * mean_iou(total))
+
+
+if __name__ == "__main__":
+    main()
