@@ -18,8 +18,8 @@ from captionseg.reporting.overlay import (
     load_font,
     make_palette,
     place_labels,
+    shorten,
 )
-from captionseg.reporting.query import shorten
 
 SMALLEST = 13  # font size, in pixels
 NARROW = 320  # pixels: a legend of several labels is at least so wide
