@@ -37,7 +37,8 @@ OTHERS = {
 import captionseg.cli
 from captionseg.runtime.start_up import collect_nothing
 with collect_nothing():
-    import captionseg.inference.predictor, captionseg.reporting.overlay
+    import captionseg.api.drawing, captionseg.api.model, captionseg.api.result_files
+    import captionseg.inference.predictor
 """,
     "writer": "from captionseg.tracking import store, writer; store.import_client()",
     "tests": "import tests.conftest",

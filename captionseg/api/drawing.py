@@ -18,8 +18,8 @@ from captionseg.reporting.overlay import (
     load_font,
     make_palette,
     place_labels,
+    shorten,
 )
-from captionseg.reporting.query import shorten
 
 SMALLEST = 13  # font size, in pixels
 NARROW = 320  # pixels: a legend of several labels is at least so wide
@@ -57,10 +57,13 @@ def draw_segmentation(result: Segmentation, *, opacity: float, legend: bool) -> 
 def list_legend(result: Segmentation) -> tuple[list[str], list[int]]:
     """List the entries of a legend: texts, and the numbers of their labels.
 
-    Of many labels those without a pixel are only counted, by an entry of number C.
+    Of many labels the largest come first, and those without a pixel are only counted, by an entry
+    of number C.
     """
     shares = result.shares
     shown = [c for c in range(len(shares)) if shares[c] > 0 or len(shares) <= FEW]
+    if len(shares) > FEW:
+        shown.sort(key=lambda c: -shares[c])
     texts = [f"{result.labels[c]}  {100 * shares[c]:.0f} %" for c in shown]
     if left := len(shares) - len(shown):
         texts.append(f"{left} more nowhere")
@@ -89,9 +92,10 @@ def add_readable_legend(
                 break
         size = max(SMALLEST, round(0.85 * size))
     whole = max(width, needed)
-    page = np.full((height, whole, 3), PAPER, np.uint8)
-    page[:, :width] = picture
-    return np.concatenate([page, draw_legend(names, colours, whole, size=size)])
+    legend = draw_legend(names, colours, whole, size=size)
+    page = np.empty((height + len(legend), whole, 3), np.uint8)
+    page[:height, :width], page[:height, width:], page[height:] = picture, PAPER, legend
+    return page
 
 
 def fit_width(lengths: Sequence[int], size: int) -> int:

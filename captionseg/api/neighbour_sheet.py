@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from captionseg.datasets.random_access import Pictures
 from captionseg.lineage.history import History, Places
 from captionseg.records import UserError
-from captionseg.reporting.overlay import FAINT, INK, PAPER, fit, load_font
+from captionseg.reporting.overlay import FAINT, INK, PAPER, fit, load_font, shorten
 from captionseg.text.vocabulary import Vocabulary
 
 SIDE, GAP, LINE, COLUMNS = 240, 14, 19, 5  # pixels; pictures in a row
@@ -136,7 +136,6 @@ def draw_one(page: Image.Image, one: Neighbour, at: tuple[int, int], number: int
 
 def wrap(text: str, face: Any, width: float, most: int) -> list[str]:
     """Break a text into at most `most` lines of `width` pixels; the last one may end in dots."""
-    from captionseg.reporting.query import shorten
 
     words = "".join(c if c.isprintable() else " " for c in text).split()
     lines: list[str] = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from captionseg import images
+from captionseg.inference.image_files import read_image
 from captionseg.records import UserError, one_line
 from captionseg.rgb import to_rgb
 
@@ -46,7 +46,7 @@ def read(picture: Picture, *, name: str = "") -> Pixels:
     """
     if isinstance(picture, str | os.PathLike):
         path = os.fspath(picture)
-        return Pixels(read_file(path), path)
+        return Pixels(read_image(path), path)
     try:
         if isinstance(picture, bytes):
             return Pixels(images.read_pixels(picture, name=name or "picture"), name)
@@ -63,17 +63,6 @@ def read(picture: Picture, *, name: str = "") -> Pixels:
         f"picture: expected a file, bytes, an image of Pillow or an array, found "
         f"{type(picture).__name__}"
     )
-
-
-def read_file(path: Path | str) -> np.ndarray:
-    """Read an image file as uint8 [H, W, 3].
-
-    Raises:
-        UserError: see `read`.
-    """
-    from captionseg.inference.predictor import read_image
-
-    return read_image(path)
 
 
 def read_array(array: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from captionseg import metrics
 from captionseg.inference.class_embeddings import SUBSET
 from captionseg.inference.classify import classify, embed_picture
+from captionseg.inference.image_files import read_image
 from captionseg.inference.labelling import Labeller
-from captionseg.inference.predictor import read_image
 from captionseg.inference.preparation import build_preparation
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.modeling.capabilities import EmbedsImages

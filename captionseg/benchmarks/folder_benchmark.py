@@ -13,7 +13,7 @@ from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, Item, Layout, list_files
 from captionseg.benchmarks.mask_files import RAW, read_mask
 from captionseg.encoders.encoder import Encoder
-from captionseg.inference.predictor import read_image
+from captionseg.inference.image_files import read_image
 from captionseg.inference.preparation import build_preparation
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.segmenter import InputSpec

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from captionseg.benchmarks.coco_json import Instance, mask_of
 from captionseg.benchmarks.mask_precision import IOU, MaskPrecision
 from captionseg.inference.detections import Detections
+from captionseg.inference.image_files import read_image
 from captionseg.inference.labelling import Labeller
-from captionseg.inference.predictor import read_image
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.model_inputs import Inputs
 from captionseg.records import UserError, one_line

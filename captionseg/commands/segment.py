@@ -123,13 +123,10 @@ def run(pictures: tuple[str, ...], options: Options) -> None:
     Raises:
         UserError: if nothing can be done, or at the end if a picture could not be segmented.
     """
-    from captionseg.runtime.start_up import collect_nothing
+    from tqdm import tqdm
 
-    with collect_nothing():
-        from tqdm import tqdm
-
-        from captionseg.api.result_files import choose_files, plan
-        from captionseg.api.sources import list_sources
+    from captionseg.api.result_files import choose_files, plan
+    from captionseg.api.sources import list_sources
 
     labels = read_labels(options)
     sources = list_sources(pictures)

@@ -190,16 +190,3 @@ class Predictor:
                 "other, which this model cannot segment; cut it into parts"
             )
         return self.labeller.with_classes(labels)
-
-
-def read_image(path: Path | str) -> np.ndarray:
-    """Read an image file as uint8 [H, W, 3], by the rules of `captionseg/images.py`.
-
-    Raises:
-        UserError: if it is missing, not an image, too large, or has pixels of unknown range.
-    """
-    try:
-        return images.read_pixels(images.read_contents(path), name=str(path))
-    except images.Unreadable as error:
-        missing = str(error) == "no such file"
-        raise UserError(f"{path}: {'' if missing else 'not a readable image: '}{error}") from None

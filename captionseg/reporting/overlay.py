@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -150,6 +151,16 @@ def measure_shares(labels: np.ndarray, count: int) -> np.ndarray:
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Load Pillow's built-in font."""
     return ImageFont.load_default(size)
+
+
+def shorten(text: str, face: Any, width: float) -> str:
+    """Shorten a text to at most `width` pixels in a font."""
+    if face.getlength(text) <= width:
+        return text
+    kept = len(text)
+    while kept and face.getlength(text[:kept].rstrip() + "...") > width:
+        kept -= 1
+    return text[:kept].rstrip() + "..."
 
 
 def draw_legend(

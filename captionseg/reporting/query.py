@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,7 +11,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_index import Hit
-from captionseg.reporting.overlay import FAINT, INK, PAPER, load_font
+from captionseg.reporting.overlay import FAINT, INK, PAPER, load_font, shorten
 from captionseg.segment_text.rle import decode
 
 SIDE, GAP, LINE = 224, 8, 20  # side of a picture, gap and height of a text line, in pixels
@@ -157,13 +156,3 @@ def crop_around(box: Sequence[float], width: int, height: int) -> tuple[int, int
     left = np.clip(round(x + (w - sides[0]) / 2), 0, width - sides[0])
     top = np.clip(round(y + (h - sides[1]) / 2), 0, height - sides[1])
     return int(left), int(top), *sides
-
-
-def shorten(text: str, face: Any, width: float) -> str:
-    """Shorten a text to at most `width` pixels in a font."""
-    if face.getlength(text) <= width:
-        return text
-    kept = len(text)
-    while kept and face.getlength(text[:kept].rstrip() + "...") > width:
-        kept -= 1
-    return text[:kept].rstrip() + "..."

@@ -20,7 +20,7 @@ from PIL import Image
 
 from captionseg import images, rgb
 from captionseg.benchmarks.mask_files import read_mask
-from captionseg.inference.predictor import read_image
+from captionseg.inference.image_files import read_image
 from captionseg.records import UserError
 from captionseg.sources.encoding import encode_picture
 from captionseg.sources.reasons import Refusal

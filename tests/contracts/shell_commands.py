@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from tests.contracts.documents import Document
 
 SHELL = {"", "bash", "sh", "console"}  # languages of blocks that hold commands
+BETWEEN = r'(?:&&|\|\||;| & )(?=(?:[^"]*"[^"]*")*[^"]*$)'
+"""What stands between two commands of a line, outside of quotes."""
 
 
 class Command:
@@ -38,7 +40,7 @@ def commands(document: Document) -> Iterator[Command]:
     for fence in document.fences:
         if fence.language in SHELL:
             for line in re.sub(r"\\\n\s*", " ", fence.text).splitlines():
-                for part in re.split(r"&&|\|\||;| & ", re.sub(r"\s+#.*|^#.*", "", line)):
+                for part in re.split(BETWEEN, re.sub(r"\s+#.*|^#.*", "", line)):
                     if part.strip():
                         yield Command(part.strip().rstrip("&"), fence.line, whole=True)
     for line, text in document.spans:

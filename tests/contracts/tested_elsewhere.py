@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "captionseg/commands/groups.py": "tests/cli/test_groups.py",
     "captionseg/commands/neighbours.py": "tests/cli/test_neighbours.py",
     "captionseg/inference/groups.py": "tests/cli/test_groups.py",
+    "captionseg/inference/image_files.py": "tests/captionseg/inference/test_predictor.py",
     "captionseg/inference/rivals.py": "tests/captionseg/api/test_model.py",
     "captionseg/__main__.py": "tests/captionseg/test_cli.py",
     **{

@@ -53,6 +53,16 @@ def test_letters_grow_with_the_picture_but_the_legend_never_buries_it():
     assert drawing.make_palette(3).shape == (3, 3)
 
 
+def test_of_many_labels_the_largest_come_first():
+    mask = np.array([[0, 5, 5, 14, 14, 14]], np.int16)
+    image = np.zeros((1, 6, 3), np.uint8)
+    labels = tuple(f"n{n}" for n in range(20))
+    result = Segmentation(labels, mask, np.zeros(20, np.float32), image)
+    texts, shown = drawing.list_legend(result)
+    assert texts == ["n14  50 %", "n5  33 %", "n0  17 %", "17 more nowhere"]
+    assert shown == [14, 5, 0, 20]
+
+
 def test_without_a_legend_an_overlay_has_the_size_of_the_picture():
     result = make(7, 5, 2, 2)
     assert result.overlay(legend=False).size == (5, 7)

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from captionseg.datasets.shard_images import read_images
-from captionseg.inference.predictor import Predictor, read_image
+from captionseg.inference.image_files import read_image
+from captionseg.inference.predictor import Predictor
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol
 from captionseg.modeling.use import Use
