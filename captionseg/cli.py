@@ -3,6 +3,7 @@
     captionseg segment zebra.jpg --labels "zebra, grass"
     captionseg check-params
     captionseg convert groupvit nvidia-groupvit ours
+    captionseg export models/cocu-mil --to onnx
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
@@ -26,6 +27,7 @@ from captionseg.commands import (
     convert,
     difference,
     evaluate,
+    export,
     export_segments,
     held_out,
     query_segments,
@@ -59,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     segment.add(commands)
     check_params.add(commands)
+    export.add(commands)
     export_segments.add(commands)
     convert.add(commands)
     query_segments.add(commands)
