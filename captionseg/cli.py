@@ -4,6 +4,7 @@
     captionseg groups zebra.jpg --model models/groupvit
     captionseg check-params
     captionseg convert groupvit nvidia-groupvit ours
+    captionseg export models/cocu-mil --to onnx
     captionseg query-segments "a red apple" -k 20
     captionseg export-segments sa1b
     captionseg evaluate --benchmark voc --root /data --recipe cocu-mil
@@ -43,6 +44,7 @@ COMMANDS = (
     "segment",
     "groups",
     "check-params",
+    "export",
     "export-segments",
     "convert",
     "query-segments",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 EXTRAS = {
     "clip": ("open_clip",),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
     "pipeline": (
         "aiohttp",
         "dvc",

@@ -161,8 +161,15 @@ class TextSpace:
         return TextSpace(encoder, image, dense)
 
 
-def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
+def load_encoder(
+    folder: Path, *, device: str = "auto", precision: Precision | None = None
+) -> Encoder:
     """Load the encoder of a folder, with its reduction if it has one.
+
+    Args:
+        folder: its folder.
+        device: auto, cpu, cuda or cuda:N.
+        precision: precision of the image tower; None takes the saved one.
 
     Raises:
         UserError: if the folder has none.
@@ -173,7 +180,7 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
     try:
         config = json.loads((folder / ENCODER).read_text(encoding="utf-8"))
         params = build(ENCODERS[config["encoder"]], config["params"], "params")
-        precision = build(Precision, config["precision"], "precision")
+        saved = build(Precision, config["precision"], "precision")
     except OSError:
         raise UserError(f"{folder}: no encoder saved there; {advise(folder)}") from None
     except (ValueError, KeyError, TypeError, UserError) as error:
@@ -182,7 +189,7 @@ def load_encoder(folder: Path, *, device: str = "auto") -> Encoder:
         reduction = Reduction.load(folder)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(f"{wrong} ({one_line(error)}); {advise(folder)}") from None
-    runtime = detect(device, precision)
+    runtime = detect(device, precision or saved)
     encoder: ReducibleEncoder = params.build(runtime)
     return ReducedEncoder(encoder, reduction) if reduction else encoder
 

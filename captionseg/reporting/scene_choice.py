@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from captionseg.reporting.artifacts import Artifacts
 
 TAIL = 0.1
-"""Share of the pictures that are better than the best one shown, and worse than the worst one: the
-extremes themselves are pictures of a single class.
+"""Share of the pictures that are better than the best one shown, and worse than the worst one: an
+extreme says little about the rest.
 """
 
 

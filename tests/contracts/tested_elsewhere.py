@@ -30,6 +30,11 @@ TESTED_ELSEWHERE = {
     "captionseg/segmenters/mask_makers.py": "tests/captionseg/segmenters/test_sam_auto.py",
     "captionseg/segmenters/region_makers.py": "tests/captionseg/segmenters/test_felzenszwalb.py",
     "captionseg/training/params.py": "tests/captionseg/training/test_pretrain.py",
+    "captionseg/commands/export.py": "tests/captionseg/inference/test_hub_folder.py",
+    **{
+        f"captionseg/inference/{name}.py": "tests/captionseg/inference/test_onnx_graph.py"
+        for name in ("onnx_check", "onnx_export")
+    },
     "captionseg/inference/pixels.py": "tests/captionseg/inference/test_region_pixels.py",
     "captionseg/api/sources.py": "tests/cli/test_many.py",
     "captionseg/api/result_files.py": "tests/cli/test_many.py",

@@ -71,9 +71,11 @@ def score_classes(
     restricted_logits = logits
     if top_k:
         # by cosine, because the softmax keeps the order
-        best = (image @ classes.T).topk(min(top_k, len(classes)), 1).indices
+        # sizes by shape, which stays variable in an exported graph, as len does not
+        count = classes.shape[0]
+        best = (image @ classes.T).topk(min(top_k, count), 1).indices
         outside = torch.ones(
-            len(image), len(classes), dtype=torch.bool, device=logits.device
+            image.shape[0], count, dtype=torch.bool, device=logits.device
         ).scatter_(1, best, False)
         restricted_logits = logits.masked_fill(outside[:, None], -torch.inf)
     restricted = restricted_logits.softmax(2)
