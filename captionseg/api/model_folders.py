@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+from captionseg import shipped
 from captionseg.records import UserError, one_line
 
 MODELS = Path("models")
@@ -64,16 +65,7 @@ def find_model(models: Path | str = MODELS) -> Path | None:
     folders = [file.parent for file in sorted(Path(models).glob("*/model.safetensors"))]
     if folders:
         return max(folders, key=measure_recipe)  # of equal ones the first
-    return find_shipped()
-
-
-def find_shipped() -> Path | None:
-    """Return the folder of the model that came with the package; None if there is none."""
-    try:
-        from captionseg.shipped import path
-    except ModuleNotFoundError:
-        return None
-    return path()
+    return shipped.path()
 
 
 def measure_recipe(folder: Path) -> float:

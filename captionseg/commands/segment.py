@@ -125,6 +125,7 @@ def run(pictures: tuple[str, ...], options: Options) -> None:
     """
     from tqdm import tqdm
 
+    from captionseg import shipped
     from captionseg.api.result_files import choose_files, plan
     from captionseg.api.sources import list_sources
 
@@ -137,7 +138,9 @@ def run(pictures: tuple[str, ...], options: Options) -> None:
     model = load(options)
     words = model.choose_words(labels, other=options.other)
     if options.model is None and not is_quiet():
-        print(f"model: {model.folder}", file=sys.stderr)
+        ours = model.folder == shipped.path()
+        name = f"{model.name}, which comes with the package" if ours else str(model.folder)
+        print(f"model: {name}", file=sys.stderr)
     with collect_masks(wanted) as add:
         for source, result in segment_all(model, words, planned, ready):
             add(result)

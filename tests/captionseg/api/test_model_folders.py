@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import captionseg
+from captionseg import shipped
 from captionseg.api import model_folders
 from captionseg.modeling.weights import saved
 from captionseg.modeling.weights.groupvit_checkpoint import convert
@@ -44,8 +44,7 @@ def test_without_masks_the_first_is_taken(tmp_path):
 
 
 def test_one_s_own_wins_over_the_one_that_came_with_the_package(tmp_path, monkeypatch):
-    shipped = SimpleNamespace(path=lambda: tmp_path / "shipped")
-    monkeypatch.setitem(sys.modules, "captionseg.shipped", shipped)
+    monkeypatch.setattr(shipped, "path", lambda: tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert captionseg.find_model() == tmp_path / "shipped"
     assert model_folders.find_folder() == tmp_path / "shipped"
@@ -54,7 +53,7 @@ def test_one_s_own_wins_over_the_one_that_came_with_the_package(tmp_path, monkey
 
 
 def test_without_any_model_there_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "captionseg.shipped", SimpleNamespace(path=lambda: None))
+    monkeypatch.setattr(shipped, "path", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert captionseg.find_model() is None
     with pytest.raises(UserError, match=r"^no model: models has none, .* name the folder of one$"):
