@@ -95,6 +95,7 @@ FAMILIES = {
             "open_clip_tokenizer",
             "open_clip_weights",
             "reduction",
+            "similarity_head",
             "text_space",
             "text_tower",
             "timm_tower",
