@@ -99,6 +99,7 @@ FAMILIES = {
             "text_space",
             "text_tower",
             "timm_tower",
+            "transformers_folder",
         },
     ),
     "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
