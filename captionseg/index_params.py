@@ -13,6 +13,7 @@ from captionseg.encoders.encoders import ENCODERS
 from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.siglip import SiglipParams
+from captionseg.encoders.tips import TipsParams
 from captionseg.retrieval.index import AUTO, MEMORY, Effort, Index
 from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.device import detect
@@ -71,6 +72,7 @@ class IndexParams:
     lite0_minilm: Lite0MiniLMParams = field(default_factory=Lite0MiniLMParams)
     open_clip: OpenClipParams = field(default_factory=OpenClipParams)
     siglip: SiglipParams = field(default_factory=SiglipParams)
+    tips: TipsParams = field(default_factory=TipsParams)
 
     def build(self) -> ReducibleEncoder:
         """Build the chosen encoder on the chosen device."""

@@ -26,6 +26,7 @@ CHECKED = (
     "captionseg.encoders.alignment",
     "captionseg.encoders.dense_head",
     "captionseg.encoders.reduction",
+    "captionseg.encoders.similarity_head",
     "captionseg.encoders.timm_tower",
     "captionseg.grids",
     "captionseg.inference.detections",

@@ -64,8 +64,8 @@ def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:
         yield "open_clip.pretrained", index.open_clip.pretrained
     if index.encoder == "open_clip" and index.open_clip.tokenizer:
         yield "open_clip.tokenizer", index.open_clip.tokenizer
-    if index.encoder == "siglip":
-        yield "siglip.folder", index.siglip.folder
+    if index.encoder in ("siglip", "tips"):
+        yield f"{index.encoder}.folder", getattr(index, index.encoder).folder
 
 
 def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:

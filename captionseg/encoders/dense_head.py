@@ -68,7 +68,10 @@ class ValueBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
         """Apply the block to each token."""
-        x = x + self.proj(self.value(self.norm1(x)))
+        return self.feed_forward(x + self.proj(self.value(self.norm1(x))))
+
+    def feed_forward(self, x: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Apply what follows the attention: norm, MLP and residual."""
         inner = self.fc1(self.norm2(x))
         return x + self.fc2(inner * torch.sigmoid(1.702 * inner) if self.quick else F.gelu(inner))
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from captionseg.encoders.dense_head import build_joint_head, build_vit_head
 from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.reduction import Reduction
+from captionseg.encoders.similarity_head import SimilarityHead, build_similarity_head
 from captionseg.encoders.text_tower import ClipTower
 from captionseg.encoders.timm_tower import POOLINGS, embed_tokens, find_pooling, find_width
 from captionseg.grids import squash
@@ -24,7 +25,7 @@ from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
 from captionseg.runtime.device import Runtime
 from captionseg.typed import Count
 
-Dense = Literal["joint", "tokens"]
+Dense = Literal["joint", "tokens", "sclip", "naclip"]
 
 
 class OpenClip:
@@ -71,8 +72,11 @@ class OpenClip:
         form = dense_form(visual)
         width = find_width(visual) if form in POOLINGS else int(visual.output_dim)
         self.head = build_vit_head(visual) if dense == "tokens" else build_joint_head(width)
-        joint = dense == "joint" and form == "vit"
-        self.last = runtime.prepare(build_vit_head(visual)) if joint else torch.nn.Identity()
+        self.last: torch.nn.Module = torch.nn.Identity()
+        if dense in ("sclip", "naclip"):
+            self.last = runtime.prepare(build_similarity_head(visual, dense))
+        elif dense == "joint" and form == "vit":
+            self.last = runtime.prepare(build_vit_head(visual))
 
     @property
     def sigmoid(self) -> Sigmoid | None:
@@ -104,9 +108,11 @@ class OpenClip:
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; for pictures of other sizes, positions are resized."""
         pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
-        pooled, feature_map = embed_and_map(
-            resize_tower(self.model.visual, pixels.shape[2:]), pixels
-        )
+        visual = resize_tower(self.model.visual, pixels.shape[2:])
+        if isinstance(self.last, SimilarityHead):
+            pooled, tokens = embed_and_list(visual, pixels)
+            return pooled, self.last(tokens, tuple(visual.grid_size))
+        pooled, feature_map = embed_and_map(visual, pixels)
         return pooled, self.last(feature_map)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
@@ -187,6 +193,20 @@ def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return out["image_features"], out["image_intermediates"][0].permute(0, 2, 3, 1)
 
 
+def embed_and_list(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return image embeddings [B, D] of a ViT and its tokens [B, 1 + h w, F] before the last
+    block, the class token first.
+    """
+    out = visual.forward_intermediates(
+        pixels,
+        indices=[len(visual.transformer.resblocks) - 2],
+        output_fmt="NLC",
+        output_extra_tokens=True,
+    )
+    parts = out["image_intermediates_prefix"][0], out["image_intermediates"][0]
+    return out["image_features"], torch.cat(parts, 1)
+
+
 @dataclass(frozen=True)
 class OpenClipParams:
     """Fields of `index.open_clip`.
@@ -197,8 +217,10 @@ class OpenClipParams:
             read: safetensors, a file of torch, or OpenAI's TorchScript.
         size: side of the square input in pixels; None takes the model's own.
         batch: number of images at once.
-        dense: joint means features in the joint space; tokens are the input of the last block of a
-            ViT, of which TCL and CoDe train a copy.
+        dense: joint means features in the joint space by the values of the last attention; sclip
+            and naclip likewise, by attention to similar patches, for open_clip's own ViTs
+            (captionseg.encoders.similarity_head); tokens are the input of the last block of a ViT,
+            of which TCL and CoDe train a copy.
         tokenizer: local folder with the tokenizer of a model that has one of its own (SigLIP,
             SigLIP 2, CLIPA, ..), as tokenizer.json; empty for CLIP's, which open_clip contains.
             Nothing is downloaded.
@@ -234,10 +256,11 @@ class OpenClipParams:
                 "use a ViT like OpenAI's (ViT-B-16), a ViT of timm (SigLIP, SigLIP 2, PE-Core, "
                 "EVA, MobileCLIP-B) or a ResNet with attention pooling (RN50)"
             )
-        if self.dense == "tokens" and (form := dense_form(model.visual)) != "vit":
+        if self.dense != "joint" and (form := dense_form(model.visual)) != "vit":
             kind = "a ViT" if form == "resnet" else "one of open_clip's own ViTs"
             raise UserError(
-                f"index.open_clip.dense: {self.model} is not {kind}, so it has no tokens; use joint"
+                f"index.open_clip.dense: {self.model} is not {kind}, so it has no {self.dense}; "
+                "use joint"
             )
         side = model.visual.image_size
         side = side[0] if isinstance(side, tuple | list) else side

@@ -20,14 +20,13 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import build_joint_head
 from captionseg.encoders.encoder import Features, normalise
-from captionseg.encoders.open_clip_tokenizer import check_vocabulary
 from captionseg.encoders.reduction import Reduction
+from captionseg.encoders.transformers_folder import load_folder, tokenise
 from captionseg.grids import squash
-from captionseg.records import Sigmoid, UserError, one_line
-from captionseg.remarks import group_warnings, may_be_cut, warn_too_long
+from captionseg.records import Sigmoid, UserError
+from captionseg.remarks import group_warnings
 from captionseg.runtime.device import Runtime
-from captionseg.runtime.weights import check_finite
-from captionseg.typed import MOST, Count
+from captionseg.typed import Count
 
 WHERE = "index.siglip"
 FAMILY = ("siglip", "siglip2")
@@ -136,19 +135,7 @@ class Siglip:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Tokenise T texts: [T, context]; what is cut is said."""
-        lower = [text.lower() for text in texts]
-        many = [text for text in lower if may_be_cut(text, self.context)]
-        warn_too_long(
-            (t for t in many if len(self.tokenizer(t)["input_ids"]) > self.context), self.context
-        )
-        return self.tokenizer(
-            lower,
-            padding="max_length",
-            padding_side="right",  # the default of transformers' class for SigLIP 2 is left
-            truncation=True,
-            max_length=self.context,
-            return_tensors="pt",
-        )["input_ids"]
+        return tokenise(self.tokenizer, texts, self.context)["input_ids"]
 
 
 def split_patches(
@@ -195,8 +182,12 @@ class SiglipParams:
             UserError: if the folder is missing, has another model, or has incomplete weights.
         """
         folder = Path(self.folder).expanduser()
-        model, tokenizer, processor = load(folder)
-        vision = model.config.vision_config
+        model, tokenizer, processor = load_folder(folder, FAMILY, where=f"{WHERE}.folder")
+        text, vision = model.config.text_config, model.config.vision_config
+        if not vision.vision_use_head or text.projection_size != vision.hidden_size:
+            raise UserError(
+                f"{WHERE}.folder: {folder} has no pooling head in the space of its texts"
+            )
         if model.config.model_type == "siglip2":
             own = math.isqrt(processor.max_num_patches) * vision.patch_size
         else:
@@ -209,70 +200,4 @@ class SiglipParams:
             )
         return Siglip(
             model, tokenizer, processor=processor, size=size, batch=self.batch, runtime=runtime
-        )
-
-
-def load(folder: Path) -> tuple[Any, Any, Any]:
-    """Load model, tokenizer and image processor; only safetensors, no custom code.
-
-    Raises:
-        UserError: if the folder is missing, has another model, or has incomplete weights.
-    """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{WHERE}.folder: no config.json in {str(folder)!r}; give a local folder of a SigLIP"
-        )
-    logging.disable_progress_bar()
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(str(folder), **local)
-        if config.model_type not in FAMILY:
-            raise UserError(
-                f"{WHERE}.folder: {folder} is a {config.model_type}, not one of {', '.join(FAMILY)}"
-            )
-        model, report = AutoModel.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # or it would not say which tensors they are
-            dtype="float32",
-            **local,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
-        processor = AutoImageProcessor.from_pretrained(str(folder), **local)
-    except UserError:
-        raise
-    except Exception as error:  # broken files can raise anything
-        raise UserError(
-            f"{WHERE}.folder: {folder} does not load as a SigLIP: "
-            f"{one_line(error) or type(error).__name__}"
-        ) from None
-    check_report(folder, report)
-    check_finite(model.state_dict(), f"{WHERE}.folder: {folder}")
-    text, vision = model.config.text_config, model.config.vision_config
-    if not vision.vision_use_head or text.projection_size != vision.hidden_size:
-        raise UserError(f"{WHERE}.folder: {folder} has no pooling head in the space of its texts")
-    check_vocabulary(folder, len(tokenizer), tokens=text.vocab_size, where=f"{WHERE}.folder")
-    tokenizer.model_max_length = MOST  # what is cut is said by captionseg.remarks
-    return model, tokenizer, processor
-
-
-def check_report(folder: Path, report: dict[str, Any]) -> None:
-    """Refuse weights that do not have all tensors of the config, in their shapes.
-
-    Raises:
-        UserError: naming the first tensor.
-    """
-    if lost := sorted(report["missing_keys"]):
-        raise UserError(
-            f"{WHERE}.folder: {folder} lacks {len(lost)} tensors, such as {lost[0]}; use a "
-            "complete checkpoint"
-        )
-    if odd := sorted(map(str, report.get("mismatched_keys") or ())):
-        raise UserError(
-            f"{WHERE}.folder: {folder}: the shape of {odd[0]} does not match config.json; use a "
-            "complete checkpoint"
         )

@@ -40,7 +40,15 @@ def tiny_siglip(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def build(tiny_clip, tiny_siglip):
+def tiny_tips(tmp_path_factory) -> str:
+    """The folder of a random TIPSv2 of transformers."""
+    from tests.captionseg.encoders.tiny_siglip import save_tips
+
+    return save_tips(tmp_path_factory.mktemp("tips"))
+
+
+@pytest.fixture(scope="session")
+def build(tiny_clip, tiny_siglip, tiny_tips):
     """name -> encoder on the CPU; an encoder without an entry here has no test of what all must
     do."""
     from captionseg.encoders.encoders import ENCODERS
@@ -50,6 +58,7 @@ def build(tiny_clip, tiny_siglip):
         "lite0_minilm": {"size": 64},
         "open_clip": {"model": "tiny-test", "pretrained": str(tiny_clip)},
         "siglip": {"folder": tiny_siglip},
+        "tips": {"folder": tiny_tips},
     }
     made = {}
 

@@ -13,7 +13,7 @@ from captionseg.index_params import IndexParams
 from captionseg.records import UserError
 
 NAMES = sorted(ENCODERS)
-WITHOUT_TOWER = ["siglip"]  # their text encoders read padding
+WITHOUT_TOWER = ["siglip", "tips"]
 WITH_TOWER = sorted(set(NAMES) - set(WITHOUT_TOWER))
 
 

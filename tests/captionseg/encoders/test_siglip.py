@@ -186,7 +186,7 @@ def test_a_folder_that_is_none_or_of_another_model_is_one_line(folder, tmp_path)
 def test_a_damaged_folder_is_one_line(folder, tmp_path, damage):
     shutil.copytree(folder("siglip"), tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
-    message = "does not load as a SigLIP: "
+    message = "does not load as a siglip2: "
     if damage == "weights":
         (tmp_path / "model.safetensors").write_bytes(b"torn")
     elif damage == "tokenizer":

@@ -104,7 +104,12 @@ def test_a_damaged_folder_is_one_line(space, tmp_path, damage):
     assert "None" not in str(caught.value)
 
 
-SIDES = {"lite0_minilm": 64, "open_clip": 32, "siglip": 32}  # of the encoders in conftest
+SIDES = {
+    "lite0_minilm": 64,
+    "open_clip": 32,
+    "siglip": 32,
+    "tips": 32,
+}  # of the encoders in conftest
 
 
 def images_of(name: str) -> list[np.ndarray]:
@@ -113,7 +118,7 @@ def images_of(name: str) -> list[np.ndarray]:
     )
 
 
-@pytest.fixture(params=["lite0_minilm", "open_clip", "siglip", "tokens", "reduced"])
+@pytest.fixture(params=["lite0_minilm", "open_clip", "siglip", "tips", "tokens", "reduced"])
 def case(request, build, tiny_clip) -> tuple[TextSpace, list[np.ndarray]]:
     """A space, with random alignments where its encoder needs some, and pictures of its encoder's
     size.

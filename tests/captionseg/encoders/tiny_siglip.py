@@ -1,4 +1,4 @@
-"""Folders of tiny random SigLIPs, as transformers saves them."""
+"""Folders of tiny random models, as transformers saves them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from transformers import (
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
+    Tipsv2Config,
+    Tipsv2ImageProcessor,
+    Tipsv2Model,
+    Tipsv2Tokenizer,
 )
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
@@ -78,3 +82,24 @@ def make_tokenizer(kind: str) -> Any:
         if kind == "siglip2"
         else PreTrainedTokenizerFast(tokenizer_object=encode, **names)
     )
+
+
+def save_tips(folder: Path) -> str:
+    """Save a TIPSv2 with its tokenizer and processor; no bias is zero, no norm the identity."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "intermediate_size": 40}
+    config = Tipsv2Config(
+        text_config=small | text, vision_config=small | {"patch_size": 8, "image_size": 32}
+    )
+    model: Any = Tipsv2Model(config)
+    for name, parameter in model.named_parameters():
+        if name != "temperature":
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    Tipsv2ImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    vocabulary = {
+        word: n for n, word in enumerate(["<pad>", "<unk>", "<s>", *LETTERS[4:], "<more>"])
+    }
+    Tipsv2Tokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    return str(folder)
