@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from captionseg.api.segmentation import Segmentation
     from captionseg.api.sources import Source
 
+log = logging.getLogger(__name__)
 CONTRAST = "0.25, and 0 for models with a background"
 SHOWN = 3  # labels in the line of a picture, if there are several
 
@@ -135,7 +138,9 @@ def run(pictures: tuple[str, ...], options: Options) -> None:
     planned = plan(sources, wanted)
     # what is wrong with a single picture is said before the model is loaded
     ready = {source: source.read() for source in planned if len(planned) == 1}
+    start = time.perf_counter()
     model = load(options)
+    log.info("%s: loaded in %.2f s", model.folder, time.perf_counter() - start)
     words = model.choose_words(labels, other=options.other)
     if options.model is None and not is_quiet():
         ours = model.folder == shipped.path()
@@ -245,11 +250,22 @@ def segment(model: Model, words: Words, pixels: Pixels, files: Files) -> Segment
     from captionseg.api.result_files import write_files
     from captionseg.reporting.overlay import write_picture
 
+    start = time.perf_counter()
     result = model.segment_pixels(pixels.image, words, name=pixels.name)
+    labelled = time.perf_counter()
     write_files(result, files)
     if files.heat:
         maps = model.score_pixels(pixels.image, words)
         write_picture(np.asarray(draw_heat(pixels.image, result.labels, maps)), files.heat)
+    height, width = result.mask.shape
+    log.info(
+        "%s: %d x %d pixels, labelled in %.2f s, written in %.2f s",
+        pixels.name,
+        width,
+        height,
+        labelled - start,
+        time.perf_counter() - labelled,
+    )
     return result
 
 
