@@ -87,6 +87,7 @@ TESTED_ELSEWHERE = {
         f"captionseg/encoders/{name}.py": "tests/captionseg/encoders/test_clip_file.py"
         for name in ("activation", "open_clip_config", "open_clip_releases", "open_clip_weights")
     },
+    "captionseg/encoders/transformers_folder.py": "tests/captionseg/encoders/test_siglip.py",
     "captionseg/grounding/box_phrases.py": "tests/captionseg/grounding/test_grounding_dino.py",
     **{
         f"captionseg/modeling/{name}_config.py": f"tests/captionseg/modeling/test_{test}.py"
