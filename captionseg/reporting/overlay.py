@@ -97,19 +97,18 @@ def draw_overlay(
     Raises:
         IndexError: for a label without a colour.
     """
-    shades = tabulate_shades(colours, opacity)
-    ignored = labels == IGNORED
-    row = np.where(ignored, 0, labels).astype(np.intp)
-    if row.min(initial=0) < 0 or row.max(initial=0) >= max(1, len(colours)):
-        raise IndexError(f"labels are 0 to {len(colours) - 1} or {IGNORED}")
-    row[ignored] = len(colours)
+    shades, out = tabulate_shades(colours, opacity), np.empty_like(image)
     line = find_boundaries(labels, width=max(1, round(min(labels.shape) / 400)))
-    row = 256 * (2 * row + line)
-    out = np.empty_like(image)
     for top in range(0, len(image), ROWS):
         rows = slice(top, top + ROWS)
+        part = labels[rows]
+        row = np.where(part == IGNORED, 0, part).astype(np.intp)
+        if row.min(initial=0) < 0 or row.max(initial=0) >= max(1, len(colours)):
+            raise IndexError(f"labels are 0 to {len(colours) - 1} or {IGNORED}")
+        row[part == IGNORED] = len(colours)
+        row = 256 * (2 * row + line[rows])
         for channel, shade in enumerate(shades):
-            out[rows, :, channel] = shade.take(row[rows] + image[rows, :, channel])
+            out[rows, :, channel] = shade.take(row + image[rows, :, channel])
     return out
 
 
