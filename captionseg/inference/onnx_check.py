@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captionseg.grids import squash
+from captionseg.inference.image_files import read_image
 from captionseg.inference.other_words import read_concepts
-from captionseg.inference.predictor import Predictor, read_image
+from captionseg.inference.predictor import Predictor
 from captionseg.inference.windows import resize_short_side, slide_windows
 from captionseg.prepared import normalise_image
 from captionseg.records import UserError

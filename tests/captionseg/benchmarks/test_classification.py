@@ -18,9 +18,9 @@ from captionseg.benchmarks.classification import (
     summarise_ranks,
 )
 from captionseg.encoders.text_space import load_encoder
+from captionseg.inference.image_files import read_image
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.predictor import read_image
 from captionseg.inference.protocols import ScoringOptions
 from captionseg.modeling.segmenter import InputSpec
 from tests.captionseg.benchmarks.trees import picture

@@ -12,7 +12,7 @@ import torch
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
 from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.encoders.text_space import load_encoder
-from captionseg.inference.predictor import read_image
+from captionseg.inference.image_files import read_image
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.prepared import normalise_image
 from captionseg.records import UserError

@@ -23,9 +23,10 @@ from captionseg.benchmarks.params import EvaluateParams
 from captionseg.benchmarks.published.catalogue import PUBLISHED, open_benchmark
 from captionseg.benchmarks.recipe import seeds_of
 from captionseg.benchmarks.score_saved_models import evaluate, format_result, write_areas
+from captionseg.inference.image_files import read_image
 from captionseg.inference.labelling import Labeller
 from captionseg.inference.loaded import LoadedModel
-from captionseg.inference.predictor import Predictor, read_image
+from captionseg.inference.predictor import Predictor
 from captionseg.inference.protocols import ScoringOptions, merge_with_preset
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
