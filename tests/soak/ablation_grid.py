@@ -5,7 +5,7 @@
 Trains every row with every pair of values on the default data, with no negative masked, and prints
 its mIoU on the tune split, mean of two seeds; OUT/grid.json has them, and a killed run goes on from
 there. `--data` takes the data of a finished run of this code by hard links. The best of each row
-then belongs into experiments/ablation.yaml, which scores them on the test split.
+then belongs into experiments/ablation_sizes.yaml, which scores them on the test split.
 """
 
 from __future__ import annotations
