@@ -222,7 +222,7 @@ def train(
     changes = {**PARAMS, "epochs": choice.get("epochs", PARAMS["epochs"])}
     if not learns:
         changes |= {"epochs": 1, "warmup": 0, "learning_rate": 1e-12}
-    steps = changes["epochs"] * (len(read_pairs(data / "pairs")) // changes["batch"])
+    steps = changes["epochs"] * (count_training(data) // changes["batch"])
     if form == "ovsegmentor" and "mask_weight" not in settings:
         recipe.settings["mask_from"] = 2 * steps // 3
     folders = Folders(list_folders(data), data / "supervision", data / "truth", data / "segments")
@@ -233,6 +233,11 @@ def train(
         recipe, params, folders, name=form, context=context, out=out, tell=lambda *_: None
     )
     return score(out, root, truth, names), measures["seconds"]
+
+
+def count_training(data: Path) -> int:
+    """Return the number of training pictures."""
+    return read_pairs(data / "pairs")["split"].to_pylist().count("train")
 
 
 def score(model: Path, root: Path, truth: np.ndarray, names: list[str]) -> float:
