@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,9 +20,11 @@ class Precomputed:
     Attributes:
         file: a JSON file with boxes and phrases or class names, or a folder of SA-1B's files. See
             `captionseg.segment_text.given.read_given` for the layouts.
+        reads_dense: whether the grounder reads dense features.
     """
 
     file: str = ""
+    reads_dense: ClassVar[bool] = False
 
     def build(self, space: object = None, cells: np.ndarray | None = None) -> PrecomputedGrounder:
         """Build the grounder; it needs nothing of the corpus."""

@@ -70,7 +70,7 @@ def test_it_would_see_dvc_report(tmp_path, analytics):
     (root / ".dvc").mkdir(parents=True)
     ours = (Path(__file__).parents[2] / ".dvc" / "config").read_text()
     (root / ".dvc" / "config").write_text(
-        ("[core]\n" if analytics else ours) + "    no_scm = true\n"
+        ("[core]\n" if analytics else ours).replace("[core]\n", "[core]\n    no_scm = true\n")
     )
     done = guard.python("-m", "dvc", "status", cwd=root)
     assert done.returncode == 0, done.stderr

@@ -107,7 +107,9 @@ def check_pages(layout: str) -> None:
         "segments",
         "sheet",
     }
-    rows = dict(re.findall(r"<b>(\w+)</b>.*?<td>(\d+)</td>", pages["data"].replace("<wbr>", "")))
+    rows = dict(
+        re.findall(r"<b>(\w+)</b>.*?<td[^>]*>(\d+)</td>", pages["data"].replace("<wbr>", ""))
+    )
     assert rows == {
         "not_found" if "img2dataset" in layout else "no_picture": "1",
         "not_decodable": "1",
