@@ -75,7 +75,7 @@ WAITING = (
     ),
     ("tests/stages/test_kills.py",),
 )
-"""What mostly waits for servers and stages that it has started."""
+"""What mostly waits for servers and stages that it has started, one after the other."""
 COSTLY = (
     *WAITING,
     ("tests/captionseg/training/test_two_processes.py",),
@@ -115,6 +115,19 @@ def pytest_xdist_auto_num_workers(config):
     return len(os.sched_getaffinity(0)) + 1
 
 
+def pytest_configure(config):
+    """What waits goes first wherever it can go on, and the other processes take what is left."""
+    if (worker := getattr(config, "workerinput", None)) and not is_last(
+        worker["workerid"], worker["workercount"]
+    ):
+        os.nice(5)
+
+
+def is_last(name, count):
+    """Whether a process of xdist is the one that begins with what waits."""
+    return count > 1 and name == f"gw{count - 1}"
+
+
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
@@ -137,7 +150,7 @@ def pytest_xdist_make_scheduler(config, log):
 
         def _assign_work_unit(self, node):
             # the last process begins with what waits, so the others keep the cores busy
-            last = node is self.nodes[-1] and len(self.nodes) > 1
+            last = is_last(node.gateway.id, len(self.nodes))
             preferred = (
                 scope
                 for scope in self.workqueue

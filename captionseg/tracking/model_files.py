@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,11 @@ def download(address: str, root: Path | None = None) -> Path:
         import yaml
         from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(store)
-    mlflow.set_registry_uri(store)
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(_make_folder())))
+        with use_store(store):
+            folder = Path(
+                mlflow.artifacts.download_artifacts(address, dst_path=str(_make_folder()))
+            )
     except (MlflowException, OSError, ValueError) as error:
         raise UserError(f"{address}: MLflow has no such model ({one_line(error)})") from None
     try:
@@ -56,6 +59,23 @@ def download(address: str, root: Path | None = None) -> Path:
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{address}: not a model of captionseg ({one_line(error)})") from None
     return data
+
+
+@contextlib.contextmanager
+def use_store(store: str) -> Iterator[None]:
+    """Inside, MLflow asks this store; outside it goes on with what the process has set, which may
+    not be ours. (mlflow.set_tracking_uri would stay.)
+    """
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    os.environ.update(dict.fromkeys(before, store))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import pytest
@@ -39,6 +40,16 @@ def test_the_champion_s_files(registered):
     folder = download(ADDRESS, registered)
     assert (folder.name, [p.name for p in folder.iterdir()]) == ("m", ["config.json"])
     assert registered not in folder.parents  # a copy
+
+
+def test_what_the_process_has_set_for_mlflow_stays(registered, monkeypatch):
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    download(ADDRESS, registered)
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
+    assert "MLFLOW_REGISTRY_URI" not in os.environ
 
 
 def test_what_is_no_model_is_one_line(registered):
