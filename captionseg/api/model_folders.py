@@ -36,16 +36,12 @@ def find_folder(source: str | Path | None = None) -> Path:
         return Path(source)
     try:
         from captionseg.tracking.model_files import download
-    except ModuleNotFoundError:
-        raise UserError(_without_mlflow(source)) from None
-    try:
+
         return download(str(source))
     except ModuleNotFoundError:
-        raise UserError(_without_mlflow(source)) from None
-
-
-def _without_mlflow(source: str | Path) -> str:
-    return f"{source}: needs MLflow; install captionseg[pipeline], or give a folder"
+        raise UserError(
+            f"{source}: needs MLflow; install captionseg[pipeline], or give a folder"
+        ) from None
 
 
 def find_model(models: Path | str = MODELS) -> Path | None:
