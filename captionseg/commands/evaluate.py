@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captionseg.commands.options import PATH, add_device, add_labelling, add_options, make_command
+from captionseg.terminal import is_quiet
 
 if TYPE_CHECKING:
     from captionseg.benchmarks.command import Arguments
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
-MODEL = MODELS / "cocu_calibrated-mil"
-
 
 add_models = add_options(
     click.option(
@@ -26,7 +25,10 @@ add_models = add_options(
         "reports/benchmarks/NAME/BENCHMARK[@PROTOCOL].json (not with --limit)",
     ),
     click.option(
-        "--model", type=PATH, help=f"folder of one model; not with --recipe (default: {MODEL})"
+        "--model",
+        metavar="MODEL",
+        help="folder or MLflow address of one model; not with --recipe (default: the best in "
+        "models/, or else the one that came with the package)",
     ),
 )
 """Which models are scored."""
@@ -118,11 +120,17 @@ def command(root: Path, areas: Path | None, **options: Any) -> None:
     mask mAP) with its 95 % interval over pictures, the worst and best classes, pictures per second,
     and the protocol.
     """
+    from captionseg.api.model_folders import find_folder
     from captionseg.benchmarks.command import Arguments
 
-    if options["recipe"] and options["model"]:
+    model = options.pop("model")
+    if options["recipe"] and model:
         raise click.UsageError("--model: not allowed with --recipe")
-    score(Arguments(**{**options, "model": options["model"] or MODEL}), root, areas)
+    if not options["recipe"]:
+        options["model"] = find_folder(model)
+        if model is None and not is_quiet():
+            print(f"model: {options['model']}", file=sys.stderr)
+    score(Arguments(**options), root, areas)
 
 
 def score(arguments: Arguments, root: Path, areas: Path | None) -> None:
@@ -154,18 +162,12 @@ def score(arguments: Arguments, root: Path, areas: Path | None) -> None:
     scores, speed, measured = score_saved_models.evaluate(
         folders, find_encoder(home), benchmark, options
     )
-    seeds = scores.pop("seeds") if arguments.recipe else {}
     name = home.resolve().name
-    result = {
-        **({"recipe": arguments.recipe} if arguments.recipe else {"model": name}),
-        "benchmark": arguments.benchmark,
-        "title": spec.title,
-        **scores,
-        "seeds": seeds,
-        "source": spec.source,
+    result = describe(arguments, spec, name, scores) | {
         "pictures": {"scored": len(benchmark), "of": total},
         **({"remarks": list(remarks)} if remarks else {}),
     }
+    seeds = result["seeds"]
     of_seeds = f", {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else ""
     print(f"{spec.title}, {len(benchmark.names)} classes, by {name}{of_seeds}")
     print(*score_saved_models.format_result(result, speed), sep="\n")
@@ -176,6 +178,27 @@ def score(arguments: Arguments, root: Path, areas: Path | None) -> None:
         path = areas / f"{arguments.recipe}.parquet"
         score_saved_models.write_areas(benchmark, measured, path)
         print(path)
+
+
+def describe(
+    arguments: Arguments, spec: Spec, name: str, scores: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return scores with what was scored; a model alone has no seeds.
+
+    Args:
+        arguments: the options.
+        spec: the benchmark.
+        name: name of the model's folder.
+        scores: what `score_saved_models.evaluate` returned.
+    """
+    return {
+        **({"recipe": arguments.recipe} if arguments.recipe else {"model": name}),
+        "benchmark": arguments.benchmark,
+        "title": spec.title,
+        **scores,
+        "seeds": scores["seeds"] if arguments.recipe else {},
+        "source": spec.source,
+    }
 
 
 def find_models(arguments: Arguments, benchmark: object) -> tuple[Path, Mapping[Any, Path]]:

@@ -111,6 +111,33 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
         assert words in err[0]
 
 
+def test_evaluate_without_a_model_takes_the_best_as_segment_does(tmp_path, capsys, monkeypatch):
+    from captionseg import shipped
+    from captionseg.benchmarks import score_saved_models
+    from tests.captionseg.benchmarks.trees import write_tree
+
+    asked = []
+
+    def fake(folders, encoder, benchmark, how):
+        asked.append(folders[""])
+        return found({"": 25.0})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(score_saved_models, "evaluate", fake)
+    monkeypatch.setattr(shipped, "path", lambda: Path("came-with-it"))
+    root = write_tree(tmp_path, "voc", [np.zeros((4, 5), int)])
+    command = ["evaluate", "--benchmark", "voc", "--root", str(root), "--limit", "1"]
+    assert cli.main(command) == 0
+    assert said(capsys)[1] == ["model: came-with-it"]
+    for name, miou in (("a", 20.0), ("b", 30.0)):
+        (tmp_path / "models" / name / "seeds/0").mkdir(parents=True)
+        (tmp_path / "models" / name / "model.safetensors").touch()
+        (tmp_path / "models" / name / "seeds/0/fit.json").write_text(f'{{"tune_miou": {miou}}}')
+    assert cli.main(command) == 0
+    assert asked == [Path("came-with-it"), Path("models/b")]
+    assert said(capsys)[1] == [f"model: {Path('models/b')}"]
+
+
 def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
     """On the data of the checkout, by the name that its params.yaml has for them."""
     from captionseg.benchmarks import score_saved_models
