@@ -14,6 +14,7 @@ from captionseg.terminal import is_quiet
 
 if TYPE_CHECKING:
     from captionseg.benchmarks.command import Arguments
+    from captionseg.benchmarks.published.catalogue import Spec
 
 MODELS, RESULTS = Path("models"), Path("reports/benchmarks")
 
