@@ -69,28 +69,24 @@ def compare(
         name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
         for name, labels in maps.items()
     }
-    views = []
+    views: list[View] = []
     for number, scene in enumerate(scenes, start=1):
         uid, stem = scene.uid, f"scene_{number}"
-        written = {
-            name: save(pictures[uid], folder, f"{stem}_{name}.jpg")
-            for name, pictures in drawn.items()
-        }
-        described = [
-            {
+        described = {
+            name: {
                 "name": name,
-                **written[name],
+                **save(drawn[name][uid], folder, f"{stem}_{name}.jpg"),
                 **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
             }
             for name, labels in maps.items()
-        ]
+        }
         views.append(
             {
                 **vars(scene),
                 **save(images[uid], folder, f"{stem}.jpg"),
                 "caption": run.pairs[uid]["caption"],
-                "maps": [view for view in described if view["name"] in ("truth", best)],
-                "others": [view for view in described if view["name"] not in ("truth", best)],
+                "maps": [view for name, view in described.items() if name in ("truth", best)],
+                "others": [view for name, view in described.items() if name not in ("truth", best)],
             }
         )
     write_sheet(run, images, maps, drawn, colours, folder / "overlays.jpg")
