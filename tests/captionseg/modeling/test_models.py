@@ -96,10 +96,10 @@ def small_model(variant: str, networks):
 
 def attach_encoder(model) -> None:
     """Attach a small frozen encoder to a model that holds one."""
-    if model.config.reads.holds_encoder:
+    reads = model.config.reads
+    if reads.holds_encoder:
         assert isinstance(model, HoldsEncoder)
-        live = model.config.reads.live
-        model.attach(TinyVit(TEXT) if live else Mock(spec=Encoder, text_tower=tiny_tower()))
+        model.attach(TinyVit(TEXT) if reads.live else Mock(spec=Encoder, text_tower=tiny_tower()))
 
 
 def sizes_in(values: dict, *above: str) -> Iterator[tuple[str, ...]]:
