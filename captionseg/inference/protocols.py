@@ -69,17 +69,17 @@ PROTOCOLS = {
         "imagenet",
     ),
     "sclip": Preset(
-        "Wang et al. 2024, section 4.1; thresholds of the background were chosen by benchmark",
+        "Wang et al. 2024, released evaluation; background thresholds were chosen by benchmark",
         Protocol(WindowParams(336, 224, 112), RefineParams("none"), MasksParams(), name="sclip"),
         "imagenet",
     ),
     "naclip": Preset(
-        "Hajimiri et al. 2025, section 4.1, without PAMR; thresholds as for SCLIP",
+        "Hajimiri et al. 2025, released evaluation, without PAMR; thresholds as for SCLIP",
         Protocol(WindowParams(336, 224, 112), RefineParams("none"), MasksParams(), name="naclip"),
         "imagenet",
     ),
     "proxyclip": Preset(
-        "Lan et al. 2024, section 4.1, and the released evaluation; thresholds as for SCLIP",
+        "Lan et al. 2024, released evaluation; thresholds as for SCLIP",
         Protocol(
             WindowParams(336, 336, 112), RefineParams("none"), MasksParams(), name="proxyclip"
         ),
