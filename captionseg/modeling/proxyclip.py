@@ -36,7 +36,8 @@ class ProxyClipConfig:
 
     Attributes:
         picture: half the side of windows in pixels, where these are not chosen, see WindowParams.
-        foundation: the foundation model, a network of timm with the file of its weights.
+        foundation: the foundation model, a network of timm with the file of its weights, such as
+            vit_base_patch8_224.dino, vit_base_patch14_reg4_dinov2 or vit_base_patch16_dinov3.
         beta: shift of similarities, in multiples of their mean over a picture.
         gamma: scale of similarities.
         resample: what is resampled where the grids of patches differ: values, to the foundation
