@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from captionseg.curation.rule import Rule
+from captionseg.encoders.encoders import ATTENDING
+from captionseg.encoders.last_block import explain_missing_attention
 from captionseg.modeling.models import MODELS
 from captionseg.params import Params
 from captionseg.records import UserError
@@ -98,7 +100,7 @@ def check_recipes(params: Params) -> Iterator[str]:
     world = params.runtime.devices * params.runtime.nodes
     for name, recipe in params.recipes.items():
         yield from catch_lines(model_config, recipe, params.pretrain, where=f"recipes.{name}")
-        yield from check_dense(name, params)
+        yield from check_frozen(name, params)
         if recipe.model in MODELS:
             yield from catch_lines(protocol_fields, recipe, where=f"recipes.{name}")
         try:
@@ -118,15 +120,20 @@ def check_recipes(params: Params) -> Iterator[str]:
         yield from check_schedule(trained, where)
 
 
-def check_dense(name: str, params: Params) -> Iterator[str]:
-    """Check that the dense features that a recipe reads in every step are stored."""
+def check_frozen(name: str, params: Params) -> Iterator[str]:
+    """Check that the dense features that a recipe reads in every step are stored, and that its
+    model can replace the encoder's attention if it does so.
+    """
+    recipe, encoder = params.recipes[name], params.index.encoder
     with contextlib.suppress(UserError):  # of its config, which is said elsewhere
-        reads = model_config(params.recipes[name], params.pretrain).reads
+        reads = model_config(recipe, params.pretrain).reads
         if reads.dense and not params.index.keep_dense:
             yield (
                 f"index.keep_dense: recipes.{name} reads dense features in every step, but they "
                 "are not stored; set it to true"
             )
+        if reads.attention and encoder not in ATTENDING:
+            yield f"recipes.{name}: {explain_missing_attention(recipe.model, encoder)}"
 
 
 def check_schedule(trained: PretrainParams, where: Mapping[str, str]) -> Iterator[str]:

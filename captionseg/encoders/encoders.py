@@ -11,3 +11,6 @@ ENCODERS = {
     "siglip": SiglipParams,
     "tips": TipsParams,
 }
+
+ATTENDING = ("open_clip", "siglip", "tips")
+"""Encoders whose last attention can be replaced, see AttendingEncoder."""

@@ -15,17 +15,24 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import build_joint_head, build_vit_head
 from captionseg.encoders.encoder import Features, normalise
+from captionseg.encoders.last_block import LastBlock, Mix, split_clip_block
 from captionseg.encoders.reduction import Reduction
-from captionseg.encoders.similarity_head import SimilarityHead, build_similarity_head
 from captionseg.encoders.text_tower import ClipTower
-from captionseg.encoders.timm_tower import POOLINGS, embed_tokens, find_pooling, find_width
+from captionseg.encoders.timm_tower import (
+    POOLINGS,
+    attend_timm,
+    embed_tokens,
+    find_pooling,
+    find_width,
+    split_timm_block,
+)
 from captionseg.grids import squash
 from captionseg.records import Sigmoid, UserError
 from captionseg.remarks import find_cut_texts, group_warnings, warn_too_long
 from captionseg.runtime.device import Runtime
 from captionseg.typed import Count
 
-Dense = Literal["joint", "tokens", "sclip", "naclip"]
+Dense = Literal["joint", "tokens"]
 
 
 class OpenClip:
@@ -73,9 +80,7 @@ class OpenClip:
         width = find_width(visual) if form in POOLINGS else int(visual.output_dim)
         self.head = build_vit_head(visual) if dense == "tokens" else build_joint_head(width)
         self.last: torch.nn.Module = torch.nn.Identity()
-        if dense in ("sclip", "naclip"):
-            self.last = runtime.prepare(build_similarity_head(visual, dense))
-        elif dense == "joint" and form == "vit":
+        if dense == "joint" and form == "vit":
             self.last = runtime.prepare(build_vit_head(visual))
 
     @property
@@ -107,13 +112,38 @@ class OpenClip:
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; for pictures of other sizes, positions are resized."""
-        pixels = (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
+        pixels = self.normalise_pixels(pixels)
         visual = resize_tower(self.model.visual, pixels.shape[2:])
-        if isinstance(self.last, SimilarityHead):
-            pooled, tokens = embed_and_list(visual, pixels)
-            return pooled, self.last(tokens, tuple(visual.grid_size))
         pooled, feature_map = embed_and_map(visual, pixels)
         return pooled, self.last(feature_map)
+
+    def split_last_block(self) -> LastBlock:
+        """See AttendingEncoder; that of a tower of timm without its rotary positions.
+
+        Raises:
+            UserError: for a ResNet, and for attention or blocks of an unknown kind.
+        """
+        visual = self.model.visual
+        if (form := dense_form(visual)) == "resnet":
+            raise UserError(
+                "index.open_clip.model: a ResNet has no last block whose attention could be "
+                "replaced; use a ViT, or model maskclip"
+            )
+        return split_timm_block(visual) if form in POOLINGS else split_clip_block(visual)
+
+    def attend(self, pixels: Tensor, mix: Mix, *, residual: bool) -> Tensor:
+        """See AttendingEncoder; for pictures of other sizes, positions are resized."""
+        pixels = self.normalise_pixels(pixels)
+        if dense_form(self.model.visual) in POOLINGS:
+            return attend_timm(self.model.visual, pixels, mix, residual=residual)
+        visual = resize_tower(self.model.visual, pixels.shape[2:])
+        tokens = list_tokens(visual, pixels)
+        grid = (int(visual.grid_size[0]), int(visual.grid_size[1]))
+        return self.split_last_block().attend(tokens, grid, mix, residual=residual)
+
+    def normalise_pixels(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels [B, 3, H, W] in 0..255 by the model's mean and deviation."""
+        return (pixels / 255.0 - self.mean[:, None, None]) / self.std[:, None, None]
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
@@ -193,18 +223,17 @@ def embed_and_map(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return out["image_features"], out["image_intermediates"][0].permute(0, 2, 3, 1)
 
 
-def embed_and_list(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return image embeddings [B, D] of a ViT and its tokens [B, 1 + h w, F] before the last
-    block, the class token first.
-    """
+def list_tokens(visual: Any, pixels: Tensor) -> Tensor:
+    """Return the tokens [B, 1 + h w, F] of a ViT before its last block, the class token first."""
     out = visual.forward_intermediates(
         pixels,
         indices=[len(visual.transformer.resblocks) - 2],
+        stop_early=True,
+        intermediates_only=True,
         output_fmt="NLC",
         output_extra_tokens=True,
     )
-    parts = out["image_intermediates_prefix"][0], out["image_intermediates"][0]
-    return out["image_features"], torch.cat(parts, 1)
+    return torch.cat([out["image_intermediates_prefix"][0], out["image_intermediates"][0]], 1)
 
 
 @dataclass(frozen=True)
@@ -217,10 +246,9 @@ class OpenClipParams:
             read: safetensors, a file of torch, or OpenAI's TorchScript.
         size: side of the square input in pixels; None takes the model's own.
         batch: number of images at once.
-        dense: joint means features in the joint space by the values of the last attention; sclip
-            and naclip likewise, by attention to similar patches, for open_clip's own ViTs
-            (captionseg.encoders.similarity_head); tokens are the input of the last block of a ViT,
-            of which TCL and CoDe train a copy.
+        dense: joint means features in the joint space by the values of the last attention; tokens
+            are the input of the last block of one of open_clip's own ViTs, of which TCL and CoDe
+            train a copy.
         tokenizer: local folder with the tokenizer of a model that has one of its own (SigLIP,
             SigLIP 2, CLIPA, ..), as tokenizer.json; empty for CLIP's, which open_clip contains.
             Nothing is downloaded.

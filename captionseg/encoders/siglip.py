@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import build_joint_head
 from captionseg.encoders.encoder import Features, normalise
+from captionseg.encoders.last_block import LastBlock, Mix, split_heads
 from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.transformers_folder import load_folder, tokenise
 from captionseg.grids import squash
@@ -100,6 +101,21 @@ class Siglip:
         Raises:
             UserError: for pictures smaller than a patch.
         """
+        out, grid = self.see(pixels)
+        dense = take_values(self.model.vision_model.head, out.last_hidden_state)
+        return out.pooler_output, dense.unflatten(1, grid)
+
+    def see(self, pixels: Tensor, **options: Any) -> tuple[Any, tuple[int, int]]:
+        """Return what the image tower makes of pixels [B, 3, H, W] in 0..255, and its rows and
+        columns of patches.
+
+        Args:
+            pixels: the pictures.
+            **options: what else the tower is asked for.
+
+        Raises:
+            UserError: for pictures smaller than a patch.
+        """
         vision, patch = self.model.vision_model, self.model.config.vision_config.patch_size
         rows, columns = (side // patch for side in pixels.shape[2:])
         if not rows * columns:
@@ -115,11 +131,34 @@ class Siglip:
                 pixel_values=patches,
                 pixel_attention_mask=torch.ones(patches.shape[:2], device=pixels.device).long(),
                 spatial_shapes=torch.tensor([[rows, columns]] * len(pixels)),
+                **options,
             )
         else:
-            out = vision(pixel_values=pixels, interpolate_pos_encoding=True)
-        dense = take_values(vision.head, out.last_hidden_state)
-        return out.pooler_output, dense.unflatten(1, (rows, columns))
+            out = vision(pixel_values=pixels, interpolate_pos_encoding=True, **options)
+        return out, (rows, columns)
+
+    def split_last_block(self) -> LastBlock:
+        """See AttendingEncoder; tokens are finished by the values of the pooling head."""
+        vision = self.model.vision_model
+        layer, heads = vision.encoder.layers[-1], vision.config.num_attention_heads
+        attention = layer.self_attn
+
+        def project(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            query, key, value = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
+            return split_heads(query, heads), split_heads(key, heads), split_heads(value, heads)
+
+        return LastBlock(
+            layer.layer_norm1,
+            project,
+            attention.out_proj,
+            lambda x: x + layer.mlp(layer.layer_norm2(x)),
+            lambda x: take_values(vision.head, vision.post_layernorm(x)),
+        )
+
+    def attend(self, pixels: Tensor, mix: Mix, *, residual: bool) -> Tensor:
+        """See AttendingEncoder."""
+        out, grid = self.see(pixels, output_hidden_states=True)
+        return self.split_last_block().attend(out.hidden_states[-2], grid, mix, residual=residual)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder. Texts are in lower case, as in training, and padded to the context."""

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captionseg.encoders.last_block import LastBlock, Mix, refuse_attention, split_heads
 from captionseg.records import UserError
 
 POOLINGS = ("token", "map", "avg")
@@ -92,14 +93,8 @@ def embed_tokens(
     Raises:
         UserError: for pictures smaller than a patch.
     """
-    patch, pooling = find_patch(visual), find_pooling(visual)
-    rows, columns = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
-    if not rows * columns:
-        raise UserError(
-            f"index.open_clip.model: a picture of {pixels.shape[2]} x {pixels.shape[3]} pixels is "
-            f"smaller than a patch of this tower, {patch[0]} x {patch[1]}"
-        )
-    pixels = pixels[:, :, : rows * patch[0], : columns * patch[1]]
+    pixels, grid = cut_margin(visual, pixels)
+    pooling = find_pooling(visual)
     trunk = resize_trunk(visual.trunk, pixels.shape[2:])
     final, before = trunk.forward_intermediates(
         pixels, indices=[max(0, len(trunk.blocks) - 2)], output_fmt="NLC"
@@ -109,9 +104,36 @@ def embed_tokens(
         tokens = trunk.norm(attend_to_self(trunk.blocks[-1], before[0]))
     else:
         tokens = final[:, trunk.num_prefix_tokens :]
-        tokens = take_values(trunk.attn_pool, tokens) if pooling == "map" else tokens
-    tokens = visual.head(trunk.head(trunk.fc_norm(tokens)))
-    return image, tokens.unflatten(1, (rows, columns))
+    return image, pool_each(visual, tokens).unflatten(1, grid)
+
+
+def cut_margin(
+    visual: Any, pixels: Float[Tensor, "batch 3 height width"]
+) -> tuple[Float[Tensor, "batch 3 _height _width"], tuple[int, int]]:
+    """Cut off the margin on the right and below that is less than a patch; return also the rows
+    and columns of patches.
+
+    Raises:
+        UserError: for pictures smaller than a patch.
+    """
+    patch = find_patch(visual)
+    rows, columns = pixels.shape[2] // patch[0], pixels.shape[3] // patch[1]
+    if not rows * columns:
+        raise UserError(
+            f"index.open_clip.model: a picture of {pixels.shape[2]} x {pixels.shape[3]} pixels is "
+            f"smaller than a patch of this tower, {patch[0]} x {patch[1]}"
+        )
+    return pixels[:, :, : rows * patch[0], : columns * patch[1]], (rows, columns)
+
+
+def pool_each(
+    visual: Any, tokens: Float[Tensor, "batch token channel"]
+) -> Float[Tensor, "batch token embedding"]:
+    """Map tokens after the final norm to the joint space, each as if the tower pooled it alone."""
+    trunk = visual.trunk
+    if find_pooling(visual) == "map":
+        tokens = take_values(trunk.attn_pool, tokens)
+    return visual.head(trunk.head(trunk.fc_norm(tokens)))
 
 
 def attend_to_self(
@@ -131,3 +153,114 @@ def take_values(
     bias = None if pool.kv.bias is None else pool.kv.bias[width:]
     x = pool.proj(F.linear(tokens, pool.kv.weight[width:], bias))
     return x if pool.mlp is None else x + pool.mlp(pool.norm(x))
+
+
+class Recorder(nn.Module):
+    """Takes the place of a block and keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: Tensor | None = None
+        self.rope: Tensor | None = None
+
+    def forward(self, x: Tensor, rope: Tensor | None = None, **_: Any) -> Tensor:
+        """Return tokens of any shape unchanged."""
+        self.tokens, self.rope = x, rope
+        return x
+
+
+def attend_timm(
+    visual: Any, pixels: Float[Tensor, "batch 3 height width"], mix: Mix, *, residual: bool
+) -> Float[Tensor, "batch rows columns embedding"]:
+    """Return maps in the joint space with other attention in the last block, see AttendingEncoder.
+
+    Raises:
+        UserError: for pictures smaller than a patch.
+    """
+    pixels, grid = cut_margin(visual, pixels)
+    trunk, last = copy_module(resize_trunk(visual.trunk, pixels.shape[2:])), Recorder()
+    trunk.blocks = nn.Sequential(*trunk.blocks[:-1], last)
+    trunk.forward_features(pixels)
+    assert last.tokens is not None
+    block = split_timm_block(visual, last.rope)
+    return block.attend(last.tokens, grid, mix, residual=residual)
+
+
+def split_timm_block(visual: Any, rope: Tensor | None = None) -> LastBlock:
+    """Split the last block of a ViT of timm.
+
+    Args:
+        visual: the tower.
+        rope: rotary positions of the patches, which queries and keys are turned by; None for none.
+
+    Raises:
+        UserError: for attention or blocks of an unknown kind.
+    """
+    from timm.models.eva import EvaBlock, EvaBlockPostNorm
+    from timm.models.vision_transformer import Block
+
+    trunk = visual.trunk
+    block = trunk.blocks[-1]
+    attention = block.attn
+    check_timm_attention(attention)
+    if type(block) not in (Block, EvaBlock, EvaBlockPostNorm):
+        raise refuse_attention("index.open_clip.model", block)
+    post = type(block) is EvaBlockPostNorm
+
+    def scale(x: Tensor, number: int) -> Tensor:
+        if post:
+            return getattr(block, f"norm{number}")(x)
+        if type(block) is Block:
+            return getattr(block, f"ls{number}")(x)
+        gamma = getattr(block, f"gamma_{number}")
+        return x if gamma is None else gamma * x
+
+    def feed_forward(x: Tensor) -> Tensor:
+        return x + scale(block.mlp(x if post else block.norm2(x)), 2)
+
+    return LastBlock(
+        nn.Identity() if post else block.norm1,
+        lambda x: project_timm(attention, x, rope),
+        lambda x: scale(attention.proj(attention.norm(x)), 1),
+        feed_forward,
+        lambda x: pool_each(visual, trunk.norm(x)),
+    )
+
+
+def check_timm_attention(attention: Any) -> None:
+    """Refuse attention of timm that is gated, shares keys among heads or is of an unknown kind.
+
+    Raises:
+        UserError: naming its class.
+    """
+    from timm.layers import Attention, AttentionRope
+    from timm.models.eva import EvaAttention
+
+    known = type(attention) in (Attention, AttentionRope, EvaAttention)
+    if not known or attention.gate is not None or getattr(attention, "num_kv_groups", 1) > 1:
+        raise refuse_attention("index.open_clip.model", attention)
+
+
+def project_timm(
+    attention: Any, x: Float[Tensor, "batch token channel"], rope: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values [B, heads, N, d] as an attention of timm compares them:
+    normalised and turned, if it does so.
+    """
+    from timm.layers import apply_rot_embed_cat
+
+    if attention.qkv is None:
+        parts = [getattr(attention, f"{name}_proj")(x) for name in "qkv"]
+    else:
+        parts = attention.qkv(x).chunk(3, 2)
+        if getattr(attention, "q_bias", None) is not None:
+            parts = [part + getattr(attention, f"{n}_bias") for part, n in zip(parts, "qkv")]
+    query, key, value = (split_heads(part, attention.num_heads) for part in parts)
+    query, key = attention.q_norm(query), attention.k_norm(key)
+    if rope is not None:
+        first, half = attention.num_prefix_tokens, attention.rotate_half
+        query, key = (
+            torch.cat([y[:, :, :first], apply_rot_embed_cat(y[:, :, first:], rope, half=half)], 2)
+            for y in (query, key)
+        )
+    return query.type_as(value), key.type_as(value), value

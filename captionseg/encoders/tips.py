@@ -17,6 +17,7 @@ from torch import Tensor
 
 from captionseg.encoders.dense_head import build_joint_head
 from captionseg.encoders.encoder import Features, normalise
+from captionseg.encoders.last_block import LastBlock, Mix, split_heads
 from captionseg.encoders.reduction import Reduction
 from captionseg.encoders.transformers_folder import load_folder, tokenise
 from captionseg.grids import squash
@@ -85,8 +86,22 @@ class Tips:
         Raises:
             UserError: for pictures smaller than a patch.
         """
-        config = self.model.config.vision_config
-        patch = config.patch_size
+        out, grid = self.see(pixels)
+        registers = self.model.config.vision_config.num_register_tokens
+        return out.pooler_output, out.last_hidden_state[:, 1 + registers :].unflatten(1, grid)
+
+    def see(self, pixels: Tensor, **options: Any) -> tuple[Any, tuple[int, int]]:
+        """Return what the image tower makes of pixels [B, 3, H, W] in 0..255, and its rows and
+        columns of patches.
+
+        Args:
+            pixels: the pictures.
+            **options: what else the tower is asked for.
+
+        Raises:
+            UserError: for pictures smaller than a patch.
+        """
+        patch = self.model.config.vision_config.patch_size
         rows, columns = (side // patch for side in pixels.shape[2:])
         if not rows * columns:
             raise UserError(
@@ -94,9 +109,31 @@ class Tips:
                 f"than a patch of {patch} x {patch}"
             )
         # neither mean nor deviation, as in training
-        out = self.model.vision_model(pixels[:, :, : rows * patch, : columns * patch] / 255.0)
-        patches = out.last_hidden_state[:, 1 + config.num_register_tokens :]
-        return out.pooler_output, patches.unflatten(1, (rows, columns))
+        pixels = pixels[:, :, : rows * patch, : columns * patch] / 255.0
+        return self.model.vision_model(pixels, **options), (rows, columns)
+
+    def split_last_block(self) -> LastBlock:
+        """See AttendingEncoder."""
+        vision = self.model.vision_model
+        layer, heads = vision.encoder.layer[-1], vision.config.num_attention_heads
+        attention = layer.attention
+
+        def project(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            query, key, value = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
+            return split_heads(query, heads), split_heads(key, heads), split_heads(value, heads)
+
+        return LastBlock(
+            layer.norm1,
+            project,
+            lambda x: layer.layer_scale1(attention.o_proj(x)),
+            lambda x: x + layer.layer_scale2(layer.mlp(layer.norm2(x))),
+            vision.layernorm,
+        )
+
+    def attend(self, pixels: Tensor, mix: Mix, *, residual: bool) -> Tensor:
+        """See AttendingEncoder."""
+        out, grid = self.see(pixels, output_hidden_states=True)
+        return self.split_last_block().attend(out.hidden_states[-2], grid, mix, residual=residual)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder. Texts are in lower case, as in training."""

@@ -68,6 +68,23 @@ PROTOCOLS = {
         Protocol(WindowParams(), RefineParams("none"), MasksParams("hierarchy", "sum"), name="use"),
         "imagenet",
     ),
+    "sclip": Preset(
+        "Wang et al. 2024, released evaluation; background thresholds were chosen by benchmark",
+        Protocol(WindowParams(336, 224, 112), RefineParams("none"), MasksParams(), name="sclip"),
+        "imagenet",
+    ),
+    "naclip": Preset(
+        "Hajimiri et al. 2025, released evaluation, without PAMR; thresholds as for SCLIP",
+        Protocol(WindowParams(336, 224, 112), RefineParams("none"), MasksParams(), name="naclip"),
+        "imagenet",
+    ),
+    "proxyclip": Preset(
+        "Lan et al. 2024, released evaluation; thresholds as for SCLIP",
+        Protocol(
+            WindowParams(336, 336, 112), RefineParams("none"), MasksParams(), name="proxyclip"
+        ),
+        "imagenet",
+    ),
 }
 
 
@@ -201,9 +218,8 @@ def apply_preset(
     preset, reads, skipped = PROTOCOLS[name], model.config.reads, []
     choices = model.zero_shot if isinstance(model, HasZeroShotChoices) else None
     if preset.protocol.windows.crop and not reads.windows:
-        skipped.append(
-            "windows: it sees a picture whole" + ("" if reads.picture else ", as features")
-        )
+        how = "" if reads.picture else ", as features"
+        skipped.append(f"windows: it sees a picture whole{how}")
     if preset.protocol.masks != MasksParams() and not isinstance(model, ScoresMasks):
         skipped.append("masks: it reads no segments")
     if preset.groups:
@@ -229,9 +245,8 @@ def published_background(choices: Any, options: ScoringOptions) -> tuple[float |
         return None, []
     if isinstance(choices, ZeroShot) if preset.groups else choices is not None:
         return score, []
-    return None, [
-        f"background {score:g}: its scores are of another kind; the word is a class instead"
-    ]
+    line = f"background {score:g}: its scores are of another kind; the word is a class instead"
+    return None, [line]
 
 
 def choose_background(

@@ -2,7 +2,8 @@
 
 Nothing is trained. CLIP's dense features are the values of its last attention layer
 (captionseg.encoders.open_clip). Those of an encoder that is not aligned with text go through a
-linear alignment that was trained on captions.
+linear alignment that was trained on captions. Cached features of whole pictures are read, or
+pictures go through the encoder (`picture`), window by window.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import DenseHead, HeadConfig
+from captionseg.encoders.encoder import Encoder
+from captionseg.encoders.text_space import PictureEncoder
 from captionseg.model_inputs import Batch, Inputs
 from captionseg.modeling.segmenter import Gather, InputSpec, Sizes, Start, gather_single
-from captionseg.typed import AboveZero, Share
+from captionseg.modeling.training_free import compare_cells
+from captionseg.typed import AboveZero, Natural, Share
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class MaskClipConfig:
 
     Attributes:
         head: config of the head that maps dense features to the space of texts.
+        picture: half the side of windows in pixels, where these are not chosen, see WindowParams;
+            their pictures go through the frozen encoder. 0 reads cached dense features instead.
         scale: factor of cosines before the softmax over classes, for the two options below.
         prompt_denoising: threshold in 0..1; classes whose probability is below it everywhere in
             the picture are left out; 0 is off. The released configurations of pseudo labels have
@@ -37,6 +43,7 @@ class MaskClipConfig:
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
+    picture: Natural = 0
     scale: AboveZero = 100.0
     prompt_denoising: Share = 0.0
     key_smoothing: Share = 0.0
@@ -44,7 +51,7 @@ class MaskClipConfig:
     @property
     def reads(self) -> InputSpec:
         """See Segmenter."""
-        return InputSpec(dense=True)
+        return InputSpec(picture=self.picture, dense=not self.picture, live=bool(self.picture))
 
     def with_sizes(self, sizes: Sizes) -> MaskClipConfig:
         """Return a copy in which widths that are 0 are those of the data."""
@@ -58,11 +65,18 @@ class MaskClip(nn.Module):
         super().__init__()
         self.config = config
         self.head = DenseHead(config.head).requires_grad_(False)
+        self.live: PictureEncoder | None = None
 
     def start(self, data: Start) -> None:
         """Copy the frozen encoder's head."""
         if data.space is not None:
             self.head.load_state_dict(data.space.head().state_dict())
+            if self.config.picture:
+                self.attach(data.space.encoder)
+
+    def attach(self, encoder: Encoder) -> None:
+        """See HoldsEncoder; only used if pictures go through the encoder."""
+        self.live = PictureEncoder(encoder.towers, None)
 
     def forward(self, batch: Batch) -> None:
         """Do nothing, because nothing is trained."""
@@ -73,13 +87,21 @@ class MaskClip(nn.Module):
         """Return no losses, because nothing is trained."""
         return {}
 
+    def read_dense(self, inputs: Inputs) -> Float[Tensor, "batch gh gw feature"]:
+        """Return the dense features of pictures, or cached ones."""
+        if not self.config.picture:
+            assert inputs.dense is not None
+            return inputs.dense
+        assert self.live is not None, "attach the encoder first"
+        assert inputs.image is not None
+        return self.live.dense(inputs.image)
+
     def similarity(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
     ) -> Float[Tensor, "batch class gh gw"]:
         """Return the cosines of cells and classes, after prompt denoising and key smoothing."""
-        assert inputs.dense is not None
-        dense = F.normalize(self.head(inputs.dense), dim=-1)
-        cosine = torch.einsum("bhwd,cd->bchw", dense, F.normalize(class_embeddings.float(), dim=-1))
+        dense = self.head(self.read_dense(inputs))
+        cosine = compare_cells(dense, class_embeddings)
         if not self.config.prompt_denoising and not self.config.key_smoothing:
             return cosine
         probability = (self.config.scale * cosine).softmax(1)
@@ -90,7 +112,7 @@ class MaskClip(nn.Module):
             probability = (self.config.scale * cosine).softmax(1)
         if not self.config.key_smoothing:
             return cosine
-        return smooth_unsure(probability, dense, self.config.key_smoothing)
+        return smooth_unsure(probability, F.normalize(dense, dim=-1), self.config.key_smoothing)
 
     def segment(
         self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]

@@ -4,12 +4,15 @@ from captionseg.modeling.code_config import CodeConfig, code_released
 from captionseg.modeling.code_decomposition import Code
 from captionseg.modeling.groupvit import GroupViT, GroupViTConfig, groupvit_small, groupvit_tiny
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig
+from captionseg.modeling.naclip import Naclip, NaclipConfig
 from captionseg.modeling.ovsegmentor import OVSegmentor
 from captionseg.modeling.ovsegmentor_config import (
     OVSegmentorConfig,
     ovsegmentor_base,
     ovsegmentor_released,
 )
+from captionseg.modeling.proxyclip import ProxyClip, ProxyClipConfig
+from captionseg.modeling.sclip import Sclip, SclipConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.tcl import Tcl
 from captionseg.modeling.tcl_config import TclConfig, tcl_released
@@ -21,6 +24,9 @@ MODELS = {
     "groupvit": (GroupViTConfig, GroupViT),
     "ovsegmentor": (OVSegmentorConfig, OVSegmentor),
     "maskclip": (MaskClipConfig, MaskClip),
+    "sclip": (SclipConfig, Sclip),
+    "naclip": (NaclipConfig, Naclip),
+    "proxyclip": (ProxyClipConfig, ProxyClip),
     "tcl": (TclConfig, Tcl),
     "code": (CodeConfig, Code),
     "use": (UseConfig, Use),

@@ -42,6 +42,7 @@ class InputSpec:
         picture: side of the square training pictures in pixels; 0 reads no pixels.
         dense: whether it reads frozen dense features.
         live: whether the pictures go through the frozen encoder.
+        attention: whether the attention of its last block is replaced, see AttendingEncoder.
         tokens: tokenizer of its texts; `frozen` is that of the frozen encoder. None reads the
             embeddings of the frozen encoder instead.
         tokenizer: folder of the tokenizer; empty takes the packaged one.
@@ -61,6 +62,7 @@ class InputSpec:
     picture: int = 0
     dense: bool = False
     live: bool = False
+    attention: bool = False
     tokens: Literal["clip", "bert", "frozen"] | None = None
     tokenizer: str = ""
     context: int = 77

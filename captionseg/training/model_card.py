@@ -20,16 +20,7 @@ def write_card(
     context: dict[str, Any],
 ) -> None:
     """Write the model card; `context` is saved with the model."""
-    name, data = context["recipe"], context.get("data", {})
-    known = any("tune_miou" in f for f in fits.values())
-    columns = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
-    columns = columns if known else {"last loss": ("loss", 3)}
-    head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
-    rows = "".join(
-        f"| {seed} | {' | '.join(format_score(f, *column) for column in columns.values())} |\n"
-        for seed, f in fits.items()
-    )
-    learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
+    name, known = context["recipe"], any("tune_miou" in fit for fit in fits.values())
     chosen = (
         f"seed {best}, the best on the tune split"
         if known
@@ -38,15 +29,46 @@ def write_card(
     )
     path.write_text(
         f"# {escape(name)}\n\n"
-        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
-        f"negatives masked by the "
-        f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
-        f"L = {params.texts}.{learnt}\n\n{head}{rows}\n"
+        f"{describe_training(recipe, params, fits, context)}\n\n{tabulate_fits(fits)}"
         f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, "
         f"are in "
         "`reports/metrics.json`. Use it:\n\n"
         f'```\ncaptionseg segment picture.jpg --labels "zebra, grass" --model models/{name}\n```\n'
     )
+
+
+def describe_training(
+    recipe: Recipe, params: PretrainParams, fits: dict[int, dict], context: dict[str, Any]
+) -> str:
+    """Say what a model learnt from, or that it learnt nothing."""
+    if not any("loss" in fit for fit in fits.values()):
+        return f"Model `{recipe.model}`. Nothing was trained."
+    data = context.get("data", {})
+    learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
+    return (
+        f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
+        f"negatives masked by the "
+        f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
+        f"L = {params.texts}.{learnt}"
+    )
+
+
+def tabulate_fits(fits: dict[int, dict]) -> str:
+    """Return the table of what is known of each seed; empty if nothing is."""
+    known = {"tune mIoU (coarse grid)": ("tune_miou", 1), "last loss": ("loss", 3)}
+    columns = {
+        title: column
+        for title, column in known.items()
+        if any(column[0] in fit for fit in fits.values())
+    }
+    if not columns:
+        return ""
+    head = f"| seed | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    rows = "".join(
+        f"| {seed} | {' | '.join(format_score(fit, *column) for column in columns.values())} |\n"
+        for seed, fit in fits.items()
+    )
+    return f"{head}{rows}\n"
 
 
 def format_score(fit: dict[str, float], name: str, decimals: int) -> str:

@@ -13,7 +13,10 @@ from captionseg.modeling.code_config import CodeConfig
 from captionseg.modeling.groupvit import GroupViTConfig
 from captionseg.modeling.maskclip import MaskClipConfig
 from captionseg.modeling.models import MODELS, PRESETS
+from captionseg.modeling.naclip import NaclipConfig
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
+from captionseg.modeling.proxyclip import ProxyClipConfig
+from captionseg.modeling.sclip import SclipConfig
 from captionseg.modeling.segment_mil import SegmentMilConfig
 from captionseg.modeling.tcl_config import TclConfig
 from captionseg.modeling.use_config import UseConfig
@@ -71,7 +74,8 @@ class PretrainParams:
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device: auto, cpu, cuda or cuda:N.
         precision: precision of training; None takes `runtime.precision`.
-        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: configs of the models.
+        segment_mil, groupvit, ovsegmentor, maskclip, sclip, naclip, proxyclip, tcl, code, use:
+            configs of the models.
     """
 
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
@@ -101,6 +105,9 @@ class PretrainParams:
     groupvit: GroupViTConfig = field(default_factory=GroupViTConfig)
     ovsegmentor: OVSegmentorConfig = field(default_factory=OVSegmentorConfig)
     maskclip: MaskClipConfig = field(default_factory=MaskClipConfig)
+    sclip: SclipConfig = field(default_factory=SclipConfig)
+    naclip: NaclipConfig = field(default_factory=NaclipConfig)
+    proxyclip: ProxyClipConfig = field(default_factory=ProxyClipConfig)
     tcl: TclConfig = field(default_factory=TclConfig)
     code: CodeConfig = field(default_factory=CodeConfig)
     use: UseConfig = field(default_factory=UseConfig)

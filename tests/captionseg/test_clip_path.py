@@ -23,7 +23,9 @@ from captionseg.recipes import Recipe
 from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import pretrain
+from captionseg.training.seeds import is_finished
 from tests.captionseg.conftest import World, make_world
+from tests.captionseg.modeling.conftest import networks  # noqa: F401
 
 TINY = {
     "embed_dim": 16,
@@ -133,6 +135,19 @@ def test_pictures_through_the_frozen_encoder(tiny, tmp_path, recipe):
     inference.
     """
     run(tiny, recipe, tmp_path / "model")
+
+
+@pytest.mark.parametrize("model", ["maskclip", "sclip", "naclip", "proxyclip"])
+def test_what_trains_nothing_stands_beside_it(tiny, networks, tmp_path, model):  # noqa: F811
+    """On the index of the recipes above, whose dense features are the tokens they train on."""
+    settings: dict = {"picture": 32}
+    if model == "proxyclip":
+        settings["foundation"] = vars(replace(networks[0], blocks=0))
+    scored = run(tiny, Recipe("nouns", "nouns", model, settings=settings), tmp_path / "model")
+    assert scored["protocol"]["windows"]
+    assert is_finished(tmp_path / "model" / "seeds" / "0")
+    weights = saved.load(tmp_path / "model").model.state_dict()
+    assert bool(weights) == (model == "maskclip")  # that of the encoder's last block
 
 
 def test_the_copied_block_trains_late(tiny, tmp_path):

@@ -32,7 +32,8 @@ TOGETHER = [
     (
         {"recipes.nouns-mil.model": "segment_mill"},
         "recipes.nouns-mil.model: 'segment_mill' is not valid (valid: segment_mil, groupvit, "
-        "ovsegmentor, maskclip, tcl, code, use); did you mean 'segment_mil'?",
+        "ovsegmentor, maskclip, sclip, naclip, proxyclip, tcl, code, use); did you mean "
+        "'segment_mil'?",
     ),
     (
         {"recipes.nouns-mil.preset": "use_papr"},
@@ -189,6 +190,18 @@ TOGETHER = [
             }
         },
         "recipes.a: groupvit.towers.encoder.weights: no such file or folder: 'dino.pth'",
+    ),
+    (
+        {"recipes.a": RECIPE | {"model": "sclip"}},
+        "recipes.a: index.encoder: model sclip replaces the attention of a ViT that is aligned "
+        "with texts, and lite0_minilm has none; use open_clip with a ViT, siglip or tips",
+    ),
+    (
+        {
+            "recipes.a": RECIPE
+            | {"model": "proxyclip", "settings": {"foundation": {"weights": "dino.pth"}}}
+        },
+        "recipes.a: proxyclip.foundation.weights: no such file or folder: 'dino.pth'",
     ),
     (
         {"recipes.a": RECIPE | {"model": "code"}},

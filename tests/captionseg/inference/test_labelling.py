@@ -66,19 +66,16 @@ def test_protocols_of_models_with_groups(groups, name):
     found = load(groups, asked)
     assert found.description["name"] == name
     assert found.description["source"] == PROTOCOLS[name].source
-    assert (
-        found.description["background"]
-        == {
-            "groupvit": {"policy": "threshold", "score": 0.75},
-            "tcl": {"policy": "threshold", "score": 0.4},
-            "use": {"policy": "word", "score": None},
-        }[name]
-    )
-    assert len(found.classes) == (3 if name == "use" else 2)
+    assert found.description["background"] == {
+        "groupvit": {"policy": "threshold", "score": 0.75},
+        "tcl": {"policy": "threshold", "score": 0.4},
+    }.get(name, {"policy": "word", "score": None})
+    assert len(found.classes) == (2 if name in ("groupvit", "tcl") else 3)
     assert found.description["prompts"] == PROTOCOLS[name].prompts
     assert found.protocol.masks == MasksParams()  # it reads no segments
     assert ("masks: it reads no segments" in found.description["skipped"]) == (name == "use")
-    assert (found.description["windows"]["crop"] == 448) == (name != "use")
+    windows = {"use": 0, "groupvit": 448, "tcl": 448, "sclip": 224, "naclip": 224, "proxyclip": 336}
+    assert found.description["windows"]["crop"] == windows[name]
 
 
 def test_what_is_asked_comes_before_the_protocol(groups):

@@ -39,6 +39,11 @@ def test_the_numbers_of_the_papers():
     ]
     assert tcl.protocol.refine == RefineParams("pamr", 112, 10, [1, 2, 4, 8, 12, 24])
     assert use.protocol.masks == MasksParams("hierarchy", "sum")
+    for name, crop in (("sclip", 224), ("naclip", 224), ("proxyclip", 336)):
+        preset = PROTOCOLS[name]
+        assert preset.protocol.windows == WindowParams(336, crop, 112)
+        assert preset.protocol.refine == RefineParams("none")
+        assert len(read_templates(preset.prompts)) == 80
     assert [len(read_templates(p.prompts)) for p in (groupvit, tcl, use)] == [1, 9, 80]
     for name, preset in PROTOCOLS.items():
         assert preset.protocol.name == name

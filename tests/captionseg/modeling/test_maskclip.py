@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from captionseg.encoders.dense_head import HeadConfig, build_alignment_head
-from captionseg.encoders.text_space import TextSpace
+from captionseg.encoders.text_space import TextSpace, denormalise
 from captionseg.model_inputs import Inputs
 from captionseg.modeling.maskclip import MaskClip, MaskClipConfig, smooth_unsure
 from captionseg.modeling.segmenter import Start
-from captionseg.prepared import without_regions
+from captionseg.prepared import pixel_inputs, without_regions
+from tests.captionseg.modeling.tiny_vit import TinyVit
 
 
 def inputs(dense: list, size: tuple[int, int] = (1, 2)) -> Inputs:
@@ -41,6 +42,21 @@ def test_the_alignment_of_an_encoder_that_is_not_in_the_space_of_texts():
     found = net.similarity(inputs([[[7.0, 5.0, 9.0]]]), torch.eye(2))  # (3, 4, 8) -> (4, 3)
     torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([0.8, 0.6]))
     assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_pictures_through_the_encoder_are_its_features_through_the_head():
+    torch.manual_seed(0)
+    encoder, image, classes = TinyVit(4), torch.randn(2, 3, 32, 48), torch.randn(3, 5)
+    net = MaskClip(MaskClipConfig(HeadConfig(4, 5), picture=16))
+    torch.nn.init.normal_(net.head.weight)
+    assert net.config.reads.windows
+    space = Mock(spec=TextSpace, encoder=encoder, head=lambda: net.head)
+    net.start(Start(torch.zeros(1, 1), space))
+    cached = MaskClip(MaskClipConfig(HeadConfig(4, 5)))
+    cached.load_state_dict(net.state_dict())
+    dense = encoder.towers(denormalise(image))[1].detach()
+    expected = cached.segment(replace(without_regions(2, (8, 12)), dense=dense), classes)
+    torch.testing.assert_close(net.segment(pixel_inputs(image, (8, 12)), classes), expected)
 
 
 def test_prompt_denoising_leaves_out_what_is_nowhere_likely():

@@ -320,6 +320,9 @@ def test_a_model_without_weights_to_learn_is_scored_and_saved(params, folders, t
     )
     assert not told
     assert metrics.keys() == {"tune_miou", "images_per_second", "seconds"}
+    card = (tmp_path / "README.md").read_text()
+    assert "Model `maskclip`. Nothing was trained.\n\n| seed | tune mIoU (coarse grid) |\n" in card
+    assert "epochs" not in card
     net = saved.load(tmp_path).model
     space = TextSpace.load(folders.prepared.encoder)
     tune = tuning.load(folders, side=params.tune_side, reads=net.config.reads)
