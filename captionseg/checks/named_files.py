@@ -50,10 +50,9 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
             yield "curate", f"curate.vocabulary.{field}", path
     if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
         yield "curate", "curate.marks.boilerplate.file", boilerplate.file
-    for member in (segments.grounder, segments.segmenter):
-        chosen = vars(getattr(segments, member))
-        for field in chosen.keys() & {"checkpoint", "file"}:
-            yield "segment_text", f"segment_text.{member}.{field}", chosen[field]
+    for name, member in segments.members.items():
+        for field in vars(member).keys() & {"checkpoint", "file"}:
+            yield "segment_text", f"segment_text.{name}.{field}", getattr(member, field)
 
 
 def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:
