@@ -94,7 +94,8 @@ def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
     """
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value, path = getattr(config, field.name), f"{where}.{field.name}"
-        if field.name == "weights" and value not in ("", "packaged"):
+        is_needed = value or getattr(config, "needs_weights", False)
+        if field.name == "weights" and is_needed and value != "packaged":
             yield path, value
         for inner in value if isinstance(value, tuple | list) else [value]:
             yield from find_weights(inner, path)
