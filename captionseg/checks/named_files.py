@@ -64,10 +64,9 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
             yield "curate", f"curate.vocabulary.{field}", path
     if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
         yield "curate", "curate.marks.boilerplate.file", boilerplate.file
-    for member in (segments.grounder, segments.segmenter):
-        chosen = vars(getattr(segments, member))
-        for field in chosen.keys() & {"checkpoint", "file"}:
-            yield "segment_text", f"segment_text.{member}.{field}", chosen[field]
+    for name, member in segments.members.items():
+        for field in vars(member).keys() & {"checkpoint", "file"}:
+            yield "segment_text", f"segment_text.{name}.{field}", getattr(member, field)
 
 
 def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:
@@ -113,11 +112,9 @@ def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
     takes_tags = isinstance(config, Network) or bool(getattr(config, "backbone", ""))
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value, path = getattr(config, field.name), f"{where}.{field.name}"
-        if (
-            field.name == "weights"
-            and value not in ("", PACKAGED)
-            and not (takes_tags and is_tag(value))
-        ):
+        is_needed = value or getattr(config, "needs_weights", False)
+        elsewhere = value == PACKAGED or (takes_tags and is_tag(str(value)))
+        if field.name == "weights" and is_needed and not elsewhere:
             yield path, value
         for inner in value if isinstance(value, tuple | list) else [value]:
             yield from find_weights(inner, path)

@@ -10,6 +10,7 @@ from captionseg.modeling.ovsegmentor_config import (
     ovsegmentor_base,
     ovsegmentor_released,
 )
+from captionseg.modeling.sam3 import Sam3, Sam3Config
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.tcl import Tcl
 from captionseg.modeling.tcl_config import TclConfig, tcl_released
@@ -24,6 +25,7 @@ MODELS = {
     "tcl": (TclConfig, Tcl),
     "code": (CodeConfig, Code),
     "use": (UseConfig, Use),
+    "sam3": (Sam3Config, Sam3),
 }
 """Name -> class of the config, class of the model."""
 

@@ -14,6 +14,7 @@ from captionseg.modeling.groupvit import GroupViTConfig
 from captionseg.modeling.maskclip import MaskClipConfig
 from captionseg.modeling.models import MODELS, PRESETS
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
+from captionseg.modeling.sam3 import Sam3Config
 from captionseg.modeling.segment_mil import SegmentMilConfig
 from captionseg.modeling.tcl_config import TclConfig
 from captionseg.modeling.use_config import UseConfig
@@ -71,7 +72,7 @@ class PretrainParams:
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device: auto, cpu, cuda or cuda:N.
         precision: precision of training; None takes `runtime.precision`.
-        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use: configs of the models.
+        segment_mil, groupvit, ovsegmentor, maskclip, tcl, code, use, sam3: configs of the models.
     """
 
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
@@ -104,6 +105,7 @@ class PretrainParams:
     tcl: TclConfig = field(default_factory=TclConfig)
     code: CodeConfig = field(default_factory=CodeConfig)
     use: UseConfig = field(default_factory=UseConfig)
+    sam3: Sam3Config = field(default_factory=Sam3Config)
 
     def __post_init__(self) -> None:
         if not self.seeds:
