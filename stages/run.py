@@ -54,6 +54,8 @@ from stages.arguments import check_inputs, insert_recipe, parse
 from stages.kinds import In, Persistent, Renewed
 from stages.work_folder import MOVED, plan_places, select_params
 
+log = logging.getLogger(__name__)
+
 STAGES = (
     "download",
     "caption",
@@ -99,6 +101,7 @@ def run(name: str, argv: list[str], *, root: Path = Path()) -> dict[str, float]:
         moves = {source: arguments[key] for key, source in outputs.items()}
         with start_tracker(name, arguments.get("recipe"), root=root, params=params.raw) as tracker:
             announce(tracker, stage, params, arguments, kinds)
+            say_licences(name, params, arguments.get("recipe", ""))
             deferred = DeferredTracker(tracker, moves)
             earlier = {key: arguments[key] for key, kind in kinds.items() if kind is Renewed}
             given = {**arguments, **outputs}
@@ -148,6 +151,14 @@ def announce(
         list_labels(params, recipe) if recipe and recipe in params.raw.get("recipes", {}) else {}
     )
     tracker.params(select_params(params, stage.PARAMS, words))
+
+
+def say_licences(name: str, params: Params, recipe: str) -> None:
+    """Log one line for each part that a stage loads whose licence forbids commercial use."""
+    from captionseg.checks.licences import list_forbidding  # imports what stages import anyway
+
+    for line in list_forbidding(params, stage=name, recipe=recipe):
+        log.warning(line)
 
 
 def check_once(name: str, *, root: Path = Path()) -> None:

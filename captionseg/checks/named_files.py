@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.index_params import IndexParams
+from captionseg.modeling.layers.backbone import PACKAGED, Network, check_tag, is_tag
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
@@ -17,12 +18,25 @@ from captionseg.typed import build
 
 
 def check_files(params: Params, done: Collection[str]) -> Iterator[str]:
-    """Check that the files and folders exist that the chosen members name."""
+    """Check that the files and folders exist that the chosen members name, and the tags."""
     for section, where, path in (*list_paths(params), *list_weights(params)):
         if section not in done and not path:
             yield f"{where}: empty; give a path"
         elif section not in done and not Path(path).expanduser().exists():
             yield f"{where}: no such file or folder: {path!r}"
+    if "pretrain" not in done:
+        yield from check_tags(params)
+
+
+def check_tags(params: Params) -> Iterator[str]:
+    """Check that timm knows the tags of weights that recipes name."""
+    for name, config in list_configs(params):
+        for network in getattr(config, "networks", ()):
+            if is_tag(network.weights):
+                try:
+                    check_tag(f"{network.name.partition('.')[0]}.{network.weights}")
+                except ValueError as error:
+                    yield f"recipes.{name}: {error}; or name a file"
 
 
 def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
@@ -50,10 +64,9 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
             yield "curate", f"curate.vocabulary.{field}", path
     if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
         yield "curate", "curate.marks.boilerplate.file", boilerplate.file
-    for member in (segments.grounder, segments.segmenter):
-        chosen = vars(getattr(segments, member))
-        for field in chosen.keys() & {"checkpoint", "file"}:
-            yield "segment_text", f"segment_text.{member}.{field}", chosen[field]
+    for name, member in segments.members.items():
+        for field in vars(member).keys() & {"checkpoint", "file"}:
+            yield "segment_text", f"segment_text.{name}.{field}", getattr(member, field)
 
 
 def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:
@@ -78,24 +91,30 @@ def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
     for where, one in masks.items():
         if one is not None and one.maker == "sam_auto":
             yield "evaluate", f"{where}.masks.sam_auto.checkpoint", one.sam_auto.checkpoint
-    for name, recipe in params.recipes.items():
-        try:
-            config = model_config(recipe, params.pretrain)
-        except UserError:
-            continue  # reported by check_recipes
+    for name, config in list_configs(params):
         yield from (
             ("pretrain", f"recipes.{name}: {path}", value)
-            for path, value in find_weights(config, recipe.model)
+            for path, value in find_weights(config, params.recipes[name].model)
         )
+
+
+def list_configs(params: Params) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the model's config of each recipe that has a valid one."""
+    for name, recipe in params.recipes.items():
+        with suppress(UserError):  # reported by check_recipes
+            yield name, model_config(recipe, params.pretrain)
 
 
 def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
     """Yield the path and value of every field `weights` that names a file, in a config and in the
-    configs nested in it.
+    configs nested in it. Networks of timm may have a tag there.
     """
+    takes_tags = isinstance(config, Network) or bool(getattr(config, "backbone", ""))
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value, path = getattr(config, field.name), f"{where}.{field.name}"
-        if field.name == "weights" and value not in ("", "packaged"):
+        is_needed = value or getattr(config, "needs_weights", False)
+        elsewhere = value == PACKAGED or (takes_tags and is_tag(str(value)))
+        if field.name == "weights" and is_needed and not elsewhere:
             yield path, value
         for inner in value if isinstance(value, tuple | list) else [value]:
             yield from find_weights(inner, path)

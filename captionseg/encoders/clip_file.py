@@ -105,11 +105,13 @@ def read_clip(path: Path | str, tag: Mapping[str, Any] | None = None) -> ClipFil
     for read in (read_open_clip_config, read_transformers_config, read_timm_config):
         contents = read(path.parent)
         if contents is not None:
-            evidence.append(contents[0])
+            evidence += [contents[0]] if contents[0] else []
             pixels, config = pixels or contents[1], config or contents[2]
     if tag is not None:
         evidence.append(ActivationEvidence(bool(tag.get("quick_gelu")), BY_TAG))
         pixels = pixels or Pixels(tuple(tag["mean"]), tuple(tag["std"]))
+    other = path.parent / "preprocessor_config.json"
+    pixels = pixels or read_pixels(other, read_config(other), "image_mean", "image_std")
     evidence += read_name(path)
     return ClipFile(path, rename_tensors(tensors), tuple(evidence), pixels, config)
 
@@ -186,9 +188,9 @@ def read_transformers_config(
 
 def read_timm_config(
     folder: Path,
-) -> tuple[ActivationEvidence, Pixels | None, dict[str, Any]] | None:
-    """Read activation and normalisation from the config.json of a timm image tower; None if there
-    is none.
+) -> tuple[ActivationEvidence | None, Pixels | None, dict[str, Any]] | None:
+    """Read activation (of a CLIP alone) and normalisation from the config.json of a timm image
+    tower; None if there is none.
 
     Raises:
         UserError: if it cannot be read.
@@ -196,14 +198,11 @@ def read_timm_config(
     path = folder / "config.json"
     config = read_config(path)
     name, preprocessing = config.get("architecture"), config.get("pretrained_cfg")
-    if (
-        not isinstance(name, str)
-        or "clip" not in name.lower()
-        or not isinstance(preprocessing, dict)
-    ):
+    if not isinstance(name, str) or not isinstance(preprocessing, dict):
         return None
+    quick = ActivationEvidence("quickgelu" in name.lower(), f"{path.name}, architecture")
     return (
-        ActivationEvidence("quickgelu" in name.lower(), f"{path.name}, architecture"),
+        quick if "clip" in name.lower() else None,
         read_pixels(path, preprocessing, "mean", "std"),
         {},
     )
@@ -258,8 +257,14 @@ def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name not in OPENAI and not name.endswith((".position_ids", "attn_mask"))
     }
-    if "text_model.embeddings.token_embedding.weight" not in weights:
-        return weights
+    if (
+        not {
+            "text_model.embeddings.token_embedding.weight",
+            "vision_model.embeddings.class_embedding",
+        }
+        <= weights.keys()
+    ):
+        return weights  # not by transformers, or not a CLIP
     out, split = {}, {}
     for name, tensor in weights.items():
         new = name

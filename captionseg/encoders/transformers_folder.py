@@ -1,6 +1,4 @@
-"""Loads image-text models of transformers from a local folder: only safetensors, no custom code, no
-network.
-"""
+"""Loads image-text models of transformers from a local folder."""
 
 from __future__ import annotations
 
@@ -9,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.encoders.open_clip_tokenizer import check_vocabulary
-from captionseg.records import UserError, one_line
 from captionseg.remarks import may_be_cut, warn_too_long
-from captionseg.runtime.weights import check_finite
+from captionseg.runtime.transformers_folder import TransformersFolder
 from captionseg.typed import MOST
 
 
@@ -27,62 +24,15 @@ def load_folder(folder: Path, family: Sequence[str], *, where: str) -> tuple[Any
         UserError: if the folder is missing, has another model, incomplete weights or the tokenizer
             of another model.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{where}: no config.json in {str(folder)!r}; give a local folder of a {family[-1]}"
-        )
-    logging.disable_progress_bar()
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(str(folder), **local)
-        if config.model_type not in family:
-            raise UserError(
-                f"{where}: {folder} is a {config.model_type}, not one of {', '.join(family)}"
-            )
-        model, report = AutoModel.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # or it would not say which tensors they are
-            dtype="float32",
-            **local,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
-        processor = AutoImageProcessor.from_pretrained(str(folder), **local)
-    except UserError:
-        raise
-    except Exception as error:  # broken files can raise anything
-        raise UserError(
-            f"{where}: {folder} does not load as a {family[-1]}: "
-            f"{one_line(error) or type(error).__name__}"
-        ) from None
-    check_report(folder, report, where=where)
-    check_finite(model.state_dict(), f"{where}: {folder}")
+    parts = TransformersFolder(folder, family, family[-1], where)
+    model = parts.load_model(AutoModel)
+    tokenizer, processor = parts.load(AutoTokenizer), parts.load(AutoImageProcessor)
     tokens = model.config.text_config.vocab_size
     check_vocabulary(folder, len(tokenizer), tokens=tokens, where=where)
     tokenizer.model_max_length = MOST  # what is cut is said by captionseg.remarks
     return model, tokenizer, processor
-
-
-def check_report(folder: Path, report: dict[str, Any], *, where: str) -> None:
-    """Refuse weights that do not have all tensors of the config, in their shapes.
-
-    Raises:
-        UserError: naming the first tensor.
-    """
-    if lost := sorted(report["missing_keys"]):
-        raise UserError(
-            f"{where}: {folder} lacks {len(lost)} tensors, such as {lost[0]}; use a complete "
-            "checkpoint"
-        )
-    if odd := sorted(map(str, report.get("mismatched_keys") or ())):
-        raise UserError(
-            f"{where}: {folder}: the shape of {odd[0]} does not match config.json; use a complete "
-            "checkpoint"
-        )
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], context: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,10 @@ class Boxes:
         phrase: [n] int32 number of each box's phrase; a phrase may have no box, or several.
         score: [n] float32 scores in 0..1, comparable within one grounder.
         unassigned: number of boxes that were dropped because they match no phrase.
-        cut: number of texts that were read in pieces because they were too long.
+        cut: number of texts that were read in pieces, or cut, because they were too long.
+        masks: [n, H, W] bool, of a grounder that makes masks itself; else None.
+        stability: [n] float32 in 0..1: how little each mask depends on its threshold; None without
+            masks.
     """
 
     boxes: np.ndarray
@@ -26,19 +29,40 @@ class Boxes:
     score: np.ndarray
     unassigned: int = 0
     cut: int = 0
+    masks: np.ndarray | None = None
+    stability: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def take(self, rows: np.ndarray) -> Boxes:
+        """Return some boxes, int [k], in this order."""
+        columns = ("boxes", "phrase", "score", "masks", "stability")
+        taken = {name: getattr(self, name) for name in columns}
+        return replace(
+            self, **{name: value[rows] for name, value in taken.items() if value is not None}
+        )
+
 
 def join_boxes(parts: Sequence[Boxes]) -> Boxes:
-    """Concatenate boxes, sorted by phrase and then by score, best first."""
+    """Concatenate boxes, sorted by phrase and then by score, best first.
+
+    Those of one picture have masks, or none has.
+    """
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)])
     phrase = np.concatenate([np.zeros(0, np.int32), *(part.phrase for part in parts)])
     score = np.concatenate([np.zeros(0, np.float32), *(part.score for part in parts)])
-    order = np.lexsort((-score, phrase))
     unassigned, cut = sum(part.unassigned for part in parts), sum(part.cut for part in parts)
-    return Boxes(boxes[order], phrase[order], score[order], unassigned, cut)
+    joined = Boxes(boxes, phrase, score, unassigned, cut)
+    masks = [part.masks for part in parts if part.masks is not None]
+    if masks:
+        stability = [part.stability for part in parts if part.stability is not None]
+        joined = replace(
+            joined,
+            masks=np.concatenate(masks),
+            stability=np.concatenate([np.zeros(0, np.float32), *stability]),
+        )
+    return joined.take(np.lexsort((-score, phrase)))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from captionseg.grounding.box_phrases import (
 from captionseg.grounding.grounder import Boxes, Query, join_boxes
 from captionseg.grounding.pieces import Piece, cut_into_pieces, reason_against
 from captionseg.records import UserError
+from captionseg.runtime.transformers_folder import TransformersFolder
 from captionseg.typed import Count, Device, Share
 
 WHERE = "segment_text.grounding_dino.checkpoint"
@@ -47,6 +48,7 @@ class GroundingDino:
         batch: number of pieces of text, with their pictures, at once.
         device: auto, cpu, cuda or cuda:N.
         reads_dense: whether the grounder reads dense features.
+        makes_masks: whether it makes masks itself, so that no segmenter is needed.
     """
 
     checkpoint: str = ""
@@ -56,6 +58,7 @@ class GroundingDino:
     batch: Count = 4
     device: Device = "auto"
     reads_dense: ClassVar[bool] = False
+    makes_masks: ClassVar[bool] = False
 
     def build(self, space: object = None, cells: np.ndarray | None = None) -> GroundingDinoGrounder:
         """Load the grounder on the device; it needs nothing of the corpus.
@@ -77,45 +80,14 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
     Raises:
         UserError: if the folder is missing, has another model, or has incomplete weights.
     """
-    from safetensors import SafetensorError
     from transformers import AutoImageProcessor, AutoModelForZeroShotObjectDetection, AutoTokenizer
-    from transformers.utils import logging
 
-    from captionseg.runtime.weights import check_finite
-
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{WHERE}: no config.json in {str(folder)!r}; give a local folder of a Grounding DINO"
-        )
-    logging.disable_progress_bar()
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
-            str(folder), use_safetensors=True, output_loading_info=True, **local
-        )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
-        processor = AutoImageProcessor.from_pretrained(str(folder), **local)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise UserError(f"{WHERE}: {folder} does not load as a Grounding DINO: {line}") from None
-    if model.config.model_type not in FAMILY:
-        raise UserError(
-            f"{WHERE}: {folder} is a {model.config.model_type}, not one of {', '.join(FAMILY)}"
-        )
-    if lost := sorted(report["missing_keys"]):
-        raise UserError(
-            f"{WHERE}: {folder} lacks {len(lost)} tensors, such as {lost[0]}; use a complete "
-            "checkpoint"
-        )
-    if odd := sorted(map(str, report.get("mismatched_keys") or ())):
-        raise UserError(
-            f"{WHERE}: {folder}: the shape of {odd[0]} does not match config.json; use a complete "
-            "checkpoint"
-        )
-    check_finite(model.state_dict(), f"{WHERE}: {folder}")
+    parts = TransformersFolder(folder, FAMILY, "Grounding DINO", WHERE)
+    model = parts.load_model(AutoModelForZeroShotObjectDetection)
+    tokenizer, processor = parts.load(AutoTokenizer), parts.load(AutoImageProcessor)
     if wrong := reason_against(tokenizer):
         raise UserError(f"{WHERE}: {folder}: {wrong}")
-    return model.eval(), tokenizer, processor
+    return model, tokenizer, processor
 
 
 class GroundingDinoGrounder:

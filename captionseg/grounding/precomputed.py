@@ -21,10 +21,12 @@ class Precomputed:
         file: a JSON file with boxes and phrases or class names, or a folder of SA-1B's files. See
             `captionseg.segment_text.given.read_given` for the layouts.
         reads_dense: whether the grounder reads dense features.
+        makes_masks: whether it makes masks itself, so that no segmenter is needed.
     """
 
     file: str = ""
     reads_dense: ClassVar[bool] = False
+    makes_masks: ClassVar[bool] = False
 
     def build(self, space: object = None, cells: np.ndarray | None = None) -> PrecomputedGrounder:
         """Build the grounder; it needs nothing of the corpus."""

@@ -42,6 +42,7 @@ class Relevance:
         rival: minimum relevance of further boxes, as a share of the first one's.
         template: template for phrases.
         reads_dense: whether the grounder reads dense features.
+        makes_masks: whether it makes masks itself, so that no segmenter is needed.
     """
 
     threshold: Finite = 0.5
@@ -52,6 +53,7 @@ class Relevance:
     rival: Share = 0.5
     template: Template = "{}"
     reads_dense: ClassVar[bool] = True
+    makes_masks: ClassVar[bool] = False
 
     def build(self, space: JointSpace, cells: np.ndarray) -> RelevanceGrounder:
         """Build the grounder of a corpus.

@@ -19,7 +19,8 @@ from captionseg.remarks import group_warnings
 from captionseg.text.prompts import TCL, embed_classes, read_templates
 from captionseg.text.tokenizers import Tokenizer, tokenizer
 
-LEARNT = "learnt"
+LEARNT, BARE = "learnt", "bare"
+"""In place of a template set: a learnt prompt, and names alone."""
 SUBSET = "subset"
 SETS = {SUBSET: TCL[:7]}
 """Template sets for classification, in addition to those of captionseg.text.prompts: CLIP's seven
@@ -56,9 +57,12 @@ def embed_class_names(
     """
     encode = keep_embeddings(model, build_text_encoder(model, folder, frozen), frozen)
     vectors = embed_classes(names, encode, choose_templates(model, prompts))
-    return torch.from_numpy(vectors).to(
-        next(itertools.chain(model.parameters(), model.buffers())).device
-    )
+    return torch.from_numpy(vectors).to(find_device(model))
+
+
+def find_device(model: Any) -> torch.device:
+    """Return the device of a model, which may have buffers alone."""
+    return next(itertools.chain(model.parameters(), model.buffers())).device
 
 
 def keep_embeddings(model: Any, encode: Encode, frozen: Callable[[], Encoder]) -> Encode:
@@ -93,18 +97,20 @@ class Same:
 
 
 def choose_templates(model: Any, name: str) -> tuple[str, ...]:
-    """Return the templates of a set; only `{}` for a model with a learnt prompt.
+    """Return the templates of a set; only `{}` for a model with a learnt prompt, or none.
 
     Raises:
         UserError: for an unknown template set.
     """
-    if name_prompts(model, name) == LEARNT:
+    if name_prompts(model, name) in (LEARNT, BARE):
         return ("{}",)
     return SETS[name] if name in SETS else read_templates(name)
 
 
 def name_prompts(model: Any, name: str) -> str:
-    """Return the template set that a model's classes are put into, or LEARNT."""
+    """Return the template set that a model's classes are put into, or LEARNT or BARE."""
+    if model.config.reads.bare:
+        return BARE
     return LEARNT if model.config.reads.tokens == "frozen" else name
 
 
@@ -134,7 +140,7 @@ def build_text_encoder(
     tokens = _tokenizers[model]
 
     def encode(texts: Sequence[str]) -> np.ndarray:
-        device = next(model.parameters()).device
+        device = find_device(model)
         with torch.inference_mode(), group_warnings():
             rows = [
                 model.encode_text(torch.from_numpy(tokens(texts[i : i + batch])).to(device))
@@ -174,7 +180,7 @@ def build_tokenizer(
         folder: see `build_text_encoder`.
         tower: text tower of the frozen encoder, if its tokens are read.
     """
-    if reads.tokens == "clip" or reads.tokens == "bert":
+    if reads.tokens is not None and reads.tokens != "frozen":
         if folder is None:
             where: Path | str = reads.tokenizer
         else:

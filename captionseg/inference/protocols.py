@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from captionseg.inference.class_embeddings import LEARNT, choose_templates, name_prompts
+from captionseg.inference.class_embeddings import BARE, LEARNT, choose_templates, name_prompts
 from captionseg.inference.refine import RefineParams
 from captionseg.inference.windows import Background, Protocol, ResolvedProtocol, WindowParams
 from captionseg.modeling.capabilities import HasZeroShotChoices, ScoresMasks
@@ -230,9 +230,10 @@ def apply_preset(
     if preset.background is not None and not background:
         skipped.append("background: none of the classes")
     template_set = name_prompts(model, preset.prompts)
-    if template_set == LEARNT:
-        skipped.append("prompts: it has learnt its own")
-    return (prompts if template_set == LEARNT else template_set), choices, skipped
+    reasons = {LEARNT: "prompts: it has learnt its own", BARE: "prompts: it takes names alone"}
+    if template_set in reasons:
+        skipped.append(reasons[template_set])
+    return (prompts if template_set in reasons else template_set), choices, skipped
 
 
 def published_background(choices: Any, options: ScoringOptions) -> tuple[float | None, list[str]]:

@@ -14,9 +14,10 @@ from captionseg.model_inputs import Inputs
 
 if TYPE_CHECKING:
     from captionseg.modeling.readout.zero_shot import ZeroShot
+    from captionseg.modeling.sam3 import ConceptChoices
     from captionseg.modeling.tcl_config import GroundingChoices
 
-    ZeroShotChoices = ZeroShot | GroundingChoices
+    ZeroShotChoices = ZeroShot | GroundingChoices | ConceptChoices
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from captionseg.modeling.ovsegmentor_config import (
     ovsegmentor_released,
 )
 from captionseg.modeling.proxyclip import ProxyClip, ProxyClipConfig
+from captionseg.modeling.sam3 import Sam3, Sam3Config
 from captionseg.modeling.sclip import Sclip, SclipConfig
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.modeling.tcl import Tcl
@@ -30,6 +31,7 @@ MODELS = {
     "tcl": (TclConfig, Tcl),
     "code": (CodeConfig, Code),
     "use": (UseConfig, Use),
+    "sam3": (Sam3Config, Sam3),
 }
 """Name -> class of the config, class of the model."""
 

@@ -43,9 +43,11 @@ class InputSpec:
         dense: whether it reads frozen dense features.
         live: whether the pictures go through the frozen encoder.
         attention: whether the attention of its last block is replaced, see AttendingEncoder.
-        tokens: tokenizer of its texts; `frozen` is that of the frozen encoder. None reads the
-            embeddings of the frozen encoder instead.
+        tokens: tokenizer of its texts; `frozen` is that of the frozen encoder, `checkpoint` that of
+            a folder of transformers. None reads the embeddings of the frozen encoder instead.
         tokenizer: folder of the tokenizer; empty takes the packaged one.
+        bare: whether the names of classes are its prompts as they are, without a template.
+        whole: whether it segments a picture whole, although it reads pixels.
         context: maximum length of a text in tokens.
         masking: which words of captions are masked; None reads no masked captions.
         words: whether it reads which concept each token of a caption belongs to.
@@ -63,8 +65,10 @@ class InputSpec:
     dense: bool = False
     live: bool = False
     attention: bool = False
-    tokens: Literal["clip", "bert", "frozen"] | None = None
+    tokens: Literal["clip", "bert", "frozen", "checkpoint"] | None = None
     tokenizer: str = ""
+    bare: bool = False
+    whole: bool = False
     context: int = 77
     masking: Masking | None = None
     words: bool = False
@@ -77,7 +81,7 @@ class InputSpec:
     @property
     def windows(self) -> bool:
         """Whether it segments a picture window by window; models that read segments do not."""
-        return self.picture > 0 and not self.segments
+        return self.picture > 0 and not self.segments and not self.whole
 
     @property
     def regions(self) -> bool:

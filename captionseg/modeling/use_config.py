@@ -26,9 +26,9 @@ class UseConfig:
             features; empty treats all channels as one block of one tower.
         text_width: D of the frozen text embeddings; 0 takes it from the data.
         width: width of each tower's merged map; 0 takes that of its widest block.
-        cls: whether each tower adds a vector of the whole picture: its [CLS] after the final norm,
-            or, for cached features and towers without [CLS], the layer-normalised mean of its last
-            map.
+        cls: whether each tower adds a vector of the whole picture: what its attention pooling
+            gives, else its [CLS] after the final norm; for cached features and towers with neither,
+            the layer-normalised mean of its last map.
         dropout: dropout of the pooled vectors in training; the paper has none.
         logit_scale: factor of cosines, not learnt: the paper's tau = 30. Division by 30 would not
             train.

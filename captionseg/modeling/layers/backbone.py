@@ -16,6 +16,15 @@ from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 from captionseg.records import one_line
 from captionseg.typed import Natural
 
+PACKAGED = "packaged"
+"""Stands for the packaged weights of tf_efficientnet_lite0."""
+SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+def is_tag(weights: str) -> bool:
+    """Return whether weights are named by a tag of timm, and not by the path of a file."""
+    return weights not in ("", PACKAGED) and "/" not in weights and not weights.endswith(SUFFIXES)
+
 
 class BackboneMaps(nn.Module):
     """The last map of a timm network, followed by a linear map.
@@ -88,9 +97,11 @@ class Network:
     """A frozen tower.
 
     Attributes:
-        name: name in timm, such as vit_large_patch14_dinov2 or tf_efficientnet_lite0; or
-            open_clip:NAME for a ViT of open_clip, such as open_clip:ViT-L-14-336-quickgelu.
-        weights: file of its weights; `packaged` means the packaged ones of tf_efficientnet_lite0.
+        name: name in timm, such as vit_base_patch16_dinov3, vit_so400m_patch14_siglip_378 or
+            tf_efficientnet_lite0; or open_clip:NAME for a ViT of open_clip, such as
+            open_clip:ViT-L-14-336-quickgelu.
+        weights: file of its weights; or a tag of timm, such as lvd1689m, whose weights are
+            downloaded; `packaged` means the packaged ones of tf_efficientnet_lite0.
         blocks: number of last blocks (or stages of a convolutional network) whose maps are used; 0
             uses all.
         activation: activation of a CLIP, for files that do not record it; it must be that of
@@ -108,20 +119,28 @@ class Network:
 
 
 class BackboneFeatures(NamedTuple):
-    """Maps of the blocks of a network, in order, and a vector of each picture."""
+    """What a network makes of pictures; class and register tokens are in no map.
+
+    Attributes:
+        maps: maps of the blocks, in order.
+        cls: a vector of each picture.
+        final: the last map, after the final norm of a ViT.
+    """
 
     maps: list[Float[Tensor, "batch _rows _columns _channel"]]
     cls: Float[Tensor, "batch channel"]
+    final: Float[Tensor, "batch _rows _columns channel"]
 
 
 class BackboneBlocks(nn.Module):
     """The last blocks of a frozen network, for pictures of any size that is a multiple of a patch.
 
-    The vector of a picture is the last [CLS] after the network's final norm or, without [CLS], the
-    layer-normalised mean of the last map.
+    The vector of a picture is what the network's attention pooling gives (SigLIP), else the last
+    [CLS] after its final norm or, without both, the layer-normalised mean of the last map.
 
     Args:
         network: the network. Its weights are loaded by captionseg.modeling.weights.pretrained.
+        pretrained: whether timm downloads the weights of the network's tag.
 
     Raises:
         ValueError: for an unknown name, or a network without maps.
@@ -130,18 +149,18 @@ class BackboneBlocks(nn.Module):
     factor: Float[Tensor, "3 1 1"]
     shift: Float[Tensor, "3 1 1"]
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, pretrained: bool = False) -> None:
         super().__init__()
         if network.name.startswith(PREFIX):
             net: Any = ClipTower(network.name.removeprefix(PREFIX))
         else:
-            sizes = {"dynamic_img_size": True}
-            net = create_network(network.name, {**sizes, "weight_init": "skip"}, sizes, {})
+            sizes: dict[str, Any] = {"dynamic_img_size": True}
+            fast = {} if pretrained else {"weight_init": "skip"}
+            net = create_network(network.name, sizes | fast, sizes, {}, pretrained=pretrained)
         self.net = net.requires_grad_(False).eval()
-        self.blocks, self.token = (
-            network.blocks or None,
-            getattr(self.net, "cls_token", None) is not None,
-        )
+        self.blocks = network.blocks or None
+        self.token = getattr(self.net, "cls_token", None) is not None
+        self.pool = getattr(self.net, "attn_pool", None) is not None
         for name, value in zip(
             ("factor", "shift"), input_rescaling(self.net.pretrained_cfg), strict=True
         ):
@@ -153,10 +172,21 @@ class BackboneBlocks(nn.Module):
         image = image * self.factor + self.shift
         last, maps = self.net.forward_intermediates(image, indices=self.blocks, output_fmt="NCHW")
         maps = [x.movedim(1, -1) for x in maps]
-        if self.token:
-            return BackboneFeatures(maps, last[:, 0])
-        mean = maps[-1].float().mean((1, 2))
-        return BackboneFeatures(maps, F.layer_norm(mean, mean.shape[1:]))
+        if last.ndim != 3:  # it has no tokens
+            return BackboneFeatures(maps, average(maps[-1]), maps[-1])
+        if isinstance(getattr(self.net, "norm", None), nn.Identity):
+            last = self.net.fc_norm(last)  # the final norm of networks that pool before it
+        rows, columns = maps[-1].shape[1:3]
+        final = last[:, last.shape[1] - rows * columns :].unflatten(1, (rows, columns))
+        if self.pool:
+            return BackboneFeatures(maps, self.net.attn_pool(last), final)
+        return BackboneFeatures(maps, last[:, 0] if self.token else average(maps[-1]), final)
+
+
+def average(x: Float[Tensor, "batch _rows _columns channel"]) -> Float[Tensor, "batch channel"]:
+    """Return the layer-normalised mean of a map."""
+    mean = x.float().mean((1, 2))
+    return F.layer_norm(mean, mean.shape[1:])
 
 
 def probe_network(network: Network, side: int) -> tuple[list[int], int]:
@@ -195,15 +225,16 @@ def input_rescaling(
     return (imagenet[1] / own[1])[:, None, None], ((imagenet[0] - own[0]) / own[1])[:, None, None]
 
 
-def create_network(name: str, *choices: dict[str, Any]) -> Any:
+def create_network(name: str, *choices: dict[str, Any], pretrained: bool = False) -> Any:
     """Create a network of timm with the first options that it supports.
 
     Args:
-        name: name in timm.
+        name: name in timm, with or without a tag of weights.
         choices: keyword arguments of timm.create_model, in order of preference.
+        pretrained: whether timm downloads its weights.
 
     Raises:
-        ValueError: for a name that timm does not know, or a network without maps.
+        ValueError: for a name or a tag that timm does not know, or a network without maps.
     """
     import timm
 
@@ -211,10 +242,11 @@ def create_network(name: str, *choices: dict[str, Any]) -> Any:
         raise ValueError(
             f"backbone: timm has no model {name!r}; `timm.list_models()` lists what it has"
         )
+    check_tag(name)
     net: Any = None
     for choice in choices:
         try:
-            net = timm.create_model(name, pretrained=False, num_classes=0, **choice)
+            net = timm.create_model(name, pretrained=pretrained, num_classes=0, **choice)
             break
         except (TypeError, NotImplementedError, AssertionError):
             if choice is choices[-1]:
@@ -222,3 +254,19 @@ def create_network(name: str, *choices: dict[str, Any]) -> Any:
     if not hasattr(net, "forward_intermediates"):
         raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
     return net
+
+
+def check_tag(name: str) -> None:
+    """Check that timm knows the tag of weights in a name, if there is one.
+
+    Raises:
+        ValueError: if it does not, with the tags that it knows.
+    """
+    import timm
+
+    model, _, tag = name.partition(".")
+    tags = [n.partition(".")[2] for n in timm.list_pretrained(f"{model}.*")] if tag else []
+    if tag and tag not in tags:
+        raise ValueError(
+            f"networks: timm has no weights {tag!r} of {model} (tags: {', '.join(tags) or 'none'})"
+        )

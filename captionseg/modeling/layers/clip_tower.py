@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -61,12 +62,16 @@ class ClipTower(nn.Module):
         *,
         indices: int | None = None,
         output_fmt: str = "NCHW",
-    ) -> tuple[Float[Tensor, "batch 1 channel"], list[Float[Tensor, "batch channel rows columns"]]]:
-        """Return the last [CLS] after the final norm, and the maps of the last `indices` blocks."""
+    ) -> tuple[
+        Float[Tensor, "batch token channel"], list[Float[Tensor, "batch channel rows columns"]]
+    ]:
+        """Return the tokens ([CLS] first) after the final norm, and the maps of the last `indices`
+        blocks.
+        """
         visual = resize_tower(self.visual, image.shape[2:])
         outputs = visual.forward_intermediates(
             image, indices=indices, output_fmt=output_fmt, output_extra_tokens=True
         )
-        return visual.ln_post(outputs["image_intermediates_prefix"][-1]), outputs[
-            "image_intermediates"
-        ]
+        maps = outputs["image_intermediates"]
+        tokens = [outputs["image_intermediates_prefix"][-1], maps[-1].flatten(2).mT]
+        return visual.ln_post(torch.cat(tokens, 1)), maps

@@ -38,6 +38,19 @@ class FrozenModule(Generic[M]):
         return self.module.to(tensor.device)
 
 
+def load_tower(network: Network) -> FrozenModule[BackboneBlocks]:
+    """Load a frozen image tower without its head, from a file or by a tag of timm.
+
+    Called with pictures [B, 3, H, W] of any size that is a multiple of a patch, normalised by
+    ImageNet's mean and deviation, it returns BackboneFeatures: maps without class and register
+    tokens, with positions for that size, and a vector of each picture.
+
+    Raises:
+        UserError: for weights that are missing or do not fit.
+    """
+    return FrozenModule(load_frozen_blocks(network))
+
+
 class FrozenTowers:
     """A list of frozen networks; their weights are loaded on first use.
 
@@ -69,9 +82,7 @@ class FrozenTowers:
         Raises:
             UserError: for weights that are missing or do not fit.
         """
-        self.loaded = self.loaded or [
-            FrozenModule(load_frozen_blocks(network)) for network in self.networks
-        ]
+        self.loaded = self.loaded or [load_tower(network) for network in self.networks]
 
     def __call__(self, image: Tensor) -> list[BackboneFeatures]:
         """Return the features of pictures [B, 3, H, W] by each network, without gradients.

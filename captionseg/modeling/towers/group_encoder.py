@@ -30,8 +30,9 @@ class EncoderConfig:
         backbone: network of timm that replaces the convolution over patches; empty for none.
         frozen: whether the backbone is frozen.
         weights: file of initial weights, of the backbone or of a ViT (such as DINO's) with the same
-            blocks: safetensors, or a checkpoint with only tensors. `packaged` means the packaged
-            weights of tf_efficientnet_lite0; empty means random weights.
+            blocks: safetensors, or a checkpoint with only tensors; or, for a backbone, a timm tag,
+            whose weights are downloaded. `packaged` means the packaged weights of
+            tf_efficientnet_lite0; empty means random weights.
         region_width: F, number of features of a region; 0 takes it from the data.
         width: width of tokens.
         heads: number of attention heads.

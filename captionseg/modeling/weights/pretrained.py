@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,20 @@ from captionseg.encoders.activation import ActivationRequest, choose_activation,
 from captionseg.encoders.clip_file import ClipFile, read_clip
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.layers.backbone import (
+    PACKAGED,
     BackboneBlocks,
     BackboneMaps,
     Network,
+    check_tag,
     input_rescaling,
+    is_tag,
 )
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
 from captionseg.modeling.layers.tokens import PatchTokens
 from captionseg.modeling.towers.group_encoder import GroupEncoder
-from captionseg.records import UserError
-from captionseg.runtime.weights import check_like, read_weights
-
-PACKAGED = "packaged"
+from captionseg.modeling.weights.timm_names import rename_for_timm
+from captionseg.records import UserError, one_line
+from captionseg.runtime.weights import check_finite, check_like, read_weights
 
 
 def start_from(encoder: GroupEncoder) -> None:
@@ -47,10 +49,7 @@ def start_from(encoder: GroupEncoder) -> None:
         return
     maps = encoder.tokens.projection
     if isinstance(maps, BackboneMaps):
-        file = read_clip(path)
-        check_activation(file, Network(encoder.config.backbone, path), maps.net)
-        copy_weights(maps.net, resize_positions(file.tensors, maps.net), path)
-        copy_normalisation(maps, file)
+        start_backbone(maps, Network(encoder.config.backbone, path))
     else:
         copy_weights(
             encoder,
@@ -58,6 +57,25 @@ def start_from(encoder: GroupEncoder) -> None:
             path,
             needed=("tokens.projection", "stages"),
         )
+
+
+def start_backbone(maps: BackboneMaps, network: Network) -> None:
+    """Load the initial weights of a backbone, as those of a frozen tower; positions are resized.
+
+    Raises:
+        UserError: see `load_frozen_blocks`.
+    """
+    net, path = maps.net, network.weights
+    if is_tag(path):
+        blocks = download_blocks(network)
+        copy_weights(net, resize_positions(blocks.net.state_dict(), net), path)
+        maps.factor.copy_(blocks.factor)
+        maps.shift.copy_(blocks.shift)
+        return
+    file = read_clip(path)
+    check_activation(file, network, net)
+    copy_weights(net, rename_for_timm(resize_positions(file.tensors, net), net, path), path)
+    copy_normalisation(maps, file)
 
 
 def check_packaged(where: str, name: str) -> None:
@@ -73,19 +91,21 @@ def check_packaged(where: str, name: str) -> None:
 def load_frozen_blocks(network: Network) -> BackboneBlocks:
     """Build a frozen tower with its weights, without changing the global random state.
 
-    Tensors may have timm's names or, for a ViT, names that timm can convert: a whole CLIP of
-    open_clip, whose image tower is used, or Meta's DINOv2. For `open_clip:NAME` the file is a whole
-    CLIP of open_clip.
+    Tensors of a file may have timm's names or, for a ViT, names that can be converted, see
+    captionseg.modeling.weights.timm_names. For `open_clip:NAME` the file is a whole CLIP of
+    open_clip.
 
     Raises:
-        UserError: if no weights are named, or they do not fit.
+        UserError: if no weights are named, they cannot be downloaded, or they do not fit.
     """
     path = network.weights
     if not path:
         raise UserError(
             f"networks: {network.name} has no weights; name a file (safetensors, or tensors of "
-            "torch)"
+            "torch), or a tag of timm"
         )
+    if is_tag(path):
+        return download_blocks(network)
     with torch.random.fork_rng(devices=()):
         blocks = BackboneBlocks(network)
     if path == PACKAGED:
@@ -101,6 +121,27 @@ def load_frozen_blocks(network: Network) -> BackboneBlocks:
     )
     copy_weights(blocks.net, tensors, path)
     copy_normalisation(blocks, file)
+    return blocks
+
+
+def download_blocks(network: Network) -> BackboneBlocks:
+    """Build a frozen tower with the weights of a tag of timm, which timm downloads and converts.
+
+    Raises:
+        UserError: for a tag that timm does not know, or a download that fails.
+    """
+    name = network.name.partition(".")[0] + f".{network.weights}"
+    try:
+        check_tag(name)
+        with torch.random.fork_rng(devices=()):
+            blocks = BackboneBlocks(replace(network, name=name), pretrained=True)
+    except ValueError as error:
+        raise UserError(f"networks: {one_line(error)}; or name a file") from None
+    except Exception as error:  # whatever a client of the network may raise
+        raise UserError(
+            f"networks: cannot download the weights of {name}: {one_line(error)}; name a file"
+        ) from None
+    check_finite(blocks.net.state_dict(), name)
     return blocks
 
 
@@ -157,35 +198,6 @@ def copy_normalisation(module: BackboneMaps | BackboneBlocks, file: ClipFile) ->
             ("factor", "shift"), input_rescaling(file.pixels._asdict()), strict=True
         ):
             getattr(module, name).copy_(value)
-
-
-def rename_for_timm(tensors: dict[str, Tensor], net: Any, path: str) -> dict[str, Tensor]:
-    """Rename a ViT's tensors to timm's names, by timm's own conversion.
-
-    Raises:
-        UserError: for another size of patches or grid, which timm would silently resample.
-    """
-    foreign = "visual.class_embedding", "mask_token", "visual.trunk.pos_embed"
-    if not hasattr(net, "patch_embed") or not any(name in tensors for name in foreign):
-        return tensors
-    from timm.models.vision_transformer import checkpoint_filter_fn
-
-    prefix = next((p for p in ("visual.trunk.", "") if f"{p}pos_embed" in tensors), "")
-    clip = {
-        "patch_embed.proj.weight": "visual.conv1.weight",
-        "pos_embed": "visual.positional_embedding",
-    }
-    for own, name in clip.items():
-        name = name if name in tensors else prefix + own
-        tensor, expected = tensors.get(name), net.get_parameter(own)
-        if tensor is not None and "register_tokens" in tensors and own == "pos_embed":
-            tensor = tensor[:, 1:]  # without that of [CLS], which timm adds to the token
-        if tensor is not None and tensor.numel() != expected.numel():
-            raise UserError(
-                f"{path}: does not fit this network: {name} is {list(tensor.shape)}, expected "
-                f"{list(expected.shape)}"
-            )
-    return checkpoint_filter_fn(tensors, net)
 
 
 def rename_vit(

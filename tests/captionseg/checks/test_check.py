@@ -28,11 +28,19 @@ def refused(tmp_path, changes: dict[str, Any]) -> str:
 
 
 RECIPE = {"curation": "cocu", "archive": "cocu"}
+
+
+def use_recipe(**network: Any) -> dict[str, Any]:
+    """USE on a DINOv3."""
+    tower = {"name": "vit_base_patch16_dinov3", **network}
+    return RECIPE | {"model": "use", "settings": {"crop": 512, "cell": 16, "networks": [tower]}}
+
+
 TOGETHER = [
     (
         {"recipes.nouns-mil.model": "segment_mill"},
         "recipes.nouns-mil.model: 'segment_mill' is not valid (valid: segment_mil, groupvit, "
-        "ovsegmentor, maskclip, sclip, naclip, proxyclip, tcl, code, use); did you mean "
+        "ovsegmentor, maskclip, sclip, naclip, proxyclip, tcl, code, use, sam3); did you mean "
         "'segment_mil'?",
     ),
     (
@@ -204,6 +212,15 @@ TOGETHER = [
         "recipes.a: proxyclip.foundation.weights: no such file or folder: 'dino.pth'",
     ),
     (
+        {"recipes.a": use_recipe(weights="lvd1")},
+        "recipes.a: networks: timm has no weights 'lvd1' of vit_base_patch16_dinov3 (tags: "
+        "lvd1689m); or name a file",
+    ),
+    (
+        {"recipes.a": use_recipe(weights="dinov3.pth")},
+        "recipes.a: use.networks.weights: no such file or folder: 'dinov3.pth'",
+    ),
+    (
         {"recipes.a": RECIPE | {"model": "code"}},
         "index.keep_dense: recipes.a reads dense features in every step, but they are not stored; "
         "set it to true",
@@ -222,6 +239,10 @@ def test_recipes_that_read_pictures_or_stored_dense_features_are_taken(tmp_path)
     recipe = RECIPE | {"model": "tcl"}
     check(changed(tmp_path, {"recipes.a": recipe, "index.keep_dense": True}))
     check(changed(tmp_path, {"recipes.a": recipe | {"settings": {"picture": 224}}}))
+
+
+def test_weights_may_be_a_tag_of_timm(tmp_path):
+    check(changed(tmp_path, {"recipes.a": use_recipe(weights="lvd1689m")}))
 
 
 def test_files_of_stages_that_are_done_may_be_gone(tmp_path):

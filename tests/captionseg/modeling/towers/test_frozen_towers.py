@@ -9,6 +9,7 @@ import dataclasses
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from captionseg.encoders.dense_head import HeadConfig
@@ -22,6 +23,7 @@ from captionseg.modeling.use_config import UseConfig
 from captionseg.modeling.weights.pretrained import load_frozen_blocks
 from captionseg.prepared import pixel_inputs
 from captionseg.records import UserError
+from tests.captionseg.modeling import tiny_towers  # noqa: F401 (registers them)
 from tests.captionseg.modeling.conftest import DENSE, TEXT
 from tests.captionseg.modeling.layers.test_merging import naive
 
@@ -83,6 +85,28 @@ def test_pooled_then_concatenated_is_the_naive_form(fresh, networks):
     torch.testing.assert_close(
         net.embed_inputs(pixel_inputs(image, (9, 9)), full), net.embed(image, masks)
     )
+
+
+def test_dinov3_and_siglip_in_one_model(tmp_path):
+    """Patches of 16 and 14 pixels, cells of 14: maps hold patches alone, and are resized; whole
+    pictures are padded to what both patches divide.
+    """
+    networks = []
+    for name in ("tiny_dinov3", "tiny_siglip"):
+        save_file(timm.create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+        networks.append(Network(name, str(tmp_path / f"{name}.safetensors"), 2))
+    net = Use(UseConfig(tuple(networks), crop=112, cell=14).with_sizes(SIZES)).eval()
+    assert net.frozen_towers.widths == ([32, 32], [32, 32])
+    assert net.frozen_towers.multiple == 112
+    image, masks = torch.randn(2, 3, 112, 112), torch.rand(2, 5, 8, 8)
+    seen = [load_frozen_blocks(network)(image) for network in networks]
+    assert [s.maps[-1].shape[1:3] for s in seen] == [(7, 7), (8, 8)]
+    expected = naive(net.encoder, [s.maps for s in seen], masks, [s.cls for s in seen])
+    torch.testing.assert_close(
+        net.embed(image, masks), F.normalize(expected, dim=-1), rtol=0, atol=1e-5
+    )
+    whole = net.embed_inputs(pixel_inputs(torch.randn(1, 3, 30, 50), (9, 9)), masks[:1])
+    torch.testing.assert_close(whole.norm(dim=2), torch.ones(1, 5))
 
 
 def test_towers_are_no_part_of_what_learns_or_is_saved(fresh, make_batch):

@@ -18,10 +18,10 @@ from captionseg.modeling.weights.pretrained import (
     find_timm_twin,
     load_frozen_blocks,
     read_weights,
-    rename_for_timm,
     resize_grid,
     start_from,
 )
+from captionseg.modeling.weights.timm_names import rename_for_timm
 from captionseg.records import UserError
 
 VIT = {
