@@ -1,0 +1,125 @@
+"""What the tabs of the page are built from. All texts become text of the page, never HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import numpy as np
+from nicegui import ui
+from PIL import Image
+
+from captionseg.images import shrink_size
+from captionseg.terminal import mistake
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+QUALITY = 88  # of JPEG
+OURS = "something went wrong here; the terminal of `captionseg demo` says what"
+
+
+def encode_picture(image: np.ndarray, side: int = 0) -> str:
+    """Encode a picture uint8 [H, W, 3] as the address of an image that holds all of it.
+
+    So the server has no address of a picture that anybody could ask for.
+
+    Args:
+        image: the picture.
+        side: its long side is shrunk to so many pixels; 0 leaves it as it is.
+    """
+    height, width = image.shape[:2]
+    drawn = Image.fromarray(image)
+    if side and max(height, width) > side:
+        drawn = drawn.resize(shrink_size((width, height), side), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    drawn.save(stream, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def add_image(source: str = "", alt: str = "") -> ui.element:
+    """Add an image.
+
+    Args:
+        source: see `encode_picture`.
+        alt: what it shows, in words.
+    """
+    image = ui.element("img")
+    set_image(image, source, alt)
+    return image
+
+
+def set_image(image: ui.element, source: str, alt: str) -> None:
+    """Change what an image shows."""
+    image.props["src"], image.props["alt"] = source, alt
+    image.set_visibility(bool(source))
+
+
+def add_text(text: str, tag: str = "p", name: str = "") -> ui.label:
+    """Add a text.
+
+    Args:
+        text: the text.
+        tag: of the element, such as h2.
+        name: class of the element.
+    """
+    label = ui.label(text)
+    label.tag = tag
+    return label.classes(name)
+
+
+class Progress:
+    """A line that says what is going on, or what went wrong."""
+
+    def __init__(self) -> None:
+        with ui.row().classes("progress"):
+            self.spinner = ui.spinner(size="1.4em")
+            self.spinner.props["aria-hidden"] = "true"
+            self.status = add_text("", "p").props("role=status")
+            self.error = add_text("", "p", "error").props("role=alert")
+        self.busy = False
+        self._show("", "")
+
+    def _show(self, status: str, error: str) -> None:
+        self.status.set_text(status)
+        self.error.set_text(error)
+        self.spinner.set_visibility(self.busy)
+
+    def say(self, status: str) -> None:
+        """Say what is going on."""
+        self._show(status, "")
+
+    def fail(self, line: str) -> None:
+        """Say what went wrong."""
+        self._show("", line)
+
+    async def watch(self, status: str, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do some work and say so meanwhile.
+
+        Args:
+            status: what is said.
+            work: the work; it is not begun while another one goes on.
+
+        Returns:
+            its result; None if it failed, which is said in a line, if it was not begun, or if
+            nobody looks at the page any more.
+        """
+        if self.busy:
+            return None
+        self.busy = True
+        self.say(status)
+        line = ""
+        try:
+            return await work()
+        except Exception as error:  # a bug of ours must not leave the page without a word
+            line = mistake(error)
+            if not line:
+                log.exception("captionseg demo")
+                line = OURS
+        finally:
+            self.busy = False
+            self._show("", line)
+        return None
