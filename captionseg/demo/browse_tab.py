@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nicegui import ui
 
-from captionseg.demo.elements import Progress, add_image, add_text, encode_picture
+from captionseg.demo.elements import Progress, add_button, add_image, add_text, encode_picture
 from captionseg.demo.pair_browser import Listing, Pair, PairView
 from captionseg.demo.pair_panel import fill_panel
 from captionseg.demo.workshop import Workshop
@@ -20,10 +18,11 @@ class BrowseTab:
 
     Attributes:
         page: number of the page of the list, from 0.
+        listed: whether a list was read yet.
     """
 
     def __init__(self, workshop: Workshop) -> None:
-        self.workshop, self.page = workshop, 0
+        self.workshop, self.page, self.listed = workshop, 0, False
         self.missing = workshop.pairs.missing
         if self.missing:
             add_text(self.missing, "p", "missing")
@@ -38,12 +37,15 @@ class BrowseTab:
         self.progress = Progress()
         self.panel = ui.element("section").classes("panel")
         self.panel.props["aria-label"] = "A pair"
-        self.list = ui.element("ul").classes("pairs")
-        with ui.element("nav").classes("bar") as pages:
-            pages.props["aria-label"] = "Pages of the list"
-            self.before = ui.button("Before", on_click=lambda: self.turn(-1)).props("no-caps flat")
-            self.place = add_text("")
-            self.after = ui.button("Next", on_click=lambda: self.turn(1)).props("no-caps flat")
+        with ui.element("div").classes("results") as self.found:
+            self.list = ui.element("ul").classes("pairs")
+            with ui.element("nav").classes("bar") as pages:
+                pages.props["aria-label"] = "Pages of the list"
+                self.before = ui.button("Before", on_click=lambda: self.turn(-1))
+                self.place = add_text("")
+                self.after = ui.button("Next", on_click=lambda: self.turn(1))
+                for button in (self.before, self.after):
+                    button.props("no-caps flat")
 
     async def start(self) -> None:
         """Show the first page of the list that is asked for."""
@@ -55,10 +57,13 @@ class BrowseTab:
         self.page = max(0, self.page + step)
         await self.load()
 
+    async def begin(self) -> None:
+        """Show the first page, unless something is shown or on its way."""
+        if not (self.missing or self.listed or self.progress.busy):
+            await self.load()
+
     async def load(self) -> None:
         """Show a page of the list."""
-        if self.missing:
-            return
         query, split, page = self.query.value or "", self.split.value or "", self.page
 
         def read() -> tuple[Listing, dict[str, str]]:
@@ -69,15 +74,16 @@ class BrowseTab:
 
         found = await self.progress.watch("Reading pairs", lambda: self.workshop.read(read))
         if found is not None:
-            self.panel.clear()
+            self.listed = True
             self.fill(*found)
+            await self.close()
 
     def fill(self, listing: Listing, sources: dict[str, str]) -> None:
         """Fill the list."""
         self.list.clear()
         with self.list:
             for pair in listing.pairs:
-                with ui.element("li"), self._add_button(pair):
+                with ui.element("li"), add_button(lambda pair=pair: self.open(pair)):
                     if pair.uid in sources:
                         add_image(sources[pair.uid], "")  # the caption is the button's name
                     add_text(pair.caption, "span")
@@ -86,12 +92,8 @@ class BrowseTab:
         self.before.set_enabled(listing.first > 1)
         self.after.set_enabled(listing.more)
 
-    def _add_button(self, pair: Pair) -> ui.element:
-        button = ui.element("button").classes("pair").props("type=button")
-        return button.on("click", lambda: self.open(pair))
-
     async def open(self, pair: Pair) -> None:
-        """Show a pair above the list."""
+        """Show a pair."""
         if not pair.has_picture:
             self.progress.fail(f"{pair.uid}: has no picture ({pair.reason or pair.status})")
             return
@@ -102,14 +104,21 @@ class BrowseTab:
             await self.show(view)
 
     async def show(self, view: PairView) -> None:
-        """Show what curation made of a pair."""
+        """Show what curation made of a pair, in place of the list."""
         self.panel.clear()
+        self.found.set_visibility(False)
         with self.panel:
-            heading = await fill_panel(view, self.workshop, self.open_uid)
-        heading.run_method("focus")
-        heading.run_method("scrollIntoView")
+            back = ui.button("Back to the list", on_click=self.close).props("no-caps flat")
+            await fill_panel(view, self.workshop, self.open_uid)
+        ui.run_javascript(f"getHtmlElement({back.id}).focus()")
 
-    async def open_uid(self, uid: str, **_: Any) -> None:
+    async def close(self) -> None:
+        """Show the list again."""
+        self.panel.clear()
+        self.found.set_visibility(True)
+        await self.begin()
+
+    async def open_uid(self, uid: str) -> None:
         """Show a pair by its uid."""
         pair = await self.progress.watch(
             "Looking for the pair", lambda: self.workshop.read(self.workshop.pairs.find, uid)

@@ -71,6 +71,11 @@ def add_text(text: str, tag: str = "p", name: str = "") -> ui.label:
     return label.classes(name)
 
 
+def add_button(press: Callable[[], Awaitable[None]]) -> ui.element:
+    """Add a button around what is put into it, such as a picture and its caption, its name."""
+    return ui.element("button").classes("pair").props("type=button").on("click", press)
+
+
 class Progress:
     """A line that says what is going on, or what went wrong."""
 

@@ -42,12 +42,9 @@ def build_page(workshop: Workshop) -> None:
             browse = BrowseTab(workshop)
         with ui.tab_panel("Search"):
             SearchTab(workshop, show_pair)
-    started = False
 
-    async def start(name: str) -> None:
-        nonlocal started
-        if name == "Browse" and not started:
-            started = True
-            await browse.load()
+    async def begin(name: str) -> None:
+        if name == "Browse":
+            await browse.begin()
 
-    tabs.on_value_change(lambda event: start(event.value))
+    tabs.on_value_change(lambda event: begin(event.value))

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from captionseg.api.neighbour_sheet import Neighbour
-from captionseg.demo.elements import add_image, add_text, encode_picture
+from captionseg.demo.elements import add_button, add_image, add_text, encode_picture
 from captionseg.demo.pair_browser import PairView, Segment
 from captionseg.demo.workshop import Workshop
 from captionseg.reporting.query import draw_segment
@@ -21,8 +21,8 @@ Open = Callable[[str], Awaitable[None]]
 """Shows another pair, by its uid."""
 
 
-async def fill_panel(view: PairView, workshop: Workshop, show_other: Open) -> ui.label:
-    """Add all about a pair, and return its heading.
+async def fill_panel(view: PairView, workshop: Workshop, show_other: Open) -> None:
+    """Add all about a pair.
 
     Args:
         view: the pair.
@@ -32,8 +32,7 @@ async def fill_panel(view: PairView, workshop: Workshop, show_other: Open) -> ui
     sources = await workshop.read(encode_all, view)
     cuts = await workshop.read(draw_segments, view)
     pair = view.pair
-    heading = add_text(pair["caption"], "h2")
-    heading.props["tabindex"] = -1
+    add_text(pair["caption"], "h2")
     with ui.element("div").classes("columns"):
         with ui.element("div").classes("controls"):
             add_image(sources[0], f"picture of the pair: {pair['caption']}")
@@ -43,7 +42,6 @@ async def fill_panel(view: PairView, workshop: Workshop, show_other: Open) -> ui
     if view.segments:
         add_text("Segments", "h3")
         add_segments(view, cuts)
-    return heading
 
 
 def encode_all(view: PairView) -> list[str]:
@@ -142,9 +140,7 @@ def add_neighbours(
     with ui.element("ol").classes("pairs"):
         for number in range(1, len(pictured)):
             one, uid = pictured[number], view.rows[number]["uid"]
-            button = ui.element("button").classes("pair").props("type=button")
-            button.on("click", lambda uid=uid: show_other(uid))
-            with ui.element("li"), button:
+            with ui.element("li"), add_button(lambda uid=uid: show_other(uid)):
                 add_image(sources[number], "")
                 add_text(f"{number}: similarity {one.similarity or 0:.2f}", "span", "faint")
                 add_text(one.caption, "span")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from nicegui import ui
 
-from captionseg.demo.elements import Progress, add_image, add_text, encode_picture
+from captionseg.demo.elements import Progress, add_button, add_image, add_text, encode_picture
 from captionseg.demo.pair_panel import FADED
 from captionseg.demo.workshop import Workshop
 from captionseg.reporting.query import PicturedHit, crop_around, draw_segment
@@ -53,10 +52,8 @@ class SearchTab:
         with self.hits:
             for one, sources in found:
                 text = one.texts[0] if one.texts else "without a text"
-                button = ui.element("button").classes("pair").props("type=button")
-                uid: Any = one.hit.segment["uid"]
-                button.on("click", lambda uid=uid: self.show_pair(uid))
-                with ui.element("li"), button:
+                uid = one.hit.segment["uid"]
+                with ui.element("li"), add_button(lambda uid=uid: self.show_pair(uid)):
                     with ui.element("span").classes("two"):
                         for source in sources:
                             add_image(source, "")  # the text below is the button's name

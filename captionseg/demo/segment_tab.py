@@ -6,12 +6,13 @@ from nicegui import events, ui
 
 from captionseg.api.pictures import Pixels, read
 from captionseg.demo.elements import Progress, add_image, add_text, encode_picture, set_image
-from captionseg.demo.segmenting import SIDE, Shown, check_words, format_share, list_present, segment
+from captionseg.demo.segmenting import SIDE, Shown, check_words, list_present, segment
 from captionseg.demo.workshop import Workshop
 from captionseg.images import LARGEST_FILE
 from captionseg.reporting.overlay import format_hexes, make_palette
 
 NOBODY = "no other"
+NEAREST = "{ block: 'nearest' }"
 PICK = "getElement({}).$refs.qRef.pickFiles()"
 """What opens the browser's choice of files, of the uploader with this number."""
 
@@ -54,7 +55,7 @@ class SegmentTab:
                 f"only one picture at once, of at most {LARGEST_FILE // 2**20} MiB"
             ),
         )
-        self.upload.props("flat bordered").classes("drop")
+        self.upload.props("flat bordered no-thumbnails").classes("drop")
         with self.upload.add_slot("header"):
             button = ui.button("Choose a picture", icon="add_photo_alternate", color="primary")
             button.props("no-caps outline")
@@ -72,8 +73,9 @@ class SegmentTab:
     def _add_models(self) -> None:
         names = self.workshop.shelf.names
         self.model = ui.select(names, label="Model", value=names[0]).props("outlined")
-        self.other = ui.select([NOBODY, *names], label="Compare with", value=NOBODY)
-        self.other.props("outlined").set_visibility(len(names) > 1)
+        self.second = ui.select([NOBODY, *names], label="Compare with", value=NOBODY)
+        self.second.props("outlined").set_visibility(len(names) > 1)
+        self.other = ui.checkbox("Leave out what other words fit better")
 
     async def take(self, event: events.UploadEventArguments) -> None:
         """Read a picture that was dropped; it stays in memory."""
@@ -101,7 +103,8 @@ class SegmentTab:
         if picture is None:
             self.progress.fail("picture: choose one first")
             return
-        names = list(dict.fromkeys(n for n in (self.model.value, self.other.value) if n != NOBODY))
+        other = True if self.other.value else None
+        names = list(dict.fromkeys(n for n in (self.model.value, self.second.value) if n != NOBODY))
 
         async def work() -> list[Shown]:
             check_words(words)
@@ -110,13 +113,17 @@ class SegmentTab:
                 self.progress.say(f"Loading {name}")
                 model = await self.workshop.compute(self.workshop.shelf.take, name)
                 self.progress.say(f"Segmenting by {name}")
-                results.append(await self.workshop.compute(segment, model, name, picture, words))
+                shown = await self.workshop.compute(
+                    segment, model, name, picture, words, other=other
+                )
+                results.append(shown)
             return results
 
         results = await self.progress.watch("Looking at the words", work)
         if results:
             self.show(results)
             await self.draw()
+            ui.run_javascript(f"getHtmlElement({self.figures.id}).scrollIntoView({NEAREST})")
 
     def show(self, results: list[Shown]) -> None:
         """Build the legend and the places of the pictures of new results."""
@@ -131,7 +138,7 @@ class SegmentTab:
             for shown in results:
                 with ui.element("figure"):
                     self.images.append(add_image())
-                    add_text(shown.model, "figcaption")
+                    add_text(shown.describe(), "figcaption")
         with self.notes:
             for line in dict.fromkeys(note for shown in results for note in shown.notes):
                 add_text(line)
@@ -145,11 +152,10 @@ class SegmentTab:
         with ui.element("fieldset"):
             add_text("Shown", "legend")
             for number in present:
-                shares = (format_share(shown.result.shares[number]) for shown in self.results)
                 with ui.element("div").classes("entry"):
                     swatch = ui.element("span").classes("swatch").props("aria-hidden=true")
                     swatch.style["background"] = colours[number]
-                    box = ui.checkbox(f"{labels[number]}: {', '.join(shares)}", value=True)
+                    box = ui.checkbox(labels[number], value=True)
                     box.on_value_change(lambda event, n=number: self.toggle(n, event.value))
         if absent:
             add_text(f"Nowhere: {', '.join(absent)}")
@@ -169,4 +175,6 @@ class SegmentTab:
             source = await self.workshop.read(
                 lambda s=shown: encode_picture(s.draw(hidden, opacity))
             )
-            set_image(image, source, shown.describe())
+            set_image(
+                image, source, f"{shown.result.name} in the colours of its labels, by {shown.model}"
+            )

@@ -19,6 +19,7 @@ from captionseg.text.label_names import LabelNames
 from captionseg.text.typed_labels import read_labels
 
 SIDE = 1024  # long side of a picture on the page, in pixels
+FEW = 8  # labels that are told with their shares
 WHERE = "words"
 """Where labels come from, in messages."""
 
@@ -58,17 +59,17 @@ class Shown:
         return draw_overlay(image, shown, make_palette(len(self.result.labels)), opacity=opacity)
 
     def describe(self) -> str:
-        """Describe the result in a line, for those who do not see it."""
-        parts = [
-            f"{label} {format_share(share)}"
-            for label, share in self.result.list_shares()
-            if share > 0
-        ]
-        name = self.result.name or "the picture"
-        return f"{name} segmented by {self.model}: {', '.join(parts) or 'no label'}"
+        """Describe the result in a line: the model, and the largest shares of labels."""
+        rows = [row for row in self.result.list_shares() if row[1] > 0]
+        parts = [f"{label} {format_share(share)}" for label, share in rows[:FEW]]
+        if len(rows) > FEW:
+            parts.append(f"{len(rows) - FEW} more")
+        return f"{self.model}: {', '.join(parts) or 'no label'}"
 
 
-def segment(model: Model, name: str, picture: Pixels, words: str) -> Shown:
+def segment(
+    model: Model, name: str, picture: Pixels, words: str, *, other: bool | None = None
+) -> Shown:
     """Segment a picture by words.
 
     Args:
@@ -76,12 +77,14 @@ def segment(model: Model, name: str, picture: Pixels, words: str) -> Shown:
         name: what the page calls it.
         picture: the picture.
         words: labels as they were typed, with commas between.
+        other: see `captionseg.api.model.Model.segment`.
 
     Raises:
         UserError: for words that cannot be used.
     """
     labels = read_labels(words, WHERE)
-    result = model.segment_pixels(picture.image, model.choose_words(labels), name=picture.name)
+    chosen = model.choose_words(labels, other=other)
+    result = model.segment_pixels(picture.image, chosen, name=picture.name)
     names = LabelNames.read(labels).names
     notes = describe_unknown(names, model.folder, model.predictor.embed_labels)
     return Shown(name, result, tuple(notes))
