@@ -115,4 +115,4 @@ def list_present(results: Sequence[Shown]) -> tuple[list[int], list[str]]:
 
 def format_share(share: float) -> str:
     """Format a share as per cent."""
-    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return "under 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
