@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from captionseg.demo.elements import Progress, add_button, add_image, add_text, encode_picture
+from captionseg.demo.elements import Progress, add_button, add_image, add_text
 from captionseg.demo.pair_browser import Listing, Pair, PairView
 from captionseg.demo.pair_panel import fill_panel
+from captionseg.demo.sent_pictures import encode_picture
 from captionseg.demo.workshop import Workshop
 
 THUMB = 200  # long side of a picture in a list, in pixels
@@ -125,3 +126,5 @@ class BrowseTab:
         )
         if pair is not None:
             await self.open(pair)
+        elif not self.progress.error.text:
+            self.progress.fail(f"{uid}: no such pair any more")

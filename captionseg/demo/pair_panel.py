@@ -8,8 +8,9 @@ from typing import Any
 from nicegui import ui
 
 from captionseg.api.neighbour_sheet import Neighbour
-from captionseg.demo.elements import add_button, add_image, add_text, encode_picture
+from captionseg.demo.elements import add_button, add_image, add_text
 from captionseg.demo.pair_browser import PairView, Segment
+from captionseg.demo.sent_pictures import encode_picture
 from captionseg.demo.workshop import Workshop
 from captionseg.reporting.query import draw_segment
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import ui
 
-from captionseg.demo.elements import Progress, add_button, add_image, add_text, encode_picture
+from captionseg.demo.elements import Progress, add_button, add_image, add_text
 from captionseg.demo.pair_panel import FADED
+from captionseg.demo.sent_pictures import encode_picture
 from captionseg.demo.workshop import Workshop
 from captionseg.reporting.query import PicturedHit, crop_around, draw_segment
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from nicegui import events, ui
 
 from captionseg.api.pictures import Pixels, read
-from captionseg.demo.elements import Progress, add_image, add_text, encode_picture, set_image
+from captionseg.demo.elements import Progress, add_image, add_text, set_image
 from captionseg.demo.segmenting import SIDE, Shown, check_words, list_present, segment
+from captionseg.demo.sent_pictures import encode_picture
 from captionseg.demo.workshop import Workshop
 from captionseg.images import LARGEST_FILE
 from captionseg.reporting.overlay import format_hexes, make_palette

@@ -35,24 +35,25 @@ KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), " ": (32, " "), "ArrowRight": (39, 
 
 CONTRASTS = """
 (() => {
-  const light = (c) => { const v = c / 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
-  const luminance = ([r, g, b]) => .2126 * light(r) + .7152 * light(g) + .0722 * light(b);
+  const light = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
   const read = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const over = (top, below) => { const a = top[3] ?? 1; return top.slice(0, 3).map((c, i) => a * c + (1 - a) * below[i]); };
+  const over = ([r, g, b, a = 1], below) =>
+    [r, g, b].map((c, i) => a * c + (1 - a) * below[i]);
   const ground = (node) => {
-    const layers = [];
-    for (let at = node; at; at = at.parentElement) layers.unshift(read(getComputedStyle(at).backgroundColor));
-    return layers.reduce((below, top) => over(top, below), [255, 255, 255]);
+    const below = node.parentElement ? ground(node.parentElement) : [255, 255, 255];
+    return over(read(getComputedStyle(node).backgroundColor), below);
   };
-  const found = [];
+  const seen = { opacityProperty: true, visibilityProperty: true };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
   for (let node; (node = walker.nextNode()); ) {
-    const at = node.parentElement;
-    if (!node.textContent.trim() || !at.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    const at = node.parentElement, text = node.textContent.trim();
+    if (!text || !at.checkVisibility(seen)) continue;
     if (at.closest("[aria-hidden=true], [disabled], .disabled, script, style")) continue;
     const below = ground(at), ink = over(read(getComputedStyle(at).color), below);
-    const [a, b] = [luminance(ink), luminance(below)].sort((x, y) => y - x);
-    found.push([node.textContent.trim(), (a + .05) / (b + .05)]);
+    const [more, less] = [luminance(ink), luminance(below)].sort((a, b) => b - a);
+    found.push([text, (more + 0.05) / (less + 0.05)]);
   }
   return found;
 })()
@@ -191,7 +192,8 @@ def open_browser(profile: Path) -> Iterator[Page]:
         port = profile / "DevToolsActivePort"
         end = time.monotonic() + PATIENCE
         while not (port.exists() and len(port.read_text().splitlines()) == 2):
-            assert process.poll() is None and time.monotonic() < end, "Chromium does not start"
+            assert process.poll() is None, "Chromium has ended"
+            assert time.monotonic() < end, "Chromium does not start"
             time.sleep(0.05)
         number, browser = port.read_text().splitlines()
         with connect(f"ws://127.0.0.1:{number}{browser}", max_size=None, proxy=None) as socket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import socket
-from types import SimpleNamespace
+import sys
 
 import numpy as np
 import pytest
@@ -14,11 +14,12 @@ from PIL import Image
 from captionseg import cli
 from captionseg.api.pictures import Pixels
 from captionseg.api.segmentation import Segmentation
-from captionseg.demo import elements, segmenting
+from captionseg.demo import segmenting
 from captionseg.demo.model_shelf import ModelShelf, list_models
 from captionseg.demo.pair_browser import PAGE, PairBrowser
 from captionseg.demo.segment_search import SegmentSearch
 from captionseg.demo.segmenting import Shown
+from captionseg.demo.sent_pictures import encode_picture
 from captionseg.lineage.history import Places
 from captionseg.records import UserError
 from tests.captionseg.demo.conftest import EVIL
@@ -129,7 +130,7 @@ def test_words_that_cannot_be_used_are_one_line(words, message):
 
 
 def test_a_picture_is_sent_whole_and_no_larger_than_asked_for():
-    source = elements.encode_picture(np.full((30, 60, 3), 90, np.uint8), 20)
+    source = encode_picture(np.full((30, 60, 3), 90, np.uint8), 20)
     kind, data = source.split(",")
     assert kind == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
@@ -157,7 +158,8 @@ def test_pages_of_pairs_follow_the_shards(run):
 def test_pairs_are_found_by_words_split_and_uid(run):
     browser = PairBrowser(run.places)
     dogs = browser.list_pairs(query=" A  DOG ").pairs
-    assert dogs and all("a dog" in pair.caption for pair in dogs)
+    assert dogs
+    assert all("a dog" in pair.caption for pair in dogs)
     assert {pair.split for pair in browser.list_pairs(split="tune").pairs} == {"tune"}
     one = dogs[0]
     assert [p.uid for p in browser.list_pairs(query=one.uid[:12].upper()).pairs] == [one.uid]
@@ -238,10 +240,25 @@ def test_search_finds_what_the_command_finds(run, tmp_path):
 )
 def test_mistakes_of_the_command_are_one_line(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("captionseg.demo.server.make_app", lambda workshop: SimpleNamespace())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert cli.main(["demo", *(port if word == "TAKEN" else word for word in words)]) > 0
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert message in err
+
+
+def test_without_the_extra_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("captionseg.demo.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nicegui", None)
+    assert cli.main(["demo"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()) == (
+        "",
+        [
+            "error: nicegui is not installed, and inference does without it; for this, run "
+            "`pip install 'captionseg[demo]'`"
+        ],
+    )
