@@ -159,8 +159,10 @@ class Page:
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
 
-    def screenshot(self, out: Path, *, whole: bool = False) -> None:
-        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+    def screenshot(self, out: Path) -> None:
+        """Take a picture of what is in view, JPEG or PNG by the name of the file."""
+        kind = {".jpg": {"format": "jpeg", "quality": 85}}.get(out.suffix, {"format": "png"})
+        shot = self.send("Page.captureScreenshot", **kind)
         out.write_bytes(base64.b64decode(shot["data"]))
 
     def nameless(self) -> list[str]:
