@@ -32,7 +32,7 @@ class SegmentTab:
         self.picture: Pixels | None = None
         self.results: list[Shown] = []
         self.hidden: set[int] = set()
-        with ui.element("div").classes("columns"):
+        with ui.element("div").classes("columns three"):
             with ui.element("form").classes("controls") as form:
                 form.on("submit.prevent", self.run)
                 self._add_upload()
@@ -40,12 +40,12 @@ class SegmentTab:
                 self._add_models()
                 ui.button("Segment", color="primary").props("type=submit no-caps")
                 self.progress = Progress()
-                self.legend = ui.element("div").classes("legend")
             with ui.element("section").classes("results") as section:
                 section.props["aria-label"] = "Results"
                 self.figures = ui.element("div").classes("figures")
                 self.preview = add_image()
                 self.notes = ui.element("div").classes("notes")
+            self.legend = ui.element("div").classes("controls")
 
     def _add_upload(self) -> None:
         self.upload = ui.upload(

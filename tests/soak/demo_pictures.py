@@ -21,7 +21,7 @@ from captionseg.lineage.history import Places
 from tests.captionseg.demo.browser import Page, open_browser
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"": (1440, 900), "_narrow": (390, 844)}
+SIZES = {"": (1440, 800), "_narrow": (390, 844)}
 WORDS = "sky, temple, hedge"
 
 
@@ -31,6 +31,7 @@ def take(page: Page, out: Path, name: str) -> None:
     for end, (width, height) in SIZES.items():
         page.resize(width, height)
         time.sleep(1)  # for transitions to end
+        page.look("document.querySelector('.figures')?.scrollIntoView({ block: 'nearest' })")
         assert page.look("document.documentElement.scrollWidth") <= width
         page.screenshot(out / f"{name}{end}.jpg")
         print(out / f"{name}{end}.jpg")  # noqa: T201

@@ -253,7 +253,11 @@ def test_in_a_browser(address, picture, tmp_path, monkeypatch):
         with Image.open(tmp_path / "page.png") as shot:
             assert (shot.size, len(shot.convert("L").getcolors()) > 50) == ((1440, 900), True)
         page.resize(390, 844)
+        page.click("[role=tab]", "Segment")
+        page.wait("document.querySelector('.figures img').checkVisibility()")
         assert page.look("document.documentElement.scrollWidth") == 390
+        for part in (".figures img", "form.controls"):
+            assert page.look(f"document.querySelector('{part}').offsetWidth") == 390 - 2 * 16
         assert page.look("document.title") == TITLE  # no caption ran as a script
         assert page.said == []  # no error, and nothing that the policy refuses
         own = (address, address.replace("http", "ws"), "data:", "about:")
