@@ -2,6 +2,7 @@
 
     captionseg segment zebra.jpg --labels "zebra, grass"
     captionseg groups zebra.jpg --model models/groupvit
+    captionseg demo
     captionseg check-params
     captionseg convert groupvit nvidia-groupvit ours
     captionseg export models/cocu-mil --to onnx
@@ -43,6 +44,7 @@ COMPLETION = "_CAPTIONSEG_COMPLETE"
 COMMANDS = (
     "segment",
     "groups",
+    "demo",
     "check-params",
     "export",
     "export-segments",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 EXTRAS = {
     "clip": ("open_clip",),
+    "demo": ("fastapi", "nicegui", "starlette", "uvicorn"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "pipeline": (
         "aiohttp",
         "dvc",
         "faiss",
-        "fastapi",
         "filelock",
         "great_expectations",
         "httpx",

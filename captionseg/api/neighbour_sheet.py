@@ -67,6 +67,19 @@ def list_pictured(history: History, places: Places, rule: str) -> list[Neighbour
     concepts = [concept["text"] for concept in rules[rule]["concepts"]]
     rows = [pair, *neighbours]
     pictures = Pictures(places.pairs, [r["shard"] for r in rows], [r["key"] for r in rows])
+    return add_pictures(rows, pictures, concepts)
+
+
+def add_pictures(
+    rows: Sequence[dict[str, Any]], pictures: Pictures | Sequence[np.ndarray], concepts: list[str]
+) -> list[Neighbour]:
+    """Add its picture to each row, and which concepts of the pair its caption names.
+
+    Args:
+        rows: the pair, then its neighbours, with `caption` and, of neighbours, `similarity`.
+        pictures: of each row, uint8 [H, W, 3].
+        concepts: of the pair.
+    """
     return [
         Neighbour(
             pictures[number],

@@ -100,8 +100,7 @@ def test_every_module_is_of_inference_or_of_one_extra():
         if extra and brought & own:
             faults.append(f"{module}: is in the dependencies, so not of extra {extra}")
     assert not faults, "\n".join(faults)
-    besides = {*OF_OTHERS, "fastapi"}  # fastapi: a pin of what prefect imports
-    assert {m for modules in EXTRAS.values() for m in modules} - imported <= besides
+    assert {m for modules in EXTRAS.values() for m in modules} - imported <= {*OF_OTHERS}
 
 
 @pytest.mark.parametrize("command", INFERENCE)

@@ -1,0 +1,50 @@
+"""The page: three tabs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nicegui import ui
+
+from captionseg.demo.browse_tab import BrowseTab
+from captionseg.demo.elements import add_text
+from captionseg.demo.search_tab import SearchTab
+from captionseg.demo.segment_tab import SegmentTab
+from captionseg.demo.workshop import Workshop
+
+TITLE = "captionseg"
+TABS = ("Segment", "Browse", "Search")
+STYLE = Path(__file__).with_name("page.css")
+
+
+def build_page(workshop: Workshop) -> None:
+    """Build the page for one browser.
+
+    Args:
+        workshop: what does the work.
+    """
+    ui.colors(primary="#1c5d99", dark="#262624")
+    ui.add_css(STYLE.read_text(encoding="utf-8"))
+    with ui.header().classes("head"):
+        add_text(TITLE, "h1")
+        with ui.tabs(value=TABS[0]).props("no-caps inline-label") as tabs:
+            for name in TABS:
+                ui.tab(name)
+
+    async def show_pair(uid: str) -> None:
+        tabs.set_value("Browse")
+        await browse.open_uid(uid)
+
+    with ui.tab_panels(tabs, value=TABS[0], keep_alive=True, animated=False).classes("tabs"):
+        with ui.tab_panel("Segment"):
+            SegmentTab(workshop)
+        with ui.tab_panel("Browse"):
+            browse = BrowseTab(workshop)
+        with ui.tab_panel("Search"):
+            SearchTab(workshop, show_pair)
+
+    async def begin(name: str) -> None:
+        if name == "Browse":
+            await browse.begin()
+
+    tabs.on_value_change(lambda event: begin(event.value))
