@@ -29,6 +29,7 @@ def write_card(
         f"| {seed} | {' | '.join(format_score(f, *column) for column in columns.values())} |\n"
         for seed, f in fits.items()
     )
+    soup = f" Each seed: the mean of the weights of {params.soup} runs." if params.soup > 1 else ""
     learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
     chosen = (
         f"seed {best}, the best on the tune split"
@@ -41,7 +42,7 @@ def write_card(
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
         f"negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
-        f"L = {params.texts}.{learnt}\n\n{head}{rows}\n"
+        f"L = {params.texts}.{soup}{learnt}\n\n{head}{rows}\n"
         f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, "
         f"are in "
         "`reports/metrics.json`. Use it:\n\n"
