@@ -1,4 +1,6 @@
-"""What a run says to its user: how much captions leave out, and which recipe to take."""
+"""What a run says to its user: what its pictures are, how much captions leave out, and which recipe
+to take.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 BASELINE = "nouns"  # the rule that adds nothing to the caption
+
+COMPOSED = {"photo_scenes": "scenes composed of photographic cut-outs", "shapes": "drawn shapes"}
+"""Sources that make their pictures -> what these are."""
+
+
+def describe_source(source: str) -> str:
+    """Say what the pictures of a source are that makes them itself; empty for all others."""
+    if source not in COMPOSED:
+        return ""
+    return (
+        f"The pictures are {COMPOSED[source]}, with generated captions, and with exact masks that "
+        "are used for scoring only. Scores compare recipes; they are no measure of quality on "
+        "photographs."
+    )
 
 
 def describe_gap(measures: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from captionseg.marking.marker import KINDS
 from captionseg.records import DROPPED
-from captionseg.reporting.advice import describe_gap, recommend
+from captionseg.reporting.advice import describe_gap, describe_source, recommend
 from captionseg.reporting.baselines import find_baseline, find_control, is_control
 from captionseg.reporting.charts import Style
 
@@ -235,6 +235,11 @@ def build_context(
     """
     best, curation = find_champion(run), metrics["curation"]
     results = list_results(run, looks, metrics)
+    advice = (
+        describe_source(metrics["data"].get("source", "")),
+        describe_gap(curation),
+        recommend(results, best, curation),
+    )
     benchmark = next((scored["benchmark"] for scored in run.scores.values()), "")
     return {
         **shown,
@@ -242,7 +247,7 @@ def build_context(
         "verdicts": verdicts,
         "results": results,
         "best": best,
-        "advice": f"{describe_gap(curation)} {recommend(results, best, curation)}".strip(),
+        "advice": " ".join(filter(None, advice)),
         "seed": seed,
         **describe_curation(run, curation),
         "dropped": list_dropped(run),

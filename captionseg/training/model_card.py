@@ -44,12 +44,13 @@ def describe_training(
     if not any("loss" in fit for fit in fits.values()):
         return f"Model `{recipe.model}`. Nothing was trained."
     data = context.get("data", {})
+    soup = f" Each seed: the mean of the weights of {params.soup} runs." if params.soup > 1 else ""
     learnt = f" Learnt from `{data['source']}`, pairs {data['ids']}." if data else ""
     return (
         f"Model `{recipe.model}`, texts drawn from the concepts of rule `{recipe.curation}`, "
         f"negatives masked by the "
         f"archive of `{recipe.archive}`. {params.epochs} epochs, batch {params.batch}, "
-        f"L = {params.texts}.{learnt}"
+        f"L = {params.texts}.{soup}{learnt}"
     )
 
 

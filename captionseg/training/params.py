@@ -46,6 +46,8 @@ class PretrainParams:
 
     Attributes:
         seeds: seeds, one model each; scores are means over them.
+        soup: runs of each seed from the same first weights, whose final weights are averaged, see
+            `captionseg.training.soup`; 1 averages nothing.
         epochs: number of epochs.
         batch: number of images per batch, over all processes.
         learning_rate: peak learning rate of AdamW.
@@ -80,6 +82,7 @@ class PretrainParams:
     """
 
     seeds: Annotated[list[Seed], MinLen(1), Distinct()] = field(default_factory=lambda: [0])
+    soup: Count = 1
     epochs: Count = 8
     batch: Count = 128
     learning_rate: AboveZero = 2e-3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +33,11 @@ from captionseg.text.prompts import read_templates
 from captionseg.text.vocabulary import Vocabulary, find_plurals
 from captionseg.training import loader, tuning
 from captionseg.training.checkpoint import Score
-from captionseg.training.curve import Curve, Tell
-from captionseg.training.fit import FitResult, fit
+from captionseg.training.curve import Tell
+from captionseg.training.fit import FitResult
 from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
+from captionseg.training.soup import train_seed
 from captionseg.training.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
@@ -127,45 +127,6 @@ def is_finished(folder: Path) -> bool:
             "%s: cannot be read (%s), so this seed is trained again", folder, one_line(error)
         )
         return False
-
-
-def train_seed(
-    model: torch.nn.Module,
-    data: TrainingSet,
-    params: PretrainParams,
-    *,
-    seed: int,
-    score: Score | None,
-    folder: Path,
-    tell: Tell,
-    runtime: RuntimeParams,
-) -> FitResult:
-    """Train a new model, if it has anything to train, and give it its best weights.
-
-    Checkpoints in `folder` are removed at the end. Only on the first rank the model has the best
-    weights afterwards.
-    """
-    main = read_place(runtime).main
-    if not any(p.requires_grad for p in model.parameters()):
-        score_untrained = (
-            score(model.eval().to(detect(params.device).device)) if score else float("nan")
-        )
-        return FitResult(model.state_dict(), score_untrained, float("nan"), 0.0, 0.0)
-    curve = Curve(folder / "curve.csv", seed, tell) if main else Curve(None, seed, lambda *_: None)
-    result = fit(
-        model,
-        data,
-        params,
-        seed=seed,
-        score=score,
-        curve=curve,
-        work=folder / "checkpoints",
-        runtime=runtime,
-    )
-    if main:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        model.load_state_dict(result.state)
-    return result
 
 
 def build_model(name: str, config: Any, data: TrainingSet) -> torch.nn.Module:

@@ -25,6 +25,7 @@ from captionseg.reporting.comparison.document import (
 )
 from captionseg.reporting.comparison.document import render_html as as_html
 from captionseg.reporting.comparison.document import render_markdown as as_markdown
+from captionseg.reporting.comparison.other_data import build_other_data
 from captionseg.reporting.comparison.papers import TABLES
 from captionseg.reporting.comparison.plot_files import write_plots
 from captionseg.reporting.comparison.results import OWN, Result
@@ -126,11 +127,13 @@ def build_document(
         small=True,
     )
     lede, how = own_runs.describe_comparison(data)
+    others = build_other_data(data)
     return Document(
         "Recipes, benchmarks and the tables of the papers",
         lede,
         (
             Section("scores", "Our recipes", [how, *chart, *build_scores(data), more]),
+            *([Section("captions", "Rules on other data", others)] if others else []),
             Section("papers", "Comparison with the papers", [Text((warning,)), *tables]),
             Section("classes", "Best and worst classes", own_runs.build_classes(data)),
             Section("convergence", "Convergence", list(curves)),

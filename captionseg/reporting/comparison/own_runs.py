@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from captionseg.reporting.advice import describe_source
 from captionseg.reporting.baselines import find_baseline, is_control
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Row, Table, Text
@@ -43,6 +44,7 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
         "; next to the papers' tables.",
     ]
     more = [
+        f"{about} " if (about := describe_source(default.data.source)) else "",
         f"Experiments besides the default run: {', '.join(experiments)}."
         if experiments
         else "No experiment on these data was kept besides the default run.",

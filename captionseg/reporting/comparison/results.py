@@ -104,6 +104,7 @@ class Run:
         pairs: number of captioned pictures, if metrics.json has it.
         data: the data that it was measured on.
         trained: recipes in metrics.json, scored or not.
+        curation: measures of its rules, by rule.
     """
 
     name: str
@@ -115,3 +116,4 @@ class Run:
     pairs: int | None = None
     data: RunData = field(default_factory=RunData)
     trained: tuple[str, ...] = ()
+    curation: Mapping[str, Any] = field(default_factory=dict)

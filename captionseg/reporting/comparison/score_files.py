@@ -139,6 +139,7 @@ def _run(
         pairs=read_mapping(numbers.get("data", {}), metrics, "data").get("pairs"),
         data=RunData.of(numbers, home if home in SOURCES else ""),
         trained=tuple(of_recipes),
+        curation=read_mapping(numbers.get("curation", {}), metrics, "curation"),
     )
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from captionseg.reporting.advice import describe_gap, recommend
+from captionseg.reporting.advice import COMPOSED, describe_gap, describe_source, recommend
+from captionseg.sources.sources import SOURCES
 
 HELD_OUT = {"sampled_recall": 0.45, "sampled_recall_low": 0.44, "sampled_recall_high": 0.463}
 RULES = {
@@ -30,6 +31,14 @@ RULES = {
 )
 def test_how_much_captions_leave_out(measures, said):
     assert describe_gap(measures) == said
+
+
+def test_sources_that_make_their_pictures_say_so():
+    assert describe_source("photo_scenes").startswith(
+        "The pictures are scenes composed of photographic cut-outs, with generated captions"
+    )
+    assert describe_source("table") == describe_source("") == ""
+    assert COMPOSED.keys() <= SOURCES.keys()
 
 
 def row(low: float) -> dict:
