@@ -27,7 +27,7 @@ def build_page(workshop: Workshop) -> None:
     ui.add_css(STYLE.read_text(encoding="utf-8"))
     with ui.header().classes("head"):
         add_text(TITLE, "h1")
-        with ui.tabs(value=TABS[0]).props("no-caps inline-label") as tabs:
+        with ui.tabs().props("no-caps inline-label") as tabs:
             for name in TABS:
                 ui.tab(name)
 
@@ -43,8 +43,8 @@ def build_page(workshop: Workshop) -> None:
         with ui.tab_panel("Search"):
             SearchTab(workshop, show_pair)
 
-    async def begin(name: str) -> None:
-        if name == "Browse":
+    async def begin() -> None:
+        if tabs.value == "Browse":
             await browse.begin()
 
-    tabs.on_value_change(lambda event: begin(event.value))
+    tabs.on_value_change(begin)

@@ -157,7 +157,7 @@ class SegmentTab:
                     swatch = ui.element("span").classes("swatch").props("aria-hidden=true")
                     swatch.style["background"] = colours[number]
                     box = ui.checkbox(labels[number], value=True)
-                    box.on_value_change(lambda event, n=number: self.toggle(n, event.value))
+                    box.on_value_change(lambda event, n=number: self.toggle(n, bool(event.value)))
         if absent:
             add_text(f"Nowhere: {', '.join(absent)}")
         add_text("Opacity of the colours", "p").props["id"] = "opacity"
@@ -171,7 +171,7 @@ class SegmentTab:
 
     async def draw(self) -> None:
         """Draw all results anew."""
-        hidden, opacity = frozenset(self.hidden), self.opacity.value / 100
+        hidden, opacity = frozenset(self.hidden), (self.opacity.value or 0) / 100
         for image, shown in zip(self.images, self.results, strict=True):
             source = await self.workshop.read(
                 lambda s=shown: encode_picture(s.draw(hidden, opacity))
