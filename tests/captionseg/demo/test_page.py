@@ -14,6 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from captionseg.demo.workshop import Workshop
 from captionseg.lineage.history import Places
@@ -70,6 +72,9 @@ def test_segmenting_without_a_browser(workshop, picture):
         tab.words.set_value("!")
         await tab.take(dropped("dog.png", picture.read_bytes()))
         assert tab.progress.error.text == "words: '!' contains no word; remove it or use a word"
+        tab.words.set_value(", ".join(f"word{n}" for n in range(200)))
+        await tab.run()
+        assert (tab.progress.error.text, len(tab.results[0].result.labels)) == ("", 200)
         tab.words.set_value("dog, grass, xylophone")
         tab.second.set_value("second-mil")
         await tab.run()
@@ -228,9 +233,10 @@ def test_the_server_answers_its_own_page_and_no_path_of_the_disk(address):
     assert (status, TITLE in text) == (200, True)
     assert text.count("<script") == text.count("<script nonce=")
     assert ask(address, "/", Host="example.org")[0] == 403
-    assert (
-        ask(address, "/_nicegui_ws/socket.io/?EIO=4&transport=polling", Origin="http://x")[0] == 403
-    )
+    socket = f"{address.replace('http', 'ws')}/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    connect(socket, origin=address, proxy=None).close()
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(socket, origin="http://example.org", proxy=None)
     for path in ("/params.yaml", "/../params.yaml", "//etc/passwd", "/%2e%2e/%2e%2e/etc/passwd"):
         assert "root:" not in ask(address, path)[1]
         assert "seed:" not in ask(address, path)[1]

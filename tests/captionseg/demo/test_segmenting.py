@@ -57,8 +57,8 @@ def test_segmenting_is_what_the_api_says(run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "words: give at least one"),
-        (" , ", "words: give at least one"),
+        ("", "words: type at least one"),
+        (" , ", "words: type at least one"),
         ("dog, !", "words: '!' contains no word"),
         (", ".join(f"word{n}" for n in range(256)), "words: 256 labels; at most 255"),
         ("dog; cat, cat", "labels: 'cat' is a name of 'dog' and again of 'cat'"),
