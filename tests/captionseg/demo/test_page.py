@@ -277,10 +277,9 @@ def check(page) -> None:
 
 
 def segment(page, picture: Path) -> None:
-    """Upload, type, wait; by keyboard where a mouse is not needed."""
-    page.choose_file("input[type=file]", picture)
+    """Drop, type, wait; by keyboard but for the drop."""
+    page.drop_file(".drop", picture)
     page.wait_text("Now type words")
-    page.press("Tab")  # from the file, which has no focus, to the first thing on the page
     page.focus("input[aria-label^=Words]")
     page.type("dog, grass")
     page.press("Enter")
@@ -290,6 +289,8 @@ def segment(page, picture: Path) -> None:
     page.focus(".entry [role=checkbox]")
     page.press(" ")
     page.wait(f"{image}.src != {before!r}")
+    page.choose_file("input[type=file]", picture)  # as the button does; the words are there
+    page.wait(f"{image}?.src == {before!r}")
     check(page)
 
 
