@@ -6,22 +6,22 @@ from pathlib import Path
 
 from nicegui import ui
 
+from captionseg.demo.backend import Backend
 from captionseg.demo.browse_tab import BrowseTab
 from captionseg.demo.elements import add_text
 from captionseg.demo.search_tab import SearchTab
 from captionseg.demo.segment_tab import SegmentTab
-from captionseg.demo.workshop import Workshop
 
 TITLE = "captionseg"
 TABS = ("Segment", "Browse", "Search")
 STYLE = Path(__file__).with_name("page.css")
 
 
-def build_page(workshop: Workshop) -> None:
+def build_page(backend: Backend) -> None:
     """Build the page for one browser.
 
     Args:
-        workshop: what does the work.
+        backend: models, pairs and segments of the page.
     """
     ui.colors(primary="#1c5d99", dark="#262624")
     ui.add_css(STYLE.read_text(encoding="utf-8"))
@@ -37,11 +37,11 @@ def build_page(workshop: Workshop) -> None:
 
     with ui.tab_panels(tabs, value=TABS[0], keep_alive=True, animated=False).classes("tabs"):
         with ui.tab_panel("Segment"):
-            SegmentTab(workshop)
+            SegmentTab(backend)
         with ui.tab_panel("Browse"):
-            browse = BrowseTab(workshop)
+            browse = BrowseTab(backend)
         with ui.tab_panel("Search"):
-            SearchTab(workshop, show_pair)
+            SearchTab(backend, show_pair)
 
     async def begin() -> None:
         if tabs.value == "Browse":

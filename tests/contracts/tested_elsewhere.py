@@ -68,7 +68,7 @@ TESTED_ELSEWHERE = {
             "pair_panel",
             "search_tab",
             "segment_tab",
-            "workshop",
+            "backend",
         )
     },
     "captionseg/commands/compare.py": "tests/captionseg/tracking/test_command.py",

@@ -35,7 +35,7 @@ def test_pairs_are_found_by_words_split_and_uid(run):
     assert browser.find(one.uid) == one
     assert browser.find(one.uid[:12]) is None
     assert browser.list_pairs(query=".*").pairs == []  # a text, no pattern
-    assert browser.list_pairs(query=str(run.places.params)).pairs == []  # nor a path
+    assert browser.list_pairs(query=str(run.places.pairs / "00000.tar")).pairs == []  # nor a path
 
 
 def test_a_pair_has_what_the_run_made_of_it(run):

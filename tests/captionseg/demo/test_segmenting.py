@@ -8,7 +8,7 @@ import pytest
 from captionseg.api.pictures import Pixels
 from captionseg.api.segmentation import Segmentation
 from captionseg.demo import segmenting
-from captionseg.demo.model_shelf import ModelShelf, list_models
+from captionseg.demo.model_pool import ModelPool, list_models
 from captionseg.demo.segmenting import Shown
 from captionseg.records import UserError
 
@@ -45,7 +45,7 @@ def test_a_large_picture_is_drawn_at_the_size_of_a_screen_and_described_in_its_o
 
 
 def test_segmenting_is_what_the_api_says(run):
-    model = ModelShelf(list_models((), run.places.models), "cpu").take("first-mil")
+    model = ModelPool(list_models((), run.places.models), "cpu").get("first-mil")
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, :16], image[:, 16:] = (200, 40, 40), (160, 160, 20)
     one = segmenting.segment(model, "first-mil", Pixels(image, "x.png"), "dog; hound, grass")

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from captionseg.demo.sent_pictures import encode_picture
+from captionseg.demo.data_urls import encode_picture
 
 
 def test_a_picture_is_sent_whole_and_no_larger_than_asked_for():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captionseg.demo.model_shelf import ModelShelf, list_models
+from captionseg.demo.model_pool import ModelPool, list_models
 from captionseg.records import UserError
 
 SHIPPED = "(comes with captionseg)"
@@ -37,10 +37,10 @@ def test_models_that_are_asked_for_are_the_only_ones(tmp_path):
 def test_a_model_is_loaded_once(run, monkeypatch):
     loads = []
     monkeypatch.setattr("captionseg.api.model.load", lambda source, device: loads.append(source))
-    shelf = ModelShelf({"a": "x", "b": "y"}, "cpu")
+    models = ModelPool({"a": "x", "b": "y"}, "cpu")
     for name in "aab":
-        shelf.take(name)
+        models.get(name)
     assert loads == ["x", "y"]
-    shelf = ModelShelf(list_models((), run.places.models))
-    assert shelf.find_searcher() == run.places.models / "use"
-    assert ModelShelf({"a": "nowhere"}).find_searcher() is None
+    models = ModelPool(list_models((), run.places.models))
+    assert models.find_searcher() == run.places.models / "use"
+    assert ModelPool({"a": "nowhere"}).find_searcher() is None
