@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from captionseg.commands.options import add_device, add_run, make_command
+from captionseg.commands.options import PATH, add_device, make_command
 
 PORT = 8080
 
@@ -27,24 +27,21 @@ PORT = 8080
     show_default=True,
     help="of this machine's loopback address; 0 takes any that is free",
 )
-@add_run
+@click.option("--data", type=PATH, default=Path("data"), show_default=True, help="of a run")
+@click.option("--models", type=PATH, default=Path("models"), show_default=True, help="of a run")
 @add_device
-def command(
-    sources: tuple[str, ...], *, port: int, data: Path, models: Path, params: Path, device: str
-) -> None:
+def command(sources: tuple[str, ...], *, port: int, data: Path, models: Path, device: str) -> None:
     """Serve a page on this machine, and on it alone, until Ctrl-C.
 
     Drop a picture there, type words and see masks, by one model or by two. With the data of a
     finished run, its pairs can be browsed and its segments searched by words.
     """
+    from captionseg.demo.backend import Backend
     from captionseg.demo.server import serve
-    from captionseg.demo.workshop import Workshop
     from captionseg.lineage.history import Places
 
-    workshop = Workshop(sources, Places(data, models, params), device)
+    backend = Backend(sources, Places(data, models), device)
     try:
-        serve(
-            workshop, port, tell=lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True)
-        )
+        serve(backend, port, tell=lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))
     finally:
-        workshop.close()
+        backend.close()

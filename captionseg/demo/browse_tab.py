@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from nicegui import ui
 
+from captionseg.demo.backend import Backend
+from captionseg.demo.data_urls import encode_picture
 from captionseg.demo.elements import Progress, add_button, add_image, add_text
 from captionseg.demo.pair_browser import Listing, Pair, PairView
 from captionseg.demo.pair_panel import fill_panel
-from captionseg.demo.sent_pictures import encode_picture
-from captionseg.demo.workshop import Workshop
 
 THUMB = 200  # long side of a picture in a list, in pixels
 SPLITS = {"": "all", "train": "train", "tune": "tune", "test": "test"}
@@ -22,9 +22,9 @@ class BrowseTab:
         listed: whether a list was read yet.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self.workshop, self.page, self.listed = workshop, 0, False
-        self.missing = workshop.pairs.missing
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.page, self.listed = backend, 0, False
+        self.missing = backend.pairs.missing
         if self.missing:
             add_text(self.missing, "p", "missing")
             return
@@ -68,12 +68,12 @@ class BrowseTab:
         query, split, page = self.query.value or "", self.split.value or "", self.page
 
         def read() -> tuple[Listing, dict[str, str]]:
-            pairs = self.workshop.pairs
+            pairs = self.backend.pairs
             listing = pairs.list_pairs(page, query=query, split=split)
             images = pairs.read_images(listing.pairs)
             return listing, {uid: encode_picture(image, THUMB) for uid, image in images.items()}
 
-        found = await self.progress.watch("Reading pairs", lambda: self.workshop.read(read))
+        found = await self.progress.watch("Reading pairs", lambda: self.backend.read(read))
         if found is not None:
             self.listed = True
             self.fill(*found)
@@ -99,7 +99,7 @@ class BrowseTab:
             self.progress.fail(f"{pair.uid}: has no picture ({pair.reason or pair.status})")
             return
         view = await self.progress.watch(
-            "Reading the pair", lambda: self.workshop.read(self.workshop.pairs.read, pair)
+            "Reading the pair", lambda: self.backend.read(self.backend.pairs.read, pair)
         )
         if view is not None:
             await self.show(view)
@@ -110,7 +110,7 @@ class BrowseTab:
         self.found.set_visibility(False)
         with self.panel:
             back = ui.button("Back to the list", on_click=self.close).props("no-caps flat")
-            await fill_panel(view, self.workshop, self.open_uid)
+            await fill_panel(view, self.backend, self.open_uid)
         ui.run_javascript(f"getHtmlElement({back.id}).focus()")
 
     async def close(self) -> None:
@@ -122,7 +122,7 @@ class BrowseTab:
     async def open_uid(self, uid: str) -> None:
         """Show a pair by its uid."""
         pair = await self.progress.watch(
-            "Looking for the pair", lambda: self.workshop.read(self.workshop.pairs.find, uid)
+            "Looking for the pair", lambda: self.backend.read(self.backend.pairs.find, uid)
         )
         if pair is not None:
             await self.open(pair)

@@ -20,7 +20,7 @@ def add_image(source: str = "", alt: str = "") -> ui.element:
     """Add an image.
 
     Args:
-        source: see `captionseg.demo.sent_pictures.encode_picture`.
+        source: see `captionseg.demo.data_urls.encode_picture`.
         alt: what it shows, in words.
     """
     image = ui.element("img")

@@ -3,7 +3,8 @@
 A server on loopback can be reached by every page that a browser shows. Two checks keep these out.
 The name of the host in a request has to be one of loopback, or a foreign name that was made to
 point here would be served (DNS rebinding). And a request that says where it comes from has to come
-from the page itself, web sockets too, for which browsers have no rule of their own.
+from the page itself, web sockets too, for which browsers have no rule of their own; only links may
+lead here from elsewhere.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def find_fault(headers: Headers) -> str:
     host, origin = found.get("host", ""), found.get("origin")
     if read_host(host) not in HOSTS:
         return "this server answers to 127.0.0.1 and localhost only"
-    if origin is not None and origin != f"http://{host}":
+    embedded = found.get("sec-fetch-mode", "navigate") != "navigate"
+    foreign = found.get("sec-fetch-site") in ("cross-site", "same-site") and embedded
+    if foreign or origin not in (None, f"http://{host}"):
         return "this server answers to its own page only"
     return ""
 

@@ -6,28 +6,28 @@ from pathlib import Path
 
 from nicegui import ui
 
+from captionseg.demo.backend import Backend
 from captionseg.demo.browse_tab import BrowseTab
 from captionseg.demo.elements import add_text
 from captionseg.demo.search_tab import SearchTab
 from captionseg.demo.segment_tab import SegmentTab
-from captionseg.demo.workshop import Workshop
 
 TITLE = "captionseg"
 TABS = ("Segment", "Browse", "Search")
 STYLE = Path(__file__).with_name("page.css")
 
 
-def build_page(workshop: Workshop) -> None:
+def build_page(backend: Backend) -> None:
     """Build the page for one browser.
 
     Args:
-        workshop: what does the work.
+        backend: models, pairs and segments of the page.
     """
     ui.colors(primary="#1c5d99", dark="#262624")
     ui.add_css(STYLE.read_text(encoding="utf-8"))
     with ui.header().classes("head"):
         add_text(TITLE, "h1")
-        with ui.tabs(value=TABS[0]).props("no-caps inline-label") as tabs:
+        with ui.tabs().props("no-caps inline-label") as tabs:
             for name in TABS:
                 ui.tab(name)
 
@@ -37,14 +37,14 @@ def build_page(workshop: Workshop) -> None:
 
     with ui.tab_panels(tabs, value=TABS[0], keep_alive=True, animated=False).classes("tabs"):
         with ui.tab_panel("Segment"):
-            SegmentTab(workshop)
+            SegmentTab(backend)
         with ui.tab_panel("Browse"):
-            browse = BrowseTab(workshop)
+            browse = BrowseTab(backend)
         with ui.tab_panel("Search"):
-            SearchTab(workshop, show_pair)
+            SearchTab(backend, show_pair)
 
-    async def begin(name: str) -> None:
-        if name == "Browse":
+    async def begin() -> None:
+        if tabs.value == "Browse":
             await browse.begin()
 
-    tabs.on_value_change(lambda event: begin(event.value))
+    tabs.on_value_change(begin)

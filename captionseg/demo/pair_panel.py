@@ -8,10 +8,10 @@ from typing import Any
 from nicegui import ui
 
 from captionseg.api.neighbour_sheet import Neighbour
+from captionseg.demo.backend import Backend
+from captionseg.demo.data_urls import encode_picture
 from captionseg.demo.elements import add_button, add_image, add_text
 from captionseg.demo.pair_browser import PairView, Segment
-from captionseg.demo.sent_pictures import encode_picture
-from captionseg.demo.workshop import Workshop
 from captionseg.reporting.query import draw_segment
 
 LARGE, SMALL = 480, 200  # long sides of the pair's picture and of its neighbours', in pixels
@@ -22,16 +22,16 @@ Open = Callable[[str], Awaitable[None]]
 """Shows another pair, by its uid."""
 
 
-async def fill_panel(view: PairView, workshop: Workshop, show_other: Open) -> None:
+async def fill_panel(view: PairView, backend: Backend, show_other: Open) -> None:
     """Add all about a pair.
 
     Args:
         view: the pair.
-        workshop: what does the work.
+        backend: models, pairs and segments of the page.
         show_other: is called with the uid of a neighbour that was chosen.
     """
-    sources = await workshop.read(encode_all, view)
-    cuts = await workshop.read(draw_segments, view)
+    sources = await backend.read(encode_all, view)
+    cuts = await backend.read(draw_segments, view)
     pair = view.pair
     add_text(pair["caption"], "h2")
     with ui.element("div").classes("columns"):

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import ui
 
+from captionseg.demo.backend import Backend
+from captionseg.demo.data_urls import encode_picture
 from captionseg.demo.elements import Progress, add_button, add_image, add_text
 from captionseg.demo.pair_panel import FADED
-from captionseg.demo.sent_pictures import encode_picture
-from captionseg.demo.workshop import Workshop
 from captionseg.reporting.query import PicturedHit, crop_around, draw_segment
 
 
@@ -17,14 +17,14 @@ class SearchTab:
     """The tab.
 
     Args:
-        workshop: what does the work.
+        backend: models, pairs and segments of the page.
         show_pair: is called with the uid of a pair that was chosen.
     """
 
-    def __init__(self, workshop: Workshop, show_pair: Callable[[str], Awaitable[None]]) -> None:
-        self.workshop, self.show_pair = workshop, show_pair
-        if workshop.search.missing:
-            add_text(workshop.search.missing, "p", "missing")
+    def __init__(self, backend: Backend, show_pair: Callable[[str], Awaitable[None]]) -> None:
+        self.backend, self.show_pair = backend, show_pair
+        if backend.search.missing:
+            add_text(backend.search.missing, "p", "missing")
             return
         with ui.element("form").classes("bar") as form:
             form.on("submit.prevent", self.run)
@@ -36,11 +36,11 @@ class SearchTab:
 
     async def run(self) -> None:
         """Search for the words that are typed."""
-        words, search = self.words.value or "", self.workshop.search
+        words, search = self.words.value or "", self.backend.search
 
         async def work() -> list[tuple[PicturedHit, list[str]]]:
-            hits = await self.workshop.compute(search.search, words)
-            return [(hit, await self.workshop.read(draw_hit, hit)) for hit in hits]
+            hits = await self.backend.compute(search.search, words)
+            return [(hit, await self.backend.read(draw_hit, hit)) for hit in hits]
 
         status = "Searching" if search.is_open else "Loading the model, embedding new segments"
         found = await self.progress.watch(status, work)

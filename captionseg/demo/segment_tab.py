@@ -5,14 +5,15 @@ from __future__ import annotations
 from nicegui import events, ui
 
 from captionseg.api.pictures import Pixels, read
+from captionseg.demo.backend import Backend
+from captionseg.demo.data_urls import encode_picture
 from captionseg.demo.elements import Progress, add_image, add_text, set_image
 from captionseg.demo.segmenting import SIDE, Shown, check_words, list_present, segment
-from captionseg.demo.sent_pictures import encode_picture
-from captionseg.demo.workshop import Workshop
 from captionseg.images import LARGEST_FILE
 from captionseg.reporting.overlay import format_hexes, make_palette
 
-NOBODY = "no other"
+NO_OTHER = "no other"
+OPACITY = 55  # of the colours at first, in per cent
 NEAREST = "{ block: 'nearest' }"
 PICK = "getElement({}).$refs.qRef.pickFiles()"
 """What opens the browser's choice of files, of the uploader with this number."""
@@ -25,13 +26,15 @@ class SegmentTab:
         picture: that was dropped last; None before.
         results: of each model that was asked, of this picture.
         hidden: numbers of labels that are not shown.
+        opacity: of the colours, in per cent.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self.workshop = workshop
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
         self.picture: Pixels | None = None
         self.results: list[Shown] = []
         self.hidden: set[int] = set()
+        self.opacity = OPACITY
         with ui.element("div").classes("columns three"):
             with ui.element("form").classes("controls") as form:
                 form.on("submit.prevent", self.run)
@@ -72,9 +75,9 @@ class SegmentTab:
         )
 
     def _add_models(self) -> None:
-        names = self.workshop.shelf.names
+        names = self.backend.models.names
         self.model = ui.select(names, label="Model", value=names[0]).props("outlined")
-        self.second = ui.select([NOBODY, *names], label="Compare with", value=NOBODY)
+        self.second = ui.select([NO_OTHER, *names], label="Compare with", value=NO_OTHER)
         self.second.props("outlined").set_visibility(len(names) > 1)
         self.other = ui.checkbox("Leave out what other words fit better")
 
@@ -84,8 +87,8 @@ class SegmentTab:
         self.upload.reset()
 
         async def work() -> tuple[Pixels, str]:
-            pixels = await self.workshop.read(lambda: read(data, name=name))
-            return pixels, await self.workshop.read(encode_picture, pixels.image, SIDE)
+            pixels = await self.backend.read(lambda: read(data, name=name))
+            return pixels, await self.backend.read(encode_picture, pixels.image, SIDE)
 
         found = await self.progress.watch("Reading the picture", work)
         if found is None:
@@ -105,16 +108,18 @@ class SegmentTab:
             self.progress.fail("picture: choose one first")
             return
         other = True if self.other.value else None
-        names = list(dict.fromkeys(n for n in (self.model.value, self.second.value) if n != NOBODY))
+        names = list(
+            dict.fromkeys(n for n in (self.model.value, self.second.value) if n != NO_OTHER)
+        )
 
         async def work() -> list[Shown]:
             check_words(words)
             results = []
             for name in names:
                 self.progress.say(f"Loading {name}")
-                model = await self.workshop.compute(self.workshop.shelf.take, name)
+                model = await self.backend.compute(self.backend.models.get, name)
                 self.progress.say(f"Segmenting by {name}")
-                shown = await self.workshop.compute(
+                shown = await self.backend.compute(
                     segment, model, name, picture, words, other=other
                 )
                 results.append(shown)
@@ -128,7 +133,7 @@ class SegmentTab:
 
     def show(self, results: list[Shown]) -> None:
         """Build the legend and the places of the pictures of new results."""
-        self.results, self.hidden = results, set()
+        self.results, self.hidden, self.opacity = results, set(), OPACITY
         for part in (self.legend, self.figures, self.notes):
             part.clear()
         self.preview.set_visibility(False)
@@ -157,23 +162,29 @@ class SegmentTab:
                     swatch = ui.element("span").classes("swatch").props("aria-hidden=true")
                     swatch.style["background"] = colours[number]
                     box = ui.checkbox(labels[number], value=True)
-                    box.on_value_change(lambda event, n=number: self.toggle(n, event.value))
+                    box.on_value_change(lambda event, n=number: self.toggle(n, bool(event.value)))
         if absent:
             add_text(f"Nowhere: {', '.join(absent)}")
-        add_text("Opacity of the colours", "p").props["id"] = "opacity"
-        self.opacity = ui.slider(min=0, max=100, step=5, value=55, on_change=self.draw)
-        self.opacity.props("label aria-labelledby=opacity")
+        with ui.element("label"):
+            add_text("Opacity of the colours", "span")
+            slider = ui.element("input").props(f"type=range min=0 max=100 step=5 value={OPACITY}")
+            slider.on("change", self.fade, js_handler="(event) => emit(event.target.value)")
 
     async def toggle(self, label: int, shown: bool) -> None:
         """Show a label, or leave its pixels as they are."""
         (self.hidden.discard if shown else self.hidden.add)(label)
         await self.draw()
 
+    async def fade(self, event: events.GenericEventArguments) -> None:
+        """Change how opaque the colours are."""
+        self.opacity = min(100, max(0, int(event.args)))
+        await self.draw()
+
     async def draw(self) -> None:
         """Draw all results anew."""
-        hidden, opacity = frozenset(self.hidden), self.opacity.value / 100
+        hidden, opacity = frozenset(self.hidden), self.opacity / 100
         for image, shown in zip(self.images, self.results, strict=True):
-            source = await self.workshop.read(
+            source = await self.backend.read(
                 lambda s=shown: encode_picture(s.draw(hidden, opacity))
             )
             set_image(

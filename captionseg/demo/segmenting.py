@@ -14,6 +14,7 @@ from captionseg.api.pictures import Pixels
 from captionseg.api.segmentation import NONE, Segmentation
 from captionseg.images import shrink_size
 from captionseg.inference.unknown_words import describe_unknown
+from captionseg.records import UserError
 from captionseg.reporting.overlay import draw_overlay, make_palette
 from captionseg.text.label_names import LabelNames
 from captionseg.text.typed_labels import read_labels
@@ -96,6 +97,8 @@ def check_words(words: str) -> None:
     Raises:
         UserError: see `segment`.
     """
+    if not words.replace(",", " ").strip():
+        raise UserError(f'{WHERE}: type at least one, such as "zebra, grass"')
     LabelNames.read(read_labels(words, WHERE))
 
 

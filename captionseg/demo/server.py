@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.formparsers import MultiPartParser
 
+from captionseg.demo.backend import Backend
 from captionseg.demo.guard import HOSTS, App, Guard
 from captionseg.demo.page import TITLE, build_page
-from captionseg.demo.workshop import Workshop
 from captionseg.images import LARGEST_FILE
 from captionseg.records import UserError
 
@@ -38,18 +38,18 @@ def open_port(port: int) -> socket.socket:
     return opened
 
 
-def make_app(workshop: Workshop) -> App:
+def make_app(backend: Backend) -> App:
     """Return the page as an ASGI application, guard included.
 
     Args:
-        workshop: what does the work.
+        backend: models, pairs and segments of the page.
     """
     # uploads stay in memory: the parser writes what is larger than this into files
     MultiPartParser.spool_max_size = LARGEST_FILE
     app = FastAPI(openapi_url=None)
     ui.run_with(
         app,
-        root=lambda: build_page(workshop),
+        root=lambda: build_page(backend),
         title=TITLE,
         language="en-US",
         favicon=ICON,
@@ -67,11 +67,11 @@ ICON = (
 )
 
 
-def serve(workshop: Workshop, port: int, *, tell: Callable[[str], object]) -> None:
+def serve(backend: Backend, port: int, *, tell: Callable[[str], object]) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        workshop: what does the work.
+        backend: models, pairs and segments of the page.
         port: of loopback; 0 takes any that is free.
         tell: is given the address as soon as browsers can open it.
 
@@ -79,9 +79,9 @@ def serve(workshop: Workshop, port: int, *, tell: Callable[[str], object]) -> No
         UserError: if the port cannot be used.
     """
     with open_port(port) as opened:
-        server = make_server(make_app(workshop))
+        server = make_server(make_app(backend))
         opened.listen()
-        workshop.warm_up()
+        backend.warm_up()
         tell(f"http://{HOSTS[0]}:{opened.getsockname()[1]}")
         server.run(sockets=[opened])
 

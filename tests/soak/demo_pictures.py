@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from captionseg.demo import server
-from captionseg.demo.workshop import Workshop
+from captionseg.demo.backend import Backend
 from captionseg.lineage.history import Places
 from tests.captionseg.demo.browser import Page, open_browser
 
@@ -82,10 +82,10 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     given = parser.parse_args()
-    workshop = Workshop((), Places(given.data, given.models), "cpu")
+    backend = Backend((), Places(given.data, given.models), "cpu")
     with server.open_port(0) as opened, tempfile.TemporaryDirectory() as profile:
         opened.listen()
-        running = server.make_server(server.make_app(workshop))
+        running = server.make_server(server.make_app(backend))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]})
         thread.start()
         with open_browser(Path(profile)) as page:
@@ -100,7 +100,7 @@ def main() -> None:
             take(page, given.out, "demo_search")
         running.should_exit = True
         thread.join()
-        workshop.close()
+        backend.close()
 
 
 if __name__ == "__main__":

@@ -159,6 +159,16 @@ class Page:
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
 
+    def drop_file(self, selector: str, file: Path) -> None:
+        """Drag a file from elsewhere onto an element, and drop it."""
+        x, y = self.look(
+            f"(() => {{ const at = document.querySelector({json.dumps(selector)})"
+            ".getBoundingClientRect(); return [at.right - 9, at.bottom - 9]; })()"
+        )
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     def screenshot(self, out: Path) -> None:
         """Take a picture of what is in view, JPEG or PNG by the name of the file."""
         kind = {".jpg": {"format": "jpeg", "quality": 85}}.get(out.suffix, {"format": "png"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -40,6 +39,4 @@ def run(toy, world, searchable, tmp_path_factory) -> SimpleNamespace:
         save_regions(root / "models" / name, world, seed)
         copy_encoder(world.encoder, root / "models" / name / "encoder")
     (root / "models" / "use").symlink_to(searchable.model)
-    params = root / "params.yaml"
-    shutil.copy(Path(__file__).parents[3] / "params.yaml", params)
-    return SimpleNamespace(places=Places(data, root / "models", params), world=world)
+    return SimpleNamespace(places=Places(data, root / "models"), world=world)

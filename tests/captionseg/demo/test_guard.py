@@ -54,6 +54,10 @@ def answer(headers: dict[str, str], *, kind: str = "http", body: bytes = b"", pa
         ({"Host": "127.0.0.1:8080", "Origin": "http://127.0.0.1:3000"}, False),
         ({"Host": "127.0.0.1:8080", "Origin": "http://localhost:8080"}, False),
         ({"Host": "127.0.0.1:8080", "Origin": "null"}, False),
+        ({"Host": "localhost", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, True),
+        ({"Host": "localhost", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, True),
+        ({"Host": "localhost", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, False),
+        ({"Host": "localhost", "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, False),
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])

@@ -65,7 +65,7 @@ def embeds_segments(folder: Path) -> bool:
     return isinstance(config, dict) and config.get("model") == FINDS
 
 
-class ModelShelf:
+class ModelPool:
     """The models of a page.
 
     Attributes:
@@ -83,7 +83,7 @@ class ModelShelf:
         """What the models are called."""
         return list(self.sources)
 
-    def take(self, name: str) -> Model:
+    def get(self, name: str) -> Model:
         """Return a model, loaded.
 
         Args:
