@@ -71,7 +71,8 @@ def read_pictures(
     """
     options = ScoringOptions(device="cpu")
     labeller = Labeller.load(folder, options, names=names, regions=False)
-    prepared = PreparedInputs(regions=root / "data" / "regions")
+    data = root / "data"
+    prepared = PreparedInputs(regions=data / "regions", features=data / "features")
     for row, png in zip(pictures.rows, pictures.masks, strict=True):
         mask = decode_mask(png)
         ys, xs = ((np.arange(SIDE) + 0.5) * size / SIDE for size in mask.shape)
