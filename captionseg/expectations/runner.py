@@ -33,13 +33,10 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
         "examples"}], "exceptions": [...]}}}; deterministic. An expectation that could not be
         computed is listed under "exceptions" and counts as a failure.
     """
-    shutil.rmtree(docs, ignore_errors=True)
     context: Any = new_context()
-    add_docs(context, docs)
     source = context.data_sources.add_pandas("captionseg")
     tables = {suite.name: check(suite, context, source, examples) for suite in suites}
-    context.build_data_docs(site_names=["validation"])
-    tidy(docs, tables)
+    write_docs(context, docs, tables)
     entries = [e for table in tables.values() for e in table["expectations"]]
     raised = sum(len(table["exceptions"]) for table in tables.values())
     failed = sum(not e["success"] for e in entries)
@@ -54,8 +51,15 @@ def run(suites: Sequence[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     }
 
 
-def add_docs(context: Any, docs: Path) -> None:
-    """Let a context build its Data Docs in a folder."""
+def write_docs(context: Any, docs: Path, tables: dict[str, Any]) -> None:
+    """Build the Data Docs of what a context has checked.
+
+    Args:
+        context: of Great Expectations.
+        docs: folder for them; it is emptied first.
+        tables: as in the result of `run`.
+    """
+    shutil.rmtree(docs, ignore_errors=True)
     store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
     context.add_data_docs_site(
         "validation",
@@ -67,6 +71,8 @@ def add_docs(context: Any, docs: Path) -> None:
             "store_backend": store,
         },
     )
+    context.build_data_docs(site_names=["validation"])
+    tidy(docs, tables)
 
 
 def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ colours and words.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
@@ -123,6 +124,7 @@ class ToyEncoder:
         )
 
 
+@functools.cache
 def word_vector(word: str) -> np.ndarray:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4])
     return np.random.default_rng(seed).normal(size=16) * (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.expectations import runner
 from captionseg.expectations.params import ValidateParams
+from captionseg.expectations.suite import Suite
 from captionseg.expectations.validate import validate
 from captionseg.records import UserError
 from captionseg.segment_text.rle import encode
@@ -238,6 +241,34 @@ def test_the_error_is_one_line_with_name_column_and_example_and_says_where_to_re
     assert not json.loads((failed / "validation.json").read_text())["success"]
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[str, dict[str, Any]]:
+    """Results of `runner.check` by what was checked."""
+    return {}
+
+
+@pytest.fixture
+def changes_alone(known: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twenty tables most tests spoil one: those that are as in an earlier test are not checked
+    again, and no docs are built, at which the tests above look.
+    """
+    whole = runner.check
+
+    def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
+        asked = [expectation.json() for expectation in suite.expectations]
+        rows = suite.frame.to_dict("list"), suite.frame.dtypes.to_dict()
+        of = repr((suite.name, suite.key, rows, asked, examples))
+        if of not in known:
+            known[of] = whole(suite, context, source, examples)
+        return copy.deepcopy(known[of])
+
+    monkeypatch.setattr(runner, "check", check)
+    monkeypatch.setattr(
+        runner, "write_docs", lambda context, docs, tables: docs.mkdir(exist_ok=True)
+    )
+
+
+@pytest.mark.usefixtures("changes_alone")
 def test_shares_are_thresholds(run: Run) -> None:
     for row in run.supervision["nouns"][:10]:  # 29 of 39 are left: .74
         row["concepts"] = []
@@ -252,6 +283,7 @@ def test_shares_are_thresholds(run: Run) -> None:
     }
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_a_rule_that_gives_no_concept_must_give_none(run: Run) -> None:
     run.supervision["captions"] = run.supervision["nouns"]
     with pytest.raises(UserError, match=r"supervision captions: .* of concepts_if_kept"):
@@ -311,10 +343,12 @@ def shared(module_run_of_shares: Run) -> Run:
     return run.write()
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_shares_of_segments_at_their_thresholds_pass(shared: Run) -> None:
     check(shared, **{name: value for good, _, _ in SHARES.values() for name, value in good.items()})
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_shares_of_segments_beyond_their_thresholds_are_noticed(shared: Run) -> None:
     many = {"max_median_segments": 0.9}  # together with its minimum it would say nothing
     with pytest.raises(UserError):
@@ -327,6 +361,7 @@ def test_shares_of_segments_beyond_their_thresholds_are_noticed(shared: Run) -> 
     assert set(failures(shared)) == {("segments per image", MEDIAN, "segments")}
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_segments_without_their_counts_are_noticed(run: Run) -> None:
     (run.write().folder / "segments" / "00000_stats.json").unlink()
     with pytest.raises(
@@ -336,6 +371,7 @@ def test_segments_without_their_counts_are_noticed(run: Run) -> None:
     assert ("making of segments", BETWEEN, "images") in failures(run)
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_a_wrong_schema_is_named_and_its_table_not_read(run: Run) -> None:
     path = run.write().folder / "segments" / "00000.parquet"
     table = pq.read_table(path)
@@ -364,6 +400,7 @@ def mark(run: Run, count: int) -> None:
     run.segments = [row for row in run.segments if row["uid"] not in run.uids[:count]]
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_what_is_marked_does_not_count_as_lost_by_a_rule(run: Run) -> None:
     mark(run, 30)  # of 39, where min_kept is one half
     path = run.write().folder / "segments" / "00000_stats.json"
@@ -372,6 +409,7 @@ def test_what_is_marked_does_not_count_as_lost_by_a_rule(run: Run) -> None:
     check(run)
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_a_marked_row_that_a_rule_keeps_is_noticed(run: Run) -> None:
     mark(run, 3)
     run.supervision["cocu"][1] |= {"kept": True, "drop_reason": None}
@@ -380,6 +418,7 @@ def test_a_marked_row_that_a_rule_keeps_is_noticed(run: Run) -> None:
     assert ("supervision cocu", IN_SET, "marked_dropped") in failures(run)
 
 
+@pytest.mark.usefixtures("changes_alone")
 def test_a_mark_that_is_lost_is_noticed(run: Run) -> None:
     mark(run, 3)
     path = run.write().folder / "supervision" / "marks" / "marks.parquet"

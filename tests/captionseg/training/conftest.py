@@ -27,12 +27,12 @@ from captionseg.training.seeds import build_model
 from captionseg.training.training_set import TrainingSet
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def folders(world) -> Folders:
     return Folders(world.prepared, world.supervision, world.truth)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data(folders) -> TrainingSet:
     return loader.load(folders, curation="cocu", archive="cocu")
 
@@ -81,12 +81,12 @@ def named(folders, segments) -> Folders:
     return replace(folders, segments=segments)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> Recipe:
     return Recipe("cocu", "cocu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def params() -> PretrainParams:
     return PretrainParams(
         epochs=4,
@@ -98,7 +98,7 @@ def params() -> PretrainParams:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(recipe, params, data):
     """seed, changed fields of the model -> a fresh model."""
 
@@ -111,31 +111,40 @@ def make_model(recipe, params, data):
     return make
 
 
+@pytest.fixture(scope="session")
+def run_in(make_model, data, params):
+    """folder -> `run` of that folder."""
+
+    def run_in(root: Path):
+        def run(
+            name: str,
+            score=None,
+            model=None,
+            *,
+            seed: int = 0,
+            runtime=ALONE,
+            tell=lambda *_: None,
+            **changes,
+        ) -> FitResult:
+            curve = Curve(root / name / "curve.csv", seed, tell)
+            model = model or make_model(seed)
+            return fit(
+                model,
+                data,
+                replace(params, **changes),
+                seed=seed,
+                score=score,
+                curve=curve,
+                work=root / name,
+                runtime=runtime,
+            )
+
+        return run
+
+    return run_in
+
+
 @pytest.fixture
-def run(make_model, data, params, tmp_path):
+def run(run_in, tmp_path):
     """name, score, model, changed params -> what a fit in the folder of that name leaves."""
-
-    def run(
-        name: str,
-        score=None,
-        model=None,
-        *,
-        seed: int = 0,
-        runtime=ALONE,
-        tell=lambda *_: None,
-        **changes,
-    ) -> FitResult:
-        curve = Curve(tmp_path / name / "curve.csv", seed, tell)
-        model = model or make_model(seed)
-        return fit(
-            model,
-            data,
-            replace(params, **changes),
-            seed=seed,
-            score=score,
-            curve=curve,
-            work=tmp_path / name,
-            runtime=runtime,
-        )
-
-    return run
+    return run_in(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,25 +32,57 @@ def killer(at: int):
     return score
 
 
+def weigh(model) -> float:
+    return sum(float(v.double().abs().sum()) for v in model.state_dict().values())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run_in, tmp_path_factory):
+    """Fits that nothing interrupts, by name, as (folder, result); a test reads them."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    run = run_in(root)
+    made = {
+        "alike": run("alike", lambda _: 1.0),
+        "weighed": run("weighed", weigh),
+        "short": run("short", epochs=2),
+    }
+    return {name: (root / name, result) for name, result in made.items()}
+
+
+@pytest.fixture(scope="module")
+def stopped(run_in, tmp_path_factory) -> Path:
+    """The folder of a fit of two epochs that ended in its second, for copies of it."""
+
+    def dies(values, step):
+        if step == 6:
+            raise RuntimeError("killed")
+
+    root = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(RuntimeError, match="killed"):
+        run_in(root)("killed", epochs=2, tell=dies)
+    return root / "killed"
+
+
 @pytest.mark.parametrize(("epoch", "workers"), [(1, 0), (2, 0), (4, 0), (2, 2)])
-def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch, workers):
+def test_a_killed_fit_ends_where_an_uninterrupted_one_does(
+    run, undisturbed, tmp_path, epoch, workers
+):
     """Bit for bit, with dropout, order, draws, optimiser and schedule; killed before the checkpoint
     of that epoch.
 
     Whatever number of processes prepares the batches.
     """
-    whole = run("whole", lambda _: 1.0)
+    folder, whole = undisturbed["alike"]
     with pytest.raises(Killed):
         run("killed", killer(epoch), workers=workers)
     torch.rand(100)  # another process has another state of the random numbers
     again = run("killed", lambda _: 1.0, workers=workers)
-    curves = [(tmp_path / name / "curve.csv") for name in ("whole", "killed")]
+    folders = (folder, tmp_path / "killed")
+    curves = [one / "curve.csv" for one in folders]
     assert losses(curves[0]) == losses(curves[1])
     assert [step for step, name, _ in read(curves[1]) if name == "loss"] == list(range(16))
 
-    last = [
-        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")
-    ]
+    last = [torch.load(one / "last.ckpt", weights_only=True) for one in folders]
     assert equal(last[0]["state_dict"], last[1]["state_dict"])
     assert again.loss == pytest.approx(whole.loss, rel=1e-5)
 
@@ -57,30 +90,29 @@ def test_a_killed_fit_ends_where_an_uninterrupted_one_does(run, tmp_path, epoch,
 @pytest.mark.parametrize(
     ("every", "at", "workers"), [(3, 1, 0), (3, 5, 0), (3, 5, 2), (2, 8, 0), (1, 15, 0)]
 )
-def test_a_fit_that_is_killed_inside_an_epoch_goes_on_from_there(run, tmp_path, every, at, workers):
+def test_a_fit_that_is_killed_inside_an_epoch_goes_on_from_there(
+    run, undisturbed, tmp_path, every, at, workers
+):
     """The same bits again, also of the best epoch's weights, and no step is done twice but those
     after a checkpoint.
     """
-
-    def score(model):
-        return sum(float(v.double().abs().sum()) for v in model.state_dict().values())
 
     def dies(values, step):
         if step == at and "seed0.loss" in values:
             raise Killed
 
-    whole, rested = run("whole", score), []
+    (folder, whole), rested = undisturbed["weighed"], []
     with pytest.raises(Killed):
         run(
             "killed",
-            score,
+            weigh,
             runtime=RuntimeParams(checkpoint_steps=every),
             tell=dies,
             workers=workers,
         )
     again = run(
         "killed",
-        score,
+        weigh,
         runtime=RuntimeParams(checkpoint_steps=every),
         workers=workers,
         tell=lambda values, step: rested.append(step),
@@ -88,13 +120,10 @@ def test_a_fit_that_is_killed_inside_an_epoch_goes_on_from_there(run, tmp_path, 
     assert min(rested) == max(n for n in range(at + 1) if n % every == 0 or n % 4 == 0)
     assert again.tune_miou == whole.tune_miou
     assert equal(again.state, whole.state)
-    assert (tmp_path / "killed" / "curve.csv").read_bytes() == (
-        tmp_path / "whole" / "curve.csv"
-    ).read_bytes()
-    last = [
-        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
-        for name in ("whole", "killed")
-    ]
+    folders = (folder, tmp_path / "killed")
+    first, second = ((one / "curve.csv").read_bytes() for one in folders)
+    assert first == second
+    last = [torch.load(one / "last.ckpt", weights_only=True)["state_dict"] for one in folders]
     assert equal(*last)
 
 
@@ -130,18 +159,14 @@ def test_what_a_model_counts_survives_a_kill_inside_an_epoch(run, make_model, tm
 
 
 @pytest.mark.parametrize("torn", ["cut", "empty", "zeros", "pickle", "curve"])
-def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path, caplog, torn):
+def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(
+    run, undisturbed, stopped, tmp_path, caplog, torn
+):
     """As it is left by a copy that was killed; and the curve beside it, which the checkpoint counts
     on.
     """
-
-    def dies(values, step):
-        if step == 6:
-            raise RuntimeError("killed")
-
-    whole = run("whole", epochs=2)
-    with pytest.raises(RuntimeError, match="killed"):
-        run("killed", epochs=2, tell=dies)
+    folder, whole = undisturbed["short"]
+    shutil.copytree(stopped, tmp_path / "killed")
     path, curve = tmp_path / "killed" / "last.ckpt", tmp_path / "killed" / "curve.csv"
     data = path.read_bytes()
     path.write_bytes(
@@ -154,7 +179,7 @@ def test_a_checkpoint_that_cannot_be_read_is_none_and_that_is_said(run, tmp_path
     with caplog.at_level(logging.WARNING, "captionseg"):
         again = run("killed", epochs=2)
     assert equal(again.state, whole.state)
-    assert curve.read_bytes() == (tmp_path / "whole" / "curve.csv").read_bytes()
+    assert curve.read_bytes() == (folder / "curve.csv").read_bytes()
     assert (
         len([m for m in caplog.messages if f"{path}: cannot resume from this checkpoint (" in m])
         == 1

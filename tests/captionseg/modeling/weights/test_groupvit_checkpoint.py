@@ -64,7 +64,7 @@ def random_theirs(config: dict) -> GroupViTModel:
     return model.eval()
 
 
-@pytest.fixture(params=["small", "published"])
+@pytest.fixture(scope="module", params=["small", "published"])
 def pair(request) -> tuple[GroupViTModel, GroupViT, int]:
     """Theirs, ours with its weights, and the side of pictures."""
     config = SMALL if request.param == "small" else {}
