@@ -45,7 +45,7 @@ SHOWN = {"precision_at_4": "precision of the first four added", "miou": "mIoU, t
 
 def main() -> None:
     """Measure each size, and draw the curves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", required=True)
     parser.add_argument("--root", type=Path)

@@ -96,7 +96,7 @@ def ask_half(pictures: list[Picture], rivals: Rivals) -> list[float]:
             best = np.r_[labels, others][logits[np.r_[labels, others]].argmax(0).numpy()]
             best = np.where(np.isin(best, labels), best, classes)
             total[row] += areas(best[None], known[None].astype(np.uint8), classes + 1)
-    return [100 * mean_iou(part) for part in total]
+    return [float(100 * mean_iou(part)) for part in total]
 
 
 def ask_kind(pictures: list[Picture], rivals: Rivals, kind: str) -> list[float]:
@@ -113,7 +113,7 @@ def ask_kind(pictures: list[Picture], rivals: Rivals, kind: str) -> list[float]:
             others = rivals([kind], deviations)
             best = (logits[[label, *others]].argmax(0).numpy() > 0).astype(np.int64)
             total[row] += areas(best[None], known[None], 2)
-    return [100 * mean_iou(part) for part in total]
+    return [float(100 * mean_iou(part)) for part in total]
 
 
 if __name__ == "__main__":
