@@ -146,10 +146,10 @@ def make_data(data: Path, train: int) -> None:
     """Run all stages before training on drawn shapes."""
     source = Shapes(train=train, tune=0, test=TEST, size=SIDE, stuff_named=1.0, second_named=1.0)
     pairs, features, index, regions = (data / n for n in ("pairs", "features", "index", "regions"))
-    write_shards(source, pairs, data / "truth", shard_size=200, min_success=1.0, seed=0)
+    write_shards(source, pairs, data / "truth", shard_size=200, min_success=1.0, seed=1)
     table = read_pairs(pairs)
     write_regions(pairs, regions, maker=RegionsParams().build())
-    params = IndexParams(neighbours=32)
+    params = replace_fields(IndexParams(neighbours=32), {"lite0_minilm": {"size": 112}}, "index")
     indexing.build(pairs, table, params, features=features, index=index, regions=regions, seed=0)
     rules = CurateParams(["nouns", "entities", "captions", "cocu"])
     rules = replace_fields(rules, {"cocu": {"neighbours": 32}}, "curate")
