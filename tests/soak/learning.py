@@ -66,14 +66,14 @@ LIGHT = {"smallest": 0.4, "randaugment": "", "erase": 0.0}
 
 GROUPVIT = {
     "towers": {
-        "encoder": {**ENCODER, "depths": [2, 1, 1], "group_tokens": [16, 8, 0], "groups": [16, 8]},
+        "encoder": {**ENCODER, "depths": [1, 0], "group_tokens": [8, 0], "groups": [8]},
         "text": TEXT,
         **JOINT,
     }
 }
 OVSEGMENTOR = {
     "towers": {
-        "encoder": {**ENCODER, "depths": [2, 2], "group_tokens": [8, 0], "groups": [8]},
+        "encoder": {**ENCODER, "depths": [1, 0], "group_tokens": [8, 0], "groups": [8]},
         "text": {**TEXT, "hidden": 256},
         **JOINT,
     }
@@ -101,7 +101,7 @@ FORMS: dict[str, dict[str, Any]] = {
 """What each form changes of its preset, and its rule and epochs."""
 
 PARAMS = {
-    "epochs": 20,
+    "epochs": 10,
     "batch": 32,
     "learning_rate": 1e-3,
     "schedule": "warmup_cosine",
