@@ -92,7 +92,7 @@ def make_checkout(folder: Path, data: Path | None, variants: Mapping[str, Any]) 
 
 def main() -> None:
     """Train what is missing, and print all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path)
     arguments = parser.parse_args()

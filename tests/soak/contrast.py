@@ -104,7 +104,7 @@ def measure(pictures: list[Picture], extra: int, classes: int) -> list[float]:
         for number, share in enumerate(SHARES):
             best = contrast_labels(logits[labels], share).argmax(0).numpy()
             total[number] += areas(labels[best][None], known[None], classes)
-    return [100 * mean_iou(part) for part in total]
+    return [float(100 * mean_iou(part)) for part in total]
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ Measures = dict[str, dict[str, float]]
 
 def main() -> None:
     """Measure each size, or draw the curves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, nargs="+")
     parser.add_argument("--sizes", type=int, nargs="+", default=[])
     parser.add_argument("--root", type=Path)

@@ -189,7 +189,7 @@ def ask_half(
                 here, true = best[part], known[part]
                 pixels[row, side] += part.sum(), (here == classes).sum(), (here == true).sum()
     shares = 100 * pixels[:, :, 1:] / pixels[:, :, :1]
-    mious = [100 * mean_iou(part) for part in total]
+    mious = [float(100 * mean_iou(part)) for part in total]
     return [mious, *np.stack([shares[:, 1, 0], shares[:, 0, 0], shares[:, 0, 1]]).tolist()]
 
 
@@ -208,7 +208,7 @@ def ask_kind(pictures: list[Picture], rivals: Rivals, kind: str, share: float) -
             compared = contrast_labels(logits[[label, *others]], share)
             best = (compared.argmax(0).numpy() > 0).astype(np.int64)
             total[row] += areas(best[None], known[None], 2)
-    return [100 * mean_iou(part) for part in total]
+    return [float(100 * mean_iou(part)) for part in total]
 
 
 if __name__ == "__main__":

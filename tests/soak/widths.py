@@ -38,7 +38,7 @@ def narrow(caption: str, vocabulary: Vocabulary, share: float, rng: np.random.Ge
 
 def main() -> None:
     """Write OUT."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--share", type=float, required=True)

@@ -13,8 +13,6 @@ from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
 from captionseg.reporting.comparison.papers import (
     AVERAGE,
-    COMMANDS,
-    EVALUATE,
     HOME,
     OF_CLASS,
     TABLES,
@@ -22,6 +20,7 @@ from captionseg.reporting.comparison.papers import (
     PaperTable,
 )
 from captionseg.reporting.comparison.results import OWN
+from captionseg.reporting.comparison.row_recipes import COMMANDS, EVALUATE
 from captionseg.reporting.comparison.score_tables import format_gain
 from captionseg.reporting.rendering import DASH, format_number
 

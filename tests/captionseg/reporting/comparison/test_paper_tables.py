@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from captionseg.experiments import read_experiment
-from captionseg.reporting.comparison import paper_tables, papers
+from captionseg.reporting.comparison import paper_tables, papers, row_recipes
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.paper_tables import (
     Missing,
@@ -155,7 +155,7 @@ def test_parts_are_classes_of_their_benchmark(reports, recipes):
 
 
 def test_every_recipe_that_a_table_asks_for_is_run_by_the_experiment_that_is_named():
-    for name, recipes in papers.EXPERIMENTS.items():
+    for name, recipes in row_recipes.EXPERIMENTS.items():
         experiment = read_experiment(ROOT / "experiments" / f"{name}.yaml")
         assert set(recipes) <= set(experiment.params["recipes"]), name
     lines = list_commands([Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")])
@@ -185,4 +185,4 @@ def test_commands_are_given_once_and_say_what_to_run():
 def test_every_table_is_made_of_nothing_too(least, recipes):
     blocks, gaps = paper_tables.build_blocks(Comparison(read(least, recipes)))
     assert len([b for b in blocks if hasattr(b, "rows")]) == len(papers.TABLES)
-    assert {m.recipe for m in gaps} == set(papers.COMMANDS)
+    assert {m.recipe for m in gaps} == set(row_recipes.COMMANDS)
