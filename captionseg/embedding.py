@@ -49,13 +49,7 @@ class Embedded:
 
 
 def align(
-    pairs: pa.Table,
-    features: Path,
-    encoder: Encoder,
-    params: IndexParams,
-    *,
-    scratch: Path,
-    seed: int,
+    pairs: pa.Table, features: Path, encoder: Encoder, params: IndexParams, *, file: Path, seed: int
 ) -> Embedded:
     """Join image features and caption embeddings in one space.
 
@@ -64,16 +58,16 @@ def align(
         features: folder of their features; embeddings of captions are kept there, too.
         encoder: embeds captions.
         params: section `index`.
-        scratch: folder for arrays that are read as long as the result is.
+        file: for the embeddings of images, which are read as long as the result is.
         seed: seed of folds and alignments.
     """
     shards = count_shard_rows(pairs)
     text = embed_captions(encoder, pairs["caption"], features / "captions")
     pooled = ShardedArray.of_folder(features / "pooled", shards)
-    fold, path = np.full(len(pairs), -1, np.int32), scratch / "image.npy"
+    fold = np.full(len(pairs), -1, np.int32)
     if encoder.aligned:
         space = TextSpace(encoder, None, None)
-        image = write_rows(map(space.project_pooled, Rows(pooled).blocks()), text, path)
+        image = write_rows(map(space.project_pooled, Rows(pooled).blocks()), text, file)
         return Embedded(space, image, text, fold)
     train = np.flatnonzero(pc.equal(pairs["split"], "train").to_numpy())
     x, t = Rows(pooled, train), text.select(train)
@@ -91,7 +85,7 @@ def align(
         embed_by_fold(block, fold[start : start + len(block)], fitted)
         for start, block in zip(starts, Rows(pooled).blocks(), strict=True)
     )
-    return Embedded(space, write_rows(blocks, text, path), text, fold)
+    return Embedded(space, write_rows(blocks, text, file), text, fold)
 
 
 def embed_captions(encoder: Encoder, captions: pa.ChunkedArray, folder: Path) -> Rows:

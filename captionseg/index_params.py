@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from captionseg.arrays import Rows
@@ -14,7 +15,7 @@ from captionseg.encoders.lite0_minilm import Lite0MiniLMParams
 from captionseg.encoders.open_clip import OpenClipParams
 from captionseg.encoders.siglip import SiglipParams
 from captionseg.encoders.tips import TipsParams
-from captionseg.retrieval.index import AUTO, MEMORY, Effort, Index
+from captionseg.retrieval.index import AUTO, MEMORY, Effort, StoredIndex
 from captionseg.retrieval.indexes import INDEXES
 from captionseg.runtime.device import detect
 from captionseg.runtime.params import Precision
@@ -78,10 +79,14 @@ class IndexParams:
         """Build the chosen encoder on the chosen device."""
         return getattr(self, self.encoder).build(detect(self.device, self.precision))
 
-    def build_search(self, vectors: Rows) -> Index:
+    def build_search(self, vectors: Rows) -> StoredIndex:
         """Build an index of vectors, by the chosen backend."""
         kind = INDEXES[self.backend]
         return kind(vectors, self.faiss_key, self.effort, memory=self.memory)
+
+    def load_search(self, path: Path, *, shared: bool) -> StoredIndex:
+        """Load an index that `build_search` built and `save` wrote; see `FaissIndex.load`."""
+        return INDEXES[self.backend].load(path, self.effort, shared=shared)
 
     @property
     def effort(self) -> Effort:

@@ -142,7 +142,8 @@ def build(  # noqa: PLR0913 - an argument for each path
         seed: seed of folds and alignments.
         regions: folder of the regions of these pairs, which features are pooled over; None pools
             none.
-        runtime: how features are distributed; the rest are matrix products on all cores.
+        runtime: how features and searches are distributed; the rest are matrix products on all
+            cores.
         earlier: features of an earlier run; those of equal shards are taken over.
 
     Raises:
@@ -173,14 +174,16 @@ def build(  # noqa: PLR0913 - an argument for each path
     with open_scratch(index) as scratch:
         # numpy's products; those of torch come out the same anyway
         with threadpool_limits(1, user_api="blas"):
-            found = align(pairs, features, encoder, params, scratch=scratch, seed=seed)
+            file = scratch / "image.npy"
+            found = align(pairs, features, encoder, params, file=file, seed=seed)
         image = found.image
         if given:
-            image = write_rows(replace_embeddings(*given, image), image, scratch / "given.npy")
+            file = scratch / "given.npy"
+            image = write_rows(replace_embeddings(*given, image), image, file)
         save_space(found.space, params, features / "encoder")
         write_index(pairs, image, found.text, found.fold, index)
         measures = write_searches(
-            pairs, image, found.text, params=params, features=features, index=index
+            pairs, file, found.text, params=params, features=features, index=index, runtime=runtime
         )
     if reason := find_incomplete(rows_of_all(pairs, features, index, stored)):
         raise UserError(f"index: {reason}; no output was written, run it again")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,18 +13,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute
+from tqdm import tqdm
 
 from captionseg.arrays import Rows, ShardedArray
 from captionseg.datasets.ids import count_shard_rows, number_pictures
 from captionseg.encoders.encoder import normalise
 from captionseg.index_params import IndexParams
 from captionseg.records import IDS, RECALL, SIMILARITIES, UserError
+from captionseg.retrieval.blocks import INDEX, Searched, search_blocks
 from captionseg.retrieval.faiss import FaissIndex
-from captionseg.retrieval.index import Index, find_neighbours, recall
+from captionseg.retrieval.index import Index, StoredIndex, count_copies, recall
+from captionseg.runtime.fan_out import PerProcess
+from captionseg.runtime.params import HERE, RuntimeParams
+from captionseg.storage.reading import read_array
 from captionseg.storage.writing import open_array, write_json, write_table
 
 pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
+
+SEARCHES = ".searches"
+"""Folder in that of the index for blocks of searches that have not ended."""
 
 
 def write_index(pairs: pa.Table, image: Rows, text: Rows, fold: np.ndarray, index: Path) -> None:
@@ -73,14 +84,29 @@ def check_recall(
     return {f"{name}_recall": share}
 
 
+def open_search(vectors: Rows, params: IndexParams, folder: Path) -> StoredIndex:
+    """Build an index of vectors, or load the one that a killed run of this search has saved.
+
+    One that is not exact is always saved: a graph differs each time that it is built.
+    """
+    if (file := folder / INDEX).exists():
+        return params.load_search(file, shared=False)
+    search = params.build_search(vectors)
+    if not search.exact:
+        search.save(file)
+    return search
+
+
 def write_neighbours(
     name: str,
     pairs: pa.Table,
-    queries: Rows,
+    *,
+    queries: PerProcess[Rows],
     vectors: Rows,
     k: int,
     params: IndexParams,
     index: Path,
+    runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
     """Write NAME.npy: for every row of `queries` the most similar training rows of `vectors` with
     other pictures; and SIMILARITIES for those of `neighbours`.
@@ -88,63 +114,97 @@ def write_neighbours(
     Returns:
         the recall of the search, see `check_recall`.
     """
+    folder, rows = index / SEARCHES / name, queries()
     train = np.flatnonzero(pc.equal(pairs["split"], "train").to_numpy())
-    search = params.build_search(vectors.select(train))
     picture = number_pictures(pairs)
-    most = int(np.bincount(picture[train]).max())  # pairs of one picture
-    if k > len(train) - most:
+    copies = count_copies(picture[train])
+    if k > len(train) - copies:
         log.warning(
             "index.%s: %d is more than the %d training pairs of other pictures",
             name,
             k,
-            len(train) - most,
+            len(train) - copies,
         )
-    measures = check_recall(name, search, vectors.select(train), queries, k + most, params)
-    shape = len(pairs), min(k, max(1, len(train) - 1))
-    with ExitStack() as stack:
-        add_near = stack.enter_context(open_array(index / f"{name}.npy", shape, np.int32))
-        add_similarity = (
-            stack.enter_context(open_array(index / SIMILARITIES, shape, np.float16))
-            if name == "neighbours"
-            else None
-        )
-        for near, similarity in find_neighbours(search, train, queries, shape[1], picture=picture):
-            add_near(near)
-            if add_similarity:
-                add_similarity(similarity)
+    search = open_search(vectors.select(train), params, folder)
+    measures = check_recall(name, search, vectors.select(train), rows, k + copies, params)
+    shape, similar = (len(pairs), min(k, max(1, len(train) - 1))), name == "neighbours"
+    files = [(index / f"{name}.npy", np.int32), *([(index / SIMILARITIES, np.float16)] * similar)]
+    found = search_blocks(
+        Searched(search, train, picture, copies),
+        queries,
+        shape[1],
+        load=functools.partial(params.load_search, shared=True),
+        folder=folder,
+        similarities=similar,
+        runtime=runtime,
+    )
+    with ExitStack() as stack, tqdm(total=len(pairs), desc=name, unit="row") as bar:
+        append = [stack.enter_context(open_array(path, shape, kind)) for path, kind in files]
+        for block in found:
+            for add, part in zip(append, block, strict=True):
+                add(part)
+            bar.update(len(block[0]))
     return measures
 
 
+def open_descriptors(features: Path, shards: Mapping[str, int]) -> Rows:
+    """Map the descriptors of all pictures, in the order of their shards."""
+    return Rows(ShardedArray.of_folder(features / "descriptor", shards, packed=True))
+
+
+def open_embeddings(path: Path) -> Rows:
+    """Map the embeddings of all pictures."""
+    return Rows(read_array(path))
+
+
 def write_searches(
-    pairs: pa.Table, image: Rows, text: Rows, *, params: IndexParams, features: Path, index: Path
+    pairs: pa.Table,
+    image: Path,
+    text: Rows,
+    *,
+    params: IndexParams,
+    features: Path,
+    index: Path,
+    runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
     """Indexes of images and texts, and the neighbours of every pair by picture and by caption.
 
     Args:
         pairs: successful rows.
-        image: [N, D] embeddings of their images.
+        image: file with the [N, D] embeddings of their images.
         text: [N, D] embeddings of their captions.
         params: section `index`.
         features: with the descriptors of all pictures.
         index: out.
+        runtime: what blocks of queries are spread over.
 
     Returns:
         what each search recalls, see `check_recall`; also in a file where one is not exact.
     """
     measures: dict[str, float] = {}
-    for name, vectors in (("image", image.map(normalise)), ("text", text.map(normalise))):
+    embedded = PerProcess(functools.partial(open_embeddings, image))
+    described = PerProcess(functools.partial(open_descriptors, features, count_shard_rows(pairs)))
+    for name, rows in (("image", embedded()), ("text", text)):
+        vectors = rows.map(normalise)
         search = FaissIndex(vectors, params.faiss_key, params.effort, memory=params.memory)
         measures |= check_recall(name, search, vectors, vectors, params.neighbours, params)
         search.save(index / f"{name}.index")
         del search  # before the next one needs the memory
-    shards = count_shard_rows(pairs)
-    descriptor = Rows(ShardedArray.of_folder(features / "descriptor", shards, packed=True))
-    measures |= write_neighbours(
-        "neighbours", pairs, descriptor, descriptor, params.neighbours, params, index
-    )
-    measures |= write_neighbours(
-        "caption_neighbours", pairs, image, text, params.caption_neighbours, params, index
-    )
+    for name, queries, vectors in (
+        ("neighbours", described, described()),
+        ("caption_neighbours", embedded, text),
+    ):
+        measures |= write_neighbours(
+            name,
+            pairs,
+            queries=queries,
+            vectors=vectors,
+            k=getattr(params, name),
+            params=params,
+            index=index,
+            runtime=runtime,
+        )
+    shutil.rmtree(index / SEARCHES)
     if measures:
         write_json(measures, index / RECALL)
     return measures

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from captionseg.arrays import Rows
 from captionseg.retrieval.index import ALL_EFFORT, AUTO, MEMORY, Effort
+from captionseg.storage.reading import read_array
+from captionseg.storage.writing import write_array
 
 
 class ExactIndex:
@@ -47,3 +51,14 @@ class ExactIndex:
         pad = ((0, 0), (0, k - count))
         score = np.take_along_axis(score, top, 1)
         return np.pad(score, pad, constant_values=-np.inf), np.pad(top, pad, constant_values=-1)
+
+    def save(self, path: Path) -> None:
+        """Write the vectors."""
+        write_array(self.vectors, path)
+
+    @classmethod
+    def load(cls, path: Path, effort: Effort = ALL_EFFORT, *, shared: bool = False) -> ExactIndex:
+        """Map what `save` wrote; `effort` and `shared` are ignored."""
+        loaded_index = cls.__new__(cls)
+        loaded_index.vectors = np.asarray(read_array(path))
+        return loaded_index

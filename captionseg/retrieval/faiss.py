@@ -104,8 +104,14 @@ class FaissIndex:
         self.effort = effort
 
     @classmethod
-    def load(cls, path: Path) -> FaissIndex:
+    def load(cls, path: Path, effort: Effort = ALL_EFFORT, *, shared: bool = False) -> FaissIndex:
         """Load an index that `save` wrote.
+
+        Args:
+            path: the file.
+            effort: effort of a search that is not exact.
+            shared: whether the file is mapped, so that all processes of a machine share its pages;
+                such an index is searched on the CPU.
 
         Raises:
             UserError: if the file has none.
@@ -114,14 +120,14 @@ class FaissIndex:
 
         loaded_index = cls.__new__(cls)
         try:
-            loaded_index.index = faiss.read_index(str(path))
+            loaded_index.index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC * shared)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"{path}: faiss cannot read it: {reason}; delete it to build it again"
             ) from None
-        loaded_index.effort = ALL_EFFORT
-        loaded_index._gpu = on_gpus(loaded_index.index)
+        loaded_index.effort = effort
+        loaded_index._gpu = loaded_index.index if shared else on_gpus(loaded_index.index)
         return loaded_index
 
     @property

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from captionseg.arrays import Rows
 from captionseg.runtime.fan_out import count_cores
@@ -61,14 +61,24 @@ class Index(Protocol):
         ...
 
 
+class StoredIndex(Index, Protocol):
+    """An index that can be written to a file, which workers open; a member of INDEXES."""
+
+    def save(self, path: Path) -> None:
+        """Write it to a file, which `load` of its class opens."""
+        ...
+
+
 def find_neighbours(
     index: Index,
     rows: Int[np.ndarray, " indexed"],
     queries: Rows | Float[np.ndarray, "row dim"],
     k: int,
     *,
-    chunk: int = 0,
     picture: Int[np.ndarray, " row"] | None = None,
+    copies: int = 0,
+    starts: range | None = None,
+    threads: int = 0,
 ) -> Iterator[tuple[Int32[np.ndarray, "_row {k}"], Float32[np.ndarray, "_row {k}"]]]:
     """Find the k most similar indexed images of every image, without itself.
 
@@ -80,9 +90,12 @@ def find_neighbours(
         rows: which these are.
         queries: L2-normalised descriptors of all rows.
         k: number of neighbours.
-        chunk: number of queries per chunk; it bounds the memory. 0 takes one that fits.
         picture: number of the picture of each row; rows with the same picture are not neighbours.
             None means that all pictures differ.
+        copies: most indexed rows that one picture has; 0 counts them.
+        starts: first row of each chunk of queries, the size of which bounds the memory, up to the
+            last query. None takes all rows, in chunks that fit.
+        threads: number of threads; 0 means one per core.
 
     Yields:
         for each chunk in order: neighbours, as rows of the corpus, padded with -1; and
@@ -91,16 +104,20 @@ def find_neighbours(
     queries = Rows.of(queries)
     if picture is None:
         picture = np.arange(len(queries))
-    most = int(np.bincount(picture[rows]).max(initial=1))  # rows with the query's own picture
-    width = min(k + most, len(rows))
-    starts = range(0, len(queries), chunk or choose_chunk(index, len(rows)))
+    width = min(k + (copies or count_copies(picture[rows])), len(rows))
+    starts = starts or range(0, len(queries), choose_chunk(index, len(rows)))
     for start, (score, found) in zip(
-        starts, search_in_chunks(index, queries, width, starts), strict=True
+        starts, search_in_chunks(index, queries, width, starts, threads), strict=True
     ):
         ids, nothing = rows[found].astype(np.int32), found < 0
         ids[nothing] = -1
         others = picture[ids] != picture[start : start + len(ids), None]
         yield keep_first(others | nothing, k, ids, score)
+
+
+def count_copies(picture: Int[np.ndarray, " row"]) -> int:
+    """Return how many rows the picture with most rows has, at least 1."""
+    return int(np.bincount(picture).max(initial=1))
 
 
 def choose_chunk(index: Index, count: int) -> int:
@@ -130,29 +147,25 @@ def keep_first(
 
 
 def search_in_chunks(
-    index: Index, queries: Rows, k: int, starts: range
+    index: Index, queries: Rows, k: int, starts: range, threads: int
 ) -> Iterator[tuple[Float32[np.ndarray, "_query _near"], Int64[np.ndarray, "_query _near"]]]:
     """Yield the results of `index.search` for the chunk of queries at each start, in order."""
 
     def search(
         start: int,
     ) -> tuple[Float32[np.ndarray, "query near"], Int64[np.ndarray, "query near"]]:
-        stop = min(start + starts.step, len(queries))
+        stop = min(start + starts.step, starts.stop)
         return index.search(queries[np.arange(start, stop)], k)
 
-    threads = (
-        1 if getattr(index, "on_gpu", False) else count_cores()
-    )  # a GPU takes one call at a time
+    # a GPU takes one call at a time
+    threads = 1 if getattr(index, "on_gpu", False) else threads or count_cores()
     with (
         threadpool_limits(1),
         ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1,)) as pool,
-        tqdm(total=len(starts), desc="neighbours", unit="chunk") as bar,
     ):
         ahead = threads * max(2, 8 * SMALL_CHUNK // starts.step)  # bounds the results in memory
         for begin in range(0, len(starts), ahead):
-            for result in pool.map(search, starts[begin : begin + ahead]):
-                yield result
-                bar.update()
+            yield from pool.map(search, starts[begin : begin + ahead])
 
 
 def recall(

@@ -25,6 +25,7 @@ from captionseg.encoders.text_space import TextSpace
 from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import find_neighbours
+from captionseg.runtime.fan_out import PerProcess
 from captionseg.storage.folders import read_arrays, read_tables
 from captionseg.storage.writing import write_array, write_table
 
@@ -173,7 +174,7 @@ def align(table, world, toy, folder, params=None):
         features,
         toy.params().build(None),
         params or toy.index_params(),
-        scratch=folder,
+        file=folder / "image.npy",
         seed=0,
     )
 
@@ -194,13 +195,21 @@ def test_neighbours_are_of_other_pictures(world, toy, tmp_path, name, caplog):
     table, picture = in_threes(world.table)
     vectors = Rows(read_arrays(world.index / "text_emb"))
     params = toy.index_params(neighbours=4)
-    neighbour_files.write_neighbours(name, table, vectors, vectors, 32, params, tmp_path)
+    write = functools.partial(
+        neighbour_files.write_neighbours,
+        name,
+        table,
+        queries=PerProcess(lambda: vectors),
+        vectors=vectors,
+        params=params,
+    )
+    write(k=32, index=tmp_path)
     near = np.load(tmp_path / f"{name}.npy")
     assert near.shape == (len(table), 32)
     assert (near >= 0).all()
     assert not (picture[near] == picture[:, None]).any()
     assert not caplog.records
-    neighbour_files.write_neighbours(name, table, vectors, vectors, 33, params, tmp_path)
+    write(k=33, index=tmp_path / "more")
     assert f"index.{name}: 33 is more than the 32 training pairs of other pictures" in caplog.text
 
 

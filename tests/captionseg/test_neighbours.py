@@ -13,6 +13,7 @@ from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_index, write_neighbours
 from captionseg.records import NEIGHBOURS, SIMILARITIES
 from captionseg.retrieval.indexes import INDEXES
+from captionseg.runtime.fan_out import PerProcess
 from captionseg.storage.folders import map_arrays
 from captionseg.storage.reading import read_array
 from captionseg.storage.writing import write_array
@@ -62,7 +63,15 @@ def test_memory_does_not_grow_with_the_rows(many, tmp_path):
     params = IndexParams(backend="next", neighbours=K)
     tracemalloc.start()
     try:
-        write_neighbours("neighbours", pairs, vectors, vectors, K, params, tmp_path)
+        write_neighbours(
+            "neighbours",
+            pairs,
+            queries=PerProcess(lambda: vectors),
+            vectors=vectors,
+            k=K,
+            params=params,
+            index=tmp_path,
+        )
         write_index(pairs, vectors, vectors, np.zeros(ROWS, np.int32), tmp_path)
         most = tracemalloc.get_traced_memory()[1]
     finally:

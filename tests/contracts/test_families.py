@@ -102,7 +102,7 @@ FAMILIES = {
             "transformers_folder",
         },
     ),
-    "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
+    "retrieval": (["INDEXES"], {"index", "blocks", "embedding_folder"}),
     "segmenters": (
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
         {"islands", "overlap", "pooling", "region_files", "interfaces"},

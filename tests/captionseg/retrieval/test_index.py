@@ -40,7 +40,9 @@ def test_fewer_rows_than_wanted_is_minus_one_and_minus_infinity(name, vectors):
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_neighbours_are_the_most_similar_others(name, vectors):
-    near, similarity = neighbours(INDEXES[name](vectors), np.arange(120), vectors, 7, chunk=32)
+    near, similarity = neighbours(
+        INDEXES[name](vectors), np.arange(120), vectors, 7, starts=range(0, 120, 32)
+    )
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)
     np.testing.assert_array_equal(near, np.argsort(-products, axis=1)[:, :7])
@@ -78,7 +80,7 @@ def test_rows_of_the_same_picture_are_no_neighbours(name, vectors):
     """Rows of picture p lie apart from one another; some are indexed, some only ask."""
     picture, rows = np.random.default_rng(3).integers(40, size=120), np.arange(0, 120, 2)
     near, similarity = neighbours(
-        INDEXES[name](vectors[rows]), rows, vectors, 5, chunk=32, picture=picture
+        INDEXES[name](vectors[rows]), rows, vectors, 5, starts=range(0, 120, 32), picture=picture
     )
     products = np.where(picture[:, None] == picture[rows], -np.inf, vectors @ vectors[rows].T)
     np.testing.assert_array_equal(near, rows[np.argsort(-products, axis=1)[:, :5]])
@@ -115,7 +117,11 @@ def test_more_copies_than_neighbours_never_include_the_image_itself(name):
 def test_chunks_change_nothing(vectors):
     index = ExactIndex(vectors)
     for first, second in zip(
-        *(neighbours(index, np.arange(120), vectors, 5, chunk=c) for c in (7, 1000)), strict=True
+        *(
+            neighbours(index, np.arange(120), vectors, 5, starts=range(0, 120, c))
+            for c in (7, 1000)
+        ),
+        strict=True,
     ):
         np.testing.assert_allclose(first, second, rtol=1e-6)
 

@@ -110,3 +110,13 @@ class Deadly(Colours):
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().features(images)
+
+
+def load_deadly(mark: Path, path: Path):
+    """Loads an index; the process that does so first dies."""
+    from captionseg.retrieval.faiss import FaissIndex
+
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return FaissIndex.load(path, shared=True)

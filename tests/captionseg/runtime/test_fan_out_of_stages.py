@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from fan_out_jobs import Colours, Deadly
+from fan_out_jobs import Colours, Deadly, load_deadly
 
+from captionseg.arrays import Rows, ShardedArray
 from captionseg.captioners.captioners import CaptionParams
 from captionseg.captioners.corpus_captions import write_captions
 from captionseg.curation import shards
@@ -22,12 +24,17 @@ from captionseg.curation.marked import Inputs as Curated
 from captionseg.curation.pipeline import Known, curate
 from captionseg.curation.rules import CurateParams
 from captionseg.datasets.download import write_shards
+from captionseg.datasets.ids import count_shard_rows, number_shards
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.dense_maps import LENT
 from captionseg.extraction import extract
 from captionseg.feature_reuse import Stored
+from captionseg.index_params import IndexParams
+from captionseg.neighbours import open_embeddings, write_searches
 from captionseg.records import UserError
 from captionseg.regioning import write_regions
+from captionseg.retrieval import blocks
+from captionseg.retrieval.faiss import FaissIndex
 from captionseg.runtime.fan_out import PerProcess
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.params import SegmentTextParams
@@ -35,6 +42,8 @@ from captionseg.segment_text.pipeline import segment
 from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.segmenters.felzenszwalb import Felzenszwalb
 from captionseg.sources.shapes import Shapes
+from captionseg.storage.folders import read_arrays
+from captionseg.storage.writing import remove_parts, write_array
 from captionseg.text.vocabulary import VocabularyParams
 
 TWO = RuntimeParams(workers=2)
@@ -71,6 +80,25 @@ def index(
     return extract(data.table, data.pairs, PerProcess(encoder), out, stored=stored, runtime=runtime)
 
 
+def searches(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
+    """By lists, all of which are looked into, for 16 pairs a job."""
+    shards = count_shard_rows(data.table)
+    write_array(read_arrays(data.index / "img_emb").astype(np.float32), out / "image.npy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", 16)
+        found = write_searches(
+            data.table,
+            out / "image.npy",
+            Rows(ShardedArray.of_folder(data.index / "text_emb", number_shards(shards))),
+            params=IndexParams(neighbours=8, faiss_key="IVF2,Flat", nprobe=2),
+            features=data.features,
+            index=out,
+            runtime=runtime,
+        )
+    remove_parts(out)  # as stages/run.py does
+    return found
+
+
 def regions(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
     return write_regions(data.pairs, out, maker=MAKER, runtime=runtime)
 
@@ -101,7 +129,7 @@ def segment_text(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> ob
     )
 
 
-STAGES = {f.__name__: f for f in (download, index, regions, curated, segment_text)}
+STAGES = {f.__name__: f for f in (download, index, searches, regions, curated, segment_text)}
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +194,28 @@ def test_a_process_killed_at_a_shard_changes_nothing(data, tmp_path: Path) -> No
     index(data, tmp_path / "out", TWO, functools.partial(Deadly, tmp_path / "mark"))
     assert (tmp_path / "mark").exists()
     assert contents(tmp_path / "out") == data.whole["index"][1]
+
+
+def test_a_process_killed_at_a_block_of_queries_changes_nothing(data, tmp_path: Path) -> None:
+    vectors, every = read_arrays(data.index / "img_emb").astype(np.float32), np.arange(51)
+    write_array(vectors, tmp_path / "vectors.npy")
+    found = []
+    for name, runtime in (("one", HERE), ("two", TWO)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks, "BLOCK", 16)
+            parts = blocks.search_blocks(
+                blocks.Searched(FaissIndex(vectors), every, every // 2, 2),
+                PerProcess(functools.partial(open_embeddings, tmp_path / "vectors.npy")),
+                8,
+                load=functools.partial(load_deadly, tmp_path / "mark"),
+                folder=tmp_path / name,
+                similarities=True,
+                runtime=runtime,
+            )
+            found.append([array.tobytes() for part in parts for array in part])
+        assert (tmp_path / "mark").exists() == (runtime is TWO)
+    assert found[0] == found[1]
+    assert len(found[0]) == 8
 
 
 def test_a_run_that_failed_keeps_the_shards_that_it_finished(data, tmp_path: Path) -> None:
