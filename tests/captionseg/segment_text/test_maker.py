@@ -301,7 +301,9 @@ class WithMasks(Table):
         found = super().boxes(image, phrases, **more)
         halves = found.boxes * np.array([1, 1, 0.5, 1], np.float32)
         masks, _ = Filled().masks(image, halves)
-        return replace(found, masks=masks.astype(bool), stability=np.full(len(found), 0.5, np.float32))
+        return replace(
+            found, masks=masks.astype(bool), stability=np.full(len(found), 0.5, np.float32)
+        )
 
 
 def test_masks_of_a_grounder_are_used_as_they_are_and_no_box_is_the_whole_picture() -> None:
