@@ -61,7 +61,7 @@ def test_boxes_of_one_word_are_those_of_transformers(either, tokenizer, processo
     with torch.inference_mode():
         out = either(**inputs)
     is_word = torch.arange(out.logits.shape[-1]) == 1  # [CLS] word . [SEP]: others are no words
-    out.logits[..., ~is_word] = -torch.inf
+    out.logits = torch.where(is_word, out.logits, -torch.inf)
     theirs = theirs_of.post_process_grounded_object_detection(
         out, inputs["input_ids"], threshold=0.0, text_threshold=0.0, target_sizes=[(40, 80)]
     )[0]
