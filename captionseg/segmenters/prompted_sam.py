@@ -58,7 +58,8 @@ class PromptedSam:
         from transformers import Sam2ImageProcessor, Sam2Model
 
         parts = TransformersFolder(folder, ("sam2", "sam2_video"), "SAM 2", where)
-        return PromptedSam(parts.load_model(Sam2Model), parts.load(Sam2ImageProcessor))
+        model = parts.load_model(Sam2Model).requires_grad_(False)
+        return PromptedSam(model, parts.load(Sam2ImageProcessor))
 
     @staticmethod
     def load_sam_hq(folder: Path, where: str) -> PromptedSam:
@@ -66,7 +67,8 @@ class PromptedSam:
         from transformers import SamHQModel, SamImageProcessor
 
         parts = TransformersFolder(folder, ("sam_hq",), "SAM-HQ", where)
-        return PromptedSam(parts.load_model(SamHQModel), parts.load(SamImageProcessor))
+        model = parts.load_model(SamHQModel).requires_grad_(False)
+        return PromptedSam(model, parts.load(SamImageProcessor))
 
     def to(self, device: str) -> PromptedSam:
         """Return the same on a device."""
