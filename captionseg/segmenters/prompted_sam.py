@@ -82,9 +82,10 @@ class PromptedSam:
         )
         pixels = inputs.pop("pixel_values").to(self.model.device)
         embeddings = self.model.get_image_embeddings(pixels)
-        features = {"image_embeddings": embeddings}
+        features: dict[str, Any] = {"image_embeddings": embeddings}
         if isinstance(embeddings, tuple):  # of SAM-HQ
-            features = dict(zip(("image_embeddings", "intermediate_embeddings"), embeddings))
+            names = ("image_embeddings", "intermediate_embeddings")
+            features = dict(zip(names, embeddings, strict=True))
         shape = {name: value.tolist() for name, value in inputs.items()}
         height, width = shape.get("reshaped_input_sizes", [pixels.shape[2:]])[0]
         return Embedded(features, (image.shape[0], image.shape[1]), (height, width), shape)
