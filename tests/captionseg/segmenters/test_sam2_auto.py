@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MASK_MAKERS, MasksParams
@@ -51,30 +52,32 @@ def scripted(logits: list[torch.Tensor], iou: list[float], **params: Any) -> Sam
     return Sam2Masks(model, replace(Sam2Auto(points=2, small_area=0, batch=3), **params))
 
 
-def test_points_iou_stability_and_suppression_are_those_of_transformers(model):
-    """Of other than square pictures transformers takes the points' y as if they were resized with
-    their aspect ratio, as by SAM, while SAM 2 squashes them: only squares have the same points.
+def test_points_are_those_of_transformers_for_squares_and_centres_of_cells_for_others(model):
+    """Of other pictures transformers takes the points' y as if they were resized with their aspect
+    ratio, as by SAM, while SAM 2 squashes them.
     """
-    processor, square = model.processor, np.zeros((48, 48, 3), np.uint8)
-    _, points, _, _ = processor.generate_crop_boxes(square, SIDE, points_per_crop=3)
+    square = np.zeros((48, 48, 3), np.uint8)
+    _, points, _, _ = model.processor.generate_crop_boxes(square, SIDE, points_per_crop=3)
     assert points.numpy().reshape(-1, 2) == pytest.approx(lay_grid(3, square) * SIDE / 48, abs=1e-3)
     assert lay_grid(2, IMAGE).tolist() == [[15, 12], [45, 12], [15, 36], [45, 36]]
-    with torch.inference_mode():
-        logits, iou = model.predict(model.embed(IMAGE), lay_grid(3, IMAGE), multimask=True)
-    least, stable, offset = float(iou.quantile(0.2)), 0.3, 0.1
-    params = replace(LOOSE, min_iou=least, min_stability=stable, offset=offset, nms_iou=0.9)
-    rles, scores, boxes = processor.filter_masks(
-        logits,
-        iou,
-        (48, 60),
-        torch.tensor([0, 0, 60, 48]),
-        pred_iou_thresh=least,
-        stability_score_thresh=stable,
-        stability_score_offset=offset,
+
+
+def test_iou_stability_and_suppression_are_those_of_transformers(model):
+    g = torch.Generator().manual_seed(0)
+    logits = interpolate(5 * torch.randn(25, 1, 3, 4, generator=g), (12, 16), mode="bilinear")[:, 0]
+    iou = torch.rand(25, generator=g)
+    rles, scores, boxes = model.processor.filter_masks(
+        logits[:, None],
+        iou[:, None],
+        (12, 16),
+        torch.tensor([0, 0, 16, 12]),
+        pred_iou_thresh=0.2,
+        stability_score_thresh=0.6,
     )
-    theirs, _, _, _ = processor.post_process_for_mask_generation(rles, scores, boxes, 0.9)
-    masks, stability = Sam2Masks(model, params).masks(IMAGE)
-    assert 1 < len(masks) == len(theirs) < len(scores)
+    theirs, _, _, _ = model.processor.post_process_for_mask_generation(rles, scores, boxes, 0.7)
+    maker = scripted([*logits], iou.tolist(), points=5, min_iou=0.2)
+    masks, stability = maker.masks(np.zeros((12, 16, 3), np.uint8))
+    assert 1 < len(masks) == len(theirs) < len(scores) < 25
     assert {mask.tobytes() for mask in masks} == {mask.numpy().tobytes() for mask in theirs}
     assert (np.diff(stability) <= 0).all()
 
