@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captionseg.grounding.concept_detector import ConceptDetector
 from captionseg.grounding.grounder import Boxes, Query
 from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import GroundingDino, GroundingDinoGrounder
@@ -95,3 +96,21 @@ def test_a_grounder_with_masks_of_its_own_and_no_other_goes_without_a_segmenter(
     assert list(params.members) == [name, *(() if made else ("superpixels",))]
     with pytest.raises(ValueError, match=r"^segmenter: "):
         SegmentTextParams(grounder=name, segmenter=fits[not made])
+
+
+@pytest.mark.parametrize("method", ["embed_image", "image_embedder"])
+def test_a_picture_is_embedded_once_for_all_of_its_captions(
+    method, owlv2_folder, tiny_sam3, monkeypatch
+):
+    if method == "embed_image":
+        grounder: Any = GROUNDERS["sam3"](tiny_sam3, device="cpu").build()
+        owner: Any = ConceptDetector
+    else:
+        grounder = GROUNDERS["owlv2"](owlv2_folder, device="cpu").build()
+        owner = type(grounder.model)
+    embed, seen = getattr(owner, method), []
+    monkeypatch.setattr(owner, method, lambda self, one: seen.append(1) or embed(self, one))
+    first, second = (np.full(SHAPES[0], value, np.uint8) for value in (0, 255))
+    for image in (first, first, second, second, first):
+        grounder.boxes(image, PHRASES)
+    assert len(seen) == 3
