@@ -53,11 +53,11 @@ def inputs():
 
 def ask_transformers(model, name: str):
     """The answer of transformers' model to its own processor's inputs."""
-    processor = Sam3Processor(model.detector.processor, model.detector.tokenizer)
+    processor = Sam3Processor(model.load().processor, model.load().tokenizer)
     inputs = processor(images=[IMAGE], text=[name], return_tensors="pt")
     inputs.pop("original_sizes")
     with torch.inference_mode():
-        return model.detector.model(**inputs)
+        return model.load().model(**inputs)
 
 
 def test_the_map_of_a_class_by_hand():
@@ -79,8 +79,8 @@ def test_names_alone_are_the_prompts_and_their_features_those_of_transformers(mo
     assert classes.shape == (4, CONTEXT * WIDTH + 1)
     torch.testing.assert_close(classes.norm(dim=1), torch.ones(4))
     for name, embedding in zip(NAMES, classes, strict=True):
-        ids, mask, _ = model.detector.tokenise([name])
-        theirs = model.detector.model.get_text_features(ids, mask).pooler_output[0]
+        ids, mask, _ = model.load().tokenise([name])
+        theirs = model.load().model.get_text_features(ids, mask).pooler_output[0]
         ours = (embedding[:-1] / embedding[-1]).view(CONTEXT, WIDTH)
         torch.testing.assert_close(ours[: mask.sum()], theirs[: mask.sum()], atol=1e-5, rtol=1e-4)
         assert not ours[mask.sum() :].any()
@@ -125,7 +125,7 @@ def test_pixels_are_restored_from_their_normalisation():
 def folder(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("none-sam3")
     saved.save(path, "sam3", model, {"prompts": "simple"})
-    model_tokenizer = model.detector.tokenizer
+    model_tokenizer = model.load().tokenizer
     model_tokenizer.save_pretrained(path / "tokenizer")
     return path
 
