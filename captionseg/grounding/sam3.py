@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from captionseg.grounding.grounder import Boxes, Query, join_boxes
+from captionseg.grounding.grounder import Boxes, Query, group_equal, join_boxes, spread_equal
 from captionseg.typed import Count, Device, Share, ShareBelowOne, ZeroOrMore
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Sam3Grounder:
 
     def __init__(self, detector: ConceptDetector, params: Sam3) -> None:
         self.detector, self.params = detector, params
+        self.seen: tuple[np.ndarray, Any] | None = None
 
     def prepare(self, phrases: Sequence[str]) -> None:
         """See Grounder. Does nothing: the text encoder takes little of the time of a picture, and
@@ -89,16 +90,9 @@ class Sam3Grounder:
         query: Query | None = None,
     ) -> Boxes:
         """See Grounder. The query is not used; equal phrases are looked for once."""
-        numbers: dict[str, list[int]] = {}
-        for number, phrase in enumerate(phrases):
-            if phrase.strip():
-                numbers.setdefault(phrase, []).append(number)
+        numbers = group_equal(phrases)
         found, cut = self.find(image, list(numbers))
-        parts = [
-            replace(one, phrase=np.full(len(one), number, np.int32))
-            for one, rows in zip(found, numbers.values(), strict=True)
-            for number in rows
-        ]
+        parts = spread_equal(found, numbers.values())
         none = replace(join_boxes([]), masks=np.zeros((0, *image.shape[:2]), bool))
         return replace(join_boxes([none, *parts]), cut=cut)
 
@@ -122,10 +116,18 @@ class Sam3Grounder:
             features = self.detector.embed_texts(ids.to(device), mask.to(device))
             found = [
                 self.select(concepts, row, image)
-                for concepts in self.detector.detect_in_batches(image, features, self.params.batch)
+                for concepts in self.detector.detect_in_batches(
+                    self.embed(image), features, self.params.batch
+                )
                 for row in range(len(concepts.score))
             ]
         return found, cut
+
+    def embed(self, image: np.ndarray) -> Any:
+        """Embed a picture, once for all of its captions in a row."""
+        if self.seen is None or self.seen[0] is not image:
+            self.seen = image, self.detector.embed_image(image)
+        return self.seen[1]
 
     def select(self, concepts: Concepts, row: int, image: np.ndarray) -> Boxes:
         """Select the instances of one text above the threshold, best first.

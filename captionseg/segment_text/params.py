@@ -10,11 +10,14 @@ import numpy as np
 from captionseg.constraints import Member
 from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import GroundingDino
+from captionseg.grounding.owlv2 import Owlv2
 from captionseg.grounding.precomputed import Precomputed
 from captionseg.grounding.relevance import JointSpace, Relevance
 from captionseg.grounding.sam3 import Sam3
 from captionseg.segment_text.maker import Maker
 from captionseg.segmenters.sam import Sam
+from captionseg.segmenters.sam2 import Sam2
+from captionseg.segmenters.sam_hq import SamHq
 from captionseg.segmenters.segmenters import SEGMENTERS
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.typed import Count, Name, Natural, Share, Split
@@ -65,9 +68,12 @@ class SegmentTextParams:
     relevance: Relevance = field(default_factory=Relevance)
     grounding_dino: GroundingDino = field(default_factory=GroundingDino)
     precomputed: Precomputed = field(default_factory=Precomputed)
+    owlv2: Owlv2 = field(default_factory=Owlv2)
     sam3: Sam3 = field(default_factory=Sam3)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
+    sam2: Sam2 = field(default_factory=Sam2)
+    sam_hq: SamHq = field(default_factory=SamHq)
 
     def __post_init__(self) -> None:
         if self.grounder not in GROUNDERS:

@@ -54,7 +54,7 @@ TOGETHER = [
     (
         {"recipes.nouns-mil.masks": {"maker": "hierarchies"}},
         "recipes.nouns-mil.masks.maker: 'hierarchies' is not valid (valid: regions, hierarchy, "
-        "sam_auto); did you mean 'hierarchy'?",
+        "sam_auto, sam2_auto); did you mean 'hierarchy'?",
     ),
     (
         {"recipes.nouns-mil.refine": {"method": "pamr", "sid": 3}},
@@ -189,6 +189,24 @@ TOGETHER = [
         {"segment_text.segmenter": "sam", "segment_text.sam": {"checkpoint": "sam.pth"}},
         "segment_text.sam.checkpoint: no such file or folder: 'sam.pth'",
     ),
+    (
+        {"segment_text.grounder": "sam3", "segment_text.sam3": {"checkpoint": "no/sam3"}},
+        "segment_text: segmenter: superpixels would not be used, since the grounder sam3 makes "
+        "masks itself; set segmenter: none",
+    ),
+    (
+        {"segment_text.segmenter": "none"},
+        "segment_text: segmenter: none, but the grounder relevance makes no masks; name one of",
+    ),
+    (
+        {
+            "segment_text.grounder": "sam3",
+            "segment_text.segmenter": "none",
+            "segment_text.sam3": {"checkpoint": "no/sam3"},
+        },
+        "segment_text.sam3.checkpoint: no such file or folder: 'no/sam3'",
+    ),
+    ({"recipes.a": RECIPE | {"model": "sam3"}}, "recipes.a: sam3.weights: empty; give a path"),
     (
         {
             "recipes.a": RECIPE
