@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from captionseg.encoders.dense_head import build_joint_head, build_vit_head
+from captionseg.encoders.lite0_minilm import IMAGE_BLOCKS
 from captionseg.encoders.open_clip import OpenClip
 from captionseg.encoders.open_clip_weights import get_config
 from captionseg.experiments import Experiment
@@ -23,6 +24,11 @@ from captionseg.runtime.device import detect
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.params import PretrainParams, model_config
 from captionseg.typed import build, replace_fields
+
+GEOMETRY = 7
+"""Numbers of the place and the shape of a region, see captionseg.segmenters.pooling."""
+SIGLIP = {"base": 768, "large": 1024, "so400m": 1152, "giant": 1536}
+"""Size in the name of a folder of SigLIP -> width of its space."""
 
 
 @dataclass(frozen=True)
@@ -109,27 +115,39 @@ def build_encoder(index: IndexParams) -> SimpleNamespace:
     return SimpleNamespace(clip=clip.requires_grad_(False), head=head.config, side=side)
 
 
+def find_sizes(index: IndexParams) -> Sizes:
+    """Return the widths of texts and of features of regions that an encoder gives."""
+    if index.encoder == "lite0_minilm":
+        return Sizes(regions=index.dense_width + IMAGE_BLOCKS + GEOMETRY, texts=384)
+    if index.encoder == "open_clip":
+        width = get_config(index.open_clip)["embed_dim"]
+    else:
+        width = next(n for word, n in SIGLIP.items() if word in index.siglip.folder)
+    return Sizes(width + GEOMETRY, texts=width, head=build_joint_head(width).config)
+
+
 def build_full_size(plan: Plan) -> Built:
     """Build the model of a plan, with random weights, on the current default device."""
     settings = without_weights(plan.recipe.settings)
     recipe = Recipe(**{**vars(plan.recipe), "settings": settings})
-    config = model_config(recipe, plan.params)
-    if plan.index.encoder != "open_clip":
-        return Built(MODELS[recipe.model][1](config.with_sizes(Sizes(texts=384))), [])
-    encoder = build_encoder(plan.index)
-    words = encoder.clip.token_embedding.weight.shape[1]
-    sizes = Sizes(texts=encoder.head.out, words=words, head=encoder.head)
-    model: Any = MODELS[recipe.model][1](config.with_sizes(sizes))
+    config, kind = model_config(recipe, plan.params), MODELS[recipe.model][1]
     if config.reads.holds_encoder:
+        encoder = build_encoder(plan.index)
+        words = encoder.clip.token_embedding.weight.shape[1]
+        held: Any = kind(
+            config.with_sizes(Sizes(texts=encoder.head.out, words=words, head=encoder.head))
+        )
         if not encoder.clip.visual.proj.is_meta:
-            attach(model, encoder, plan.index)
-        return Built(model, [encoder.clip])
+            attach(held, encoder, plan.index)
+        return Built(held, [encoder.clip])
+    model: Any = kind(config.with_sizes(find_sizes(plan.index)))
     towers = getattr(model, "frozen_towers", None)
     if towers is None:
         return Built(model, [])
     blocks = [BackboneBlocks(network) for network in towers.networks]
     for weight in itertools.chain(*(one.parameters() for one in blocks)):
-        nn.init.normal_(weight, std=0.02)
+        if not weight.is_meta:
+            nn.init.normal_(weight, std=0.02)
     towers.loaded = [FrozenModule(one) for one in blocks]
     return Built(model, [*blocks])
 

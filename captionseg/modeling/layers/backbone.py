@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -202,16 +203,24 @@ def probe_network(network: Network, side: int) -> tuple[list[int], int]:
         ValueError: for an unknown network, or one that does not accept such pictures or has fewer
             blocks.
     """
+    widths, stride = _probe(network.name, network.blocks, side)
+    return [*widths], stride
+
+
+@functools.lru_cache(maxsize=64)
+def _probe(name: str, blocks: int, side: int) -> tuple[tuple[int, ...], int]:
+    network = Network(name, blocks=blocks)
     with torch.device("meta"):
-        blocks = BackboneBlocks(network)
+        tower = BackboneBlocks(network)
         try:
-            maps = blocks(torch.zeros(1, 3, side, side)).maps
+            maps = tower(torch.zeros(1, 3, side, side)).maps
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
-                f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} "
+                f"networks: {name}, blocks: {blocks}, on pictures of {side} "
                 f"pixels: {one_line(error)}"
             ) from None
-    return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
+    stride = max(stage["reduction"] for stage in tower.net.feature_info)
+    return tuple(x.shape[3] for x in maps), stride
 
 
 def input_rescaling(
