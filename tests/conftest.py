@@ -29,6 +29,7 @@ CHECKED = (
     "captionseg.encoders.similarity_head",
     "captionseg.encoders.timm_tower",
     "captionseg.grids",
+    "captionseg.grounding.concept_detector",
     "captionseg.inference.detections",
     "captionseg.inference.ensemble",
     "captionseg.inference.labelling",
@@ -110,6 +111,14 @@ def dag(tmp_path_factory):
 
 
 @pytest.hookimpl(optionalhook=True)
+@pytest.fixture(scope="session")
+def tiny_sam3(tmp_path_factory):
+    """The folder of a random SAM 3 of transformers."""
+    from tests.tiny_sam3 import save_sam3
+
+    return save_sam3(tmp_path_factory.mktemp("sam3"))
+
+
 def pytest_xdist_auto_num_workers(config):
     """One more than there are cores, for one of them mostly waits."""
     return len(os.sched_getaffinity(0)) + 1

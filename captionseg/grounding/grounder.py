@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -63,6 +63,29 @@ def join_boxes(parts: Sequence[Boxes]) -> Boxes:
             stability=np.concatenate([np.zeros(0, np.float32), *stability]),
         )
     return joined.take(np.lexsort((-score, phrase)))
+
+
+def group_equal(phrases: Sequence[str]) -> dict[str, list[int]]:
+    """Return the different phrases with the numbers of each; those without a word are left out."""
+    numbers: dict[str, list[int]] = {}
+    for number, phrase in enumerate(phrases):
+        if phrase.strip():
+            numbers.setdefault(phrase, []).append(number)
+    return numbers
+
+
+def spread_equal(found: Sequence[Boxes], numbers: Iterable[Sequence[int]]) -> list[Boxes]:
+    """Return the boxes of different phrases for all phrases that are equal to them.
+
+    Args:
+        found: those of each different phrase.
+        numbers: numbers of the phrases that are equal to each.
+    """
+    return [
+        replace(boxes, phrase=np.full(len(boxes), number, np.int32))
+        for boxes, equal in zip(found, numbers, strict=True)
+        for number in equal
+    ]
 
 
 @dataclass(frozen=True)

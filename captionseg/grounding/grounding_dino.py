@@ -1,5 +1,5 @@
-"""Boxes by Grounding DINO (Liu et al., ECCV 2024), prompted with the whole caption as in USE
-(section 3.2).
+"""Boxes by Grounding DINO (Liu et al., ECCV 2024) or MM Grounding DINO (Zhao et al., arXiv
+2401.02361), prompted with the whole caption as in USE (section 3.2).
 
 The model scores each box against each token of a text. A box belongs to the phrase that contains
 its best word. [CLS], [SEP], "." and "?" have logits too, but are no words. transformers' processor
@@ -40,7 +40,9 @@ class GroundingDino:
     Attributes:
         checkpoint: local folder of a Grounding DINO of transformers (config.json,
             model.safetensors, tokenizer, preprocessor_config.json), such as
-            IDEA-Research/grounding-dino-tiny; nothing is downloaded.
+            IDEA-Research/grounding-dino-tiny, or of an MM Grounding DINO; nothing is downloaded.
+        prompt: caption reads the whole caption (USE); phrases a text with one sentence for each
+            phrase, as detectors are prompted with names of classes.
         threshold: minimum score of a box's best token (USE: 0.05).
         nms_iou: if boxes overlap by more than this IoU, the best is kept (USE: 0.7).
         nms: mention suppresses boxes of the same mention of a phrase; agnostic suppresses boxes of
@@ -52,6 +54,7 @@ class GroundingDino:
     """
 
     checkpoint: str = ""
+    prompt: Literal["caption", "phrases"] = "caption"
     threshold: Share = 0.05
     nms_iou: Share = 0.7
     nms: Literal["mention", "agnostic"] = "mention"
@@ -126,6 +129,8 @@ class GroundingDinoGrounder:
         Raises:
             ValueError: if the query does not have one entry per phrase.
         """
+        if self.params.prompt == "phrases":
+            query = None
         spans_of_phrases = query.spans if query else ((),) * len(phrases)
         if len(spans_of_phrases) != len(phrases):
             raise ValueError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from captionseg.grounding.grounder import Boxes, Query, join_boxes
+from captionseg.grounding.grounder import Boxes, Query, group_equal, join_boxes, spread_equal
 from captionseg.typed import Count, Device, Share, ShareBelowOne, ZeroOrMore
 
 if TYPE_CHECKING:
@@ -89,16 +89,9 @@ class Sam3Grounder:
         query: Query | None = None,
     ) -> Boxes:
         """See Grounder. The query is not used; equal phrases are looked for once."""
-        numbers: dict[str, list[int]] = {}
-        for number, phrase in enumerate(phrases):
-            if phrase.strip():
-                numbers.setdefault(phrase, []).append(number)
+        numbers = group_equal(phrases)
         found, cut = self.find(image, list(numbers))
-        parts = [
-            replace(one, phrase=np.full(len(one), number, np.int32))
-            for one, rows in zip(found, numbers.values(), strict=True)
-            for number in rows
-        ]
+        parts = spread_equal(found, numbers.values())
         none = replace(join_boxes([]), masks=np.zeros((0, *image.shape[:2]), bool))
         return replace(join_boxes([none, *parts]), cut=cut)
 

@@ -58,6 +58,7 @@ def export_hub(folder: Path, target: Path, *, licence: str = "") -> str:
     missing = [
         *([] if licence else ["no licence, name it by --license"]),
         *describe_outside_files(target / "encoder"),
+        *describe_outside_weights(stored.model.config),
     ]
     return f"{target}: a {stored.name} ready to be pushed{''.join(f'; {m}' for m in missing)}"
 
@@ -68,6 +69,12 @@ def describe_outside_files(encoder: Path) -> Iterator[str]:
     params: dict[str, Any] = json.loads(path.read_text())["params"] if path.exists() else {}
     if Path(str(params.get(CHECKPOINT, ""))).is_absolute():
         yield f"its encoder reads {params[CHECKPOINT]}, which who loads it needs too"
+
+
+def describe_outside_weights(config: Any) -> Iterator[str]:
+    """Yield the folder of weights that a model reads whenever it is used."""
+    if getattr(config, "needs_weights", False):
+        yield f"it reads {config.weights}, which who loads it needs too"
 
 
 def write_card(folder: Path, stored: saved.SavedModel, licence: str) -> Iterator[str]:

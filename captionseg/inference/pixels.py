@@ -131,9 +131,11 @@ def label_and_score(
     Of models that label a picture without its logits, these are computed on a coarser grid if they
     would need much memory.
     """
-    if not needs_no_logits(model, protocol):
+    size, few = inputs.size, len(classes) * inputs.size[0] * inputs.size[1] <= MOST_LOGITS
+    # what looks for each class in the whole picture would do so twice
+    if not needs_no_logits(model, protocol) or (model.config.reads.whole and few):
         return label_by_logits(model, inputs, classes, protocol)
-    labels, size = label_pixels(model, inputs, classes, protocol), inputs.size
+    labels = label_pixels(model, inputs, classes, protocol)
     if not isinstance(model, ScoresRegions) or inputs.masks is not None:
         size = shrink_grid(size, MOST_LOGITS // max(1, len(classes)))
     best = find_best_classes(model, replace(inputs, size=size), classes, protocol)[0]

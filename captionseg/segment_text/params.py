@@ -10,6 +10,7 @@ import numpy as np
 from captionseg.constraints import Member
 from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.grounding_dino import GroundingDino
+from captionseg.grounding.owlv2 import Owlv2
 from captionseg.grounding.precomputed import Precomputed
 from captionseg.grounding.relevance import JointSpace, Relevance
 from captionseg.grounding.sam3 import Sam3
@@ -65,6 +66,7 @@ class SegmentTextParams:
     relevance: Relevance = field(default_factory=Relevance)
     grounding_dino: GroundingDino = field(default_factory=GroundingDino)
     precomputed: Precomputed = field(default_factory=Precomputed)
+    owlv2: Owlv2 = field(default_factory=Owlv2)
     sam3: Sam3 = field(default_factory=Sam3)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)

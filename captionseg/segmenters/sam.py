@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -142,20 +142,47 @@ class SamSegmenter:
         Returns:
             masks [B, H, W] and their stability [B].
         """
-        import torch
+        return choose_masks(logits, iou, self.params, self.predictor.model.mask_threshold)
 
-        stability = measure_stability(
-            logits, self.predictor.model.mask_threshold, self.params.offset
-        )
-        stable = stability == stability.amax(dim=1, keepdim=True)
-        # if several are equally stable, the one with the highest IoU
-        best = torch.where(stable, iou, -torch.inf).argmax(dim=1)
-        rows = torch.arange(len(best), device=best.device)
-        masks = logits[rows, best] > self.predictor.model.mask_threshold
-        masks &= (iou[rows, best] > self.params.min_iou)[:, None, None]
-        cleaned = [remove_small_parts(mask, self.params.small_area) for mask in masks.cpu().numpy()]
-        confirmed = torch.where(masks.flatten(1).any(1), stability[rows, best], 0.0)
-        return np.stack(cleaned), confirmed.float().cpu().numpy()
+
+class ChoiceParams(Protocol):
+    """How one of several masks is chosen; see Sam."""
+
+    @property
+    def min_iou(self) -> float: ...
+
+    @property
+    def offset(self) -> float: ...
+
+    @property
+    def small_area(self) -> int: ...
+
+
+def choose_masks(
+    logits: torch.Tensor, iou: torch.Tensor, params: ChoiceParams, threshold: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the most stable mask of each prompt; of equally stable ones that of highest IoU.
+
+    Args:
+        logits: [B, M, H, W] logits of M masks per prompt.
+        iou: [B, M] predicted IoU.
+        params: a mask whose predicted IoU is not above `min_iou` is empty.
+        threshold: threshold of the masks.
+
+    Returns:
+        masks [B, H, W] and their stability [B], 0 for an empty mask.
+    """
+    import torch
+
+    stability = measure_stability(logits, threshold, params.offset)
+    stable = stability == stability.amax(dim=1, keepdim=True)
+    best = torch.where(stable, iou, -torch.inf).argmax(dim=1)
+    rows = torch.arange(len(best), device=best.device)
+    masks = logits[rows, best] > threshold
+    masks &= (iou[rows, best] > params.min_iou)[:, None, None]
+    cleaned = [remove_small_parts(mask, params.small_area) for mask in masks.cpu().numpy()]
+    confirmed = torch.where(masks.flatten(1).any(1), stability[rows, best], 0.0)
+    return np.stack(cleaned), confirmed.float().cpu().numpy()
 
 
 def measure_stability(logits: torch.Tensor, threshold: float, offset: float) -> torch.Tensor:

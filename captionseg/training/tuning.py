@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from captionseg.datasets.random_access import Pictures
 from captionseg.datasets.truth_masks import decode_mask
 from captionseg.metrics import areas, mean_iou
 from captionseg.model_inputs import Inputs
+from captionseg.modeling.capabilities import HasZeroShotChoices
 from captionseg.modeling.segmenter import InputSpec, Segmenter
 from captionseg.prepared import LabelledPictures
 from captionseg.training.loader import Folders
@@ -40,7 +41,7 @@ class TuneSet:
         device: str = "cpu",
         batch: int = 50,
     ) -> float:
-        """Return the mIoU of a model, 0 to 100.
+        """Return the mIoU of a model, 0 to 100; no pixel is background.
 
         Args:
             model: the model, on `device`.
@@ -50,11 +51,16 @@ class TuneSet:
         """
         total = np.zeros((3, len(self.names)), np.int64)
         classes = class_embeddings.to(device)
+        choices = (
+            [replace(model.zero_shot, background=None)]
+            if isinstance(model, HasZeroShotChoices)
+            else []
+        )
         for start in range(0, len(self.truth), batch):
             part = slice(start, start + batch)
             with torch.inference_mode():
                 inputs = self.inputs(part).map(lambda tensor: tensor.to(device))
-                predicted = model.label(inputs, classes).cpu().numpy()
+                predicted = model.label(inputs, classes, *choices).cpu().numpy()
             total += areas(predicted, self.truth[part], len(self.names))
         return float(100.0 * mean_iou(total))
 

@@ -397,11 +397,3 @@ def grounding_dino():
         str(find_package_file(*DEFAULT_BERT)), local_files_only=True
     )
     return GroundingDinoForObjectDetection(config).eval(), tokenizer
-
-
-@pytest.fixture(scope="session")
-def tiny_sam3(tmp_path_factory) -> str:
-    """The folder of a random SAM 3 of transformers."""
-    from tests.tiny_sam3 import save_sam3
-
-    return save_sam3(tmp_path_factory.mktemp("sam3"))

@@ -107,7 +107,7 @@ FAMILIES = {
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
         {"islands", "overlap", "pooling", "region_files", "interfaces"},
     ),
-    "grounding": (["GROUNDERS"], {"box_phrases", "grounder", "pieces"}),
+    "grounding": (["GROUNDERS"], {"box_phrases", "concept_detector", "grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus_captions"}),
     "modeling": (
         ["MODELS"],

@@ -88,6 +88,7 @@ TESTED_ELSEWHERE = {
         for name in ("activation", "open_clip_config", "open_clip_releases", "open_clip_weights")
     },
     "captionseg/encoders/transformers_folder.py": "tests/captionseg/encoders/test_siglip.py",
+    "captionseg/grounding/concept_detector.py": "tests/captionseg/grounding/test_sam3.py",
     "captionseg/grounding/box_phrases.py": "tests/captionseg/grounding/test_grounding_dino.py",
     **{
         f"captionseg/modeling/{name}_config.py": f"tests/captionseg/modeling/test_{test}.py"
@@ -141,4 +142,5 @@ TESTED_ELSEWHERE = {
     "captionseg/training/segment_files.py": "tests/captionseg/training/test_segment_set.py",
     "captionseg/training/training_set.py": "tests/captionseg/training/test_loader.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
+    "captionseg/runtime/transformers_folder.py": "tests/captionseg/grounding/test_sam3.py",
 }

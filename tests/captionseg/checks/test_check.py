@@ -40,7 +40,7 @@ TOGETHER = [
     (
         {"recipes.nouns-mil.model": "segment_mill"},
         "recipes.nouns-mil.model: 'segment_mill' is not valid (valid: segment_mil, groupvit, "
-        "ovsegmentor, maskclip, tcl, code, use); did you mean 'segment_mil'?",
+        "ovsegmentor, maskclip, tcl, code, use, sam3); did you mean 'segment_mil'?",
     ),
     (
         {"recipes.nouns-mil.preset": "use_papr"},
@@ -188,6 +188,24 @@ TOGETHER = [
         {"segment_text.segmenter": "sam", "segment_text.sam": {"checkpoint": "sam.pth"}},
         "segment_text.sam.checkpoint: no such file or folder: 'sam.pth'",
     ),
+    (
+        {"segment_text.grounder": "sam3", "segment_text.sam3": {"checkpoint": "no/sam3"}},
+        "segment_text: segmenter: superpixels would not be used, since the grounder sam3 makes "
+        "masks itself; set segmenter: none",
+    ),
+    (
+        {"segment_text.segmenter": "none"},
+        "segment_text: segmenter: none, but the grounder relevance makes no masks; name one of",
+    ),
+    (
+        {
+            "segment_text.grounder": "sam3",
+            "segment_text.segmenter": "none",
+            "segment_text.sam3": {"checkpoint": "no/sam3"},
+        },
+        "segment_text.sam3.checkpoint: no such file or folder: 'no/sam3'",
+    ),
+    ({"recipes.a": RECIPE | {"model": "sam3"}}, "recipes.a: sam3.weights: empty; give a path"),
     (
         {
             "recipes.a": RECIPE

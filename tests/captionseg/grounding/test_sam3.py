@@ -1,7 +1,6 @@
 """SAM 3 as a grounder: parity with transformers' processor on a small random model."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +55,7 @@ def test_boxes_masks_and_scores_are_those_of_transformers(detector, mask_thresho
     assert ours.score == pytest.approx(theirs["scores"][order].numpy(), abs=1e-5)
     corners = theirs["boxes"][order].numpy().clip(0, [30, 20, 30, 20])
     assert ours.boxes == pytest.approx(corners, abs=1e-3)
+    assert ours.masks is not None
     assert (ours.masks != theirs["masks"][order].bool().numpy()).mean() < 1e-3
     assert (ours.boxes.dtype, ours.phrase.dtype, ours.score.dtype, ours.masks.dtype) == (
         np.float32,
@@ -95,6 +95,8 @@ def test_nothing_to_find_is_no_mask_of_the_size_of_the_picture(grounder, detecto
         grounder.boxes(IMAGE, [" "]),
         strict.boxes(IMAGE, ["a dog"]),
     ):
+        assert found.masks is not None
+        assert found.stability is not None
         assert len(found) == len(found.stability) == 0
         assert found.masks.shape == (0, 20, 30)
 
@@ -110,6 +112,7 @@ def test_phrases_longer_than_the_text_encoder_are_cut_and_counted(grounder, dete
 @pytest.mark.parametrize("shape", [(1, 10, 3), (10, 1, 3), (3, 5, 3)])
 def test_a_picture_of_few_pixels(grounder, shape):
     found = grounder.boxes(np.zeros(shape, np.uint8), ["a dog"])
+    assert found.masks is not None
     assert found.masks.shape[1:] == shape[:2]
     assert (found.boxes >= 0).all()
     assert (found.boxes[:, 2:] <= shape[1::-1]).all()
@@ -121,12 +124,14 @@ def test_stability_is_the_overlap_of_masks_at_two_thresholds(detector):
     one = torch.ones(1, 1)
     concepts = Concepts(torch.tensor([[[0.0, 0.5, 1.5, 1.0]]]), one, logits, one, logits[:, 0])
     image = np.zeros((2, 2, 3), np.uint8)
-    found = Sam3Grounder(detector, Sam3()).select(concepts, 0, image)
-    assert found.masks.tolist() == [[[True, True], [True, False]]]
-    assert found.stability.tolist() == [0.5]
-    assert found.boxes.tolist() == [[0, 1, 2, 2]]
-    wide = replace(Sam3(), offset=0.25)
-    assert Sam3Grounder(detector, wide).select(concepts, 0, image).stability.tolist() == [1.0]
+    plain, narrow = (
+        vars(Sam3Grounder(detector, params).select(concepts, 0, image))
+        for params in (Sam3(), Sam3(offset=0.25))
+    )
+    assert plain["masks"].tolist() == [[[True, True], [True, False]]]
+    assert plain["boxes"].tolist() == [[0, 1, 2, 2]]
+    assert plain["stability"].tolist() == [0.5]
+    assert narrow["stability"].tolist() == [1.0]
 
 
 def test_the_released_layout_of_the_video_model_loads(tiny_sam3, tmp_path, grounder):

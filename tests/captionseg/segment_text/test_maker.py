@@ -1,6 +1,8 @@
 """Segments of one image, from a grounder and a segmenter whose answers are known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,3 +292,27 @@ def test_ids_are_of_image_and_mask() -> None:
 def test_area_share_counts_only_what_lies_in_the_picture() -> None:
     boxes = np.array([[0, 0, 20, 20], [-20, 0, 60, 40]], np.float32)
     assert measure_area(boxes, VIEW.image) == pytest.approx([0.25, 1.0])
+
+
+class WithMasks(Table):
+    """A grounder whose masks are the left halves of its boxes, of stability .5."""
+
+    def boxes(self, image: np.ndarray, phrases: Sequence[str], **more: Any) -> Boxes:
+        found = super().boxes(image, phrases, **more)
+        halves = found.boxes * np.array([1, 1, 0.5, 1], np.float32)
+        masks, _ = Filled().masks(image, halves)
+        return replace(
+            found, masks=masks.astype(bool), stability=np.full(len(found), 0.5, np.float32)
+        )
+
+
+def test_masks_of_a_grounder_are_used_as_they_are_and_no_box_is_the_whole_picture() -> None:
+    maker = Maker(WithMasks(), None, "t", min_area=2, max_boxes=3)
+    rows, count = maker.make_segments(VIEW, [*phrases("fly"), *phrases("grass", "a dog", "ghost")])
+    assert [(row["bbox"], row["full_image"], row["stability"]) for row in rows] == [
+        ([0, 0, 20, 39], False, 0.5),
+        ([0, 0, 5, 10], False, 0.5),
+    ]
+    assert [row["texts"][0]["text"] for row in rows] == ["grass", "a dog"]
+    assert (count["boxes"], count["masks_empty"]) == (3, 1)
+    assert maker.make_segments(VIEW, [])[0] == maker.make_segments(VIEW, phrases("ghost"))[0] == []

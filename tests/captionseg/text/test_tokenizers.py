@@ -6,6 +6,7 @@ import pytest
 from captionseg.records import UserError
 from captionseg.remarks import forget, group_warnings
 from captionseg.text.tokenizers import BertTokens, cut, tokenizer
+from tests.tiny_sam3 import make_tokenizer
 
 
 def test_clip_is_the_published_encoding():
@@ -70,3 +71,19 @@ def test_what_is_cut_is_said_once_a_text(kind, caplog):
         ("1 text is ", repr(longer)),
         ("2 texts are ", f"{other!r}, 'zebra zebra zebra zebra zebra zebra z...'"),
     ]
+
+
+def test_the_tokenizer_of_a_checkpoint_pads_with_zeros_and_is_saved(tmp_path):
+    own = make_tokenizer()
+    own.save_pretrained(tmp_path / "a")
+    tokens = tokenizer("checkpoint", tmp_path / "a", context=5)
+    end = own.eos_token_id
+    found = tokens(["a dog", "a RED dog and a cat", ""])
+    assert found[0].tolist()[:4] == own("a dog")["input_ids"]
+    assert found[:, -1].tolist() == [0, end, 0]
+    assert found[2].tolist() == [own.bos_token_id, end, 0, 0, 0]
+    tokens.save(tmp_path / "b")
+    again = tokenizer("checkpoint", tmp_path / "b", context=5)
+    assert np.array_equal(again(["a dog"]), tokens(["a dog"]))
+    with pytest.raises(UserError, match="no tokenizer that transformers can read"):
+        tokenizer("checkpoint", tmp_path / "c")

@@ -362,3 +362,23 @@ def test_training_settings_and_refinement_of_a_recipe(recipe, params, folders, t
             out=tmp_path,
             tell=lambda *_: None,
         )
+
+
+def test_sam3_is_scored_and_saved_without_an_encoder(params, folders, tiny_sam3, tmp_path):
+    settings = {"weights": tiny_sam3, "picture": 28}
+    metrics = pretrain(
+        Recipe("nouns", "nouns", model="sam3", settings=settings),
+        params,
+        folders,
+        name="none-sam3",
+        context={"prompts": "simple"},
+        out=tmp_path,
+        tell=lambda *_: None,
+    )
+    assert metrics.keys() == {"tune_miou", "images_per_second", "seconds"}
+    assert not (tmp_path / "encoder").exists()
+    assert (tmp_path / "tokenizer").is_dir()
+    scene = BenchmarkFolders(folders.prepared, folders.truth)
+    result = evaluate(tmp_path, scene, EvaluateParams(device="cpu", bootstrap=2), seed=0)
+    assert result.result["protocol"]["prompts"] == "bare"
+    assert "windows" not in result.result["protocol"]
