@@ -32,8 +32,9 @@ def write_params(root: Path) -> None:
     tower = {"name": "tiny_dinov3", "weights": str(root / "d.safetensors")}
     by_nouns: dict[str, Any] = {"curation": "nouns", "archive": "nouns"}
     use = {"crop": 32, "cell": 16, "networks": [tower], "min_cells": 0}
+    shapes = {"train": 14, "tune": 2, "test": 2, "size": 48}
     set_params(
-        {"source": "shapes", "shard_size": 20, "shapes": {"train": 28, "tune": 4, "test": 4}},
+        {"source": "shapes", "shard_size": 20, "shapes": shapes},
         index={"encoder": "siglip", "neighbours": 4, "siglip": {"folder": siglip}},
         curate={"rules": ["nouns"], "vocabulary": {"minimum": 1}},
         segment_text={
@@ -44,6 +45,7 @@ def write_params(root: Path) -> None:
             "min_area": 1,
             "sam3": {"checkpoint": sam3, "threshold": 0},
         },
+        report={"examples": 2, "pictures": 2, "segments": 2, "scenes": 1, "heat": 0, "sheet": 0},
         validate={"min_with_concepts": 0.1, "min_with_segments": 0},
         recipes={
             "segments-use": by_nouns | {"model": "use", "settings": use},
@@ -59,7 +61,7 @@ def test_the_whole_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_params(tmp_path)
     metrics = run_stages(STAGES[:-1], RECIPES)  # all but compare, which reads reports alone
-    assert metrics["download"]["pairs"] == 36
+    assert metrics["download"]["pairs"] == 18
     scores = json.loads(Path("reports/metrics.json").read_text())["recipes"]
     assert all(0 < scores[name]["shapes"]["miou"] <= 100 for name in RECIPES)
     segments = read_rows("data/segments")
