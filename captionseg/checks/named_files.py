@@ -89,8 +89,9 @@ def list_weights(params: Params) -> Iterator[tuple[str, str, str]]:
             with suppress(UserError):  # reported by check_recipes
                 masks[f"recipes.{name}"] = build(MasksParams, recipe.masks, "masks")
     for where, one in masks.items():
-        if one is not None and one.maker == "sam_auto":
-            yield "evaluate", f"{where}.masks.sam_auto.checkpoint", one.sam_auto.checkpoint
+        if one is not None and one.maker in ("sam_auto", "sam2_auto"):
+            path = getattr(one, one.maker).checkpoint
+            yield "evaluate", f"{where}.masks.{one.maker}.checkpoint", path
     for name, config in list_configs(params):
         yield from (
             ("pretrain", f"recipes.{name}: {path}", value)

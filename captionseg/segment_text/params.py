@@ -16,6 +16,8 @@ from captionseg.grounding.relevance import JointSpace, Relevance
 from captionseg.grounding.sam3 import Sam3
 from captionseg.segment_text.maker import Maker
 from captionseg.segmenters.sam import Sam
+from captionseg.segmenters.sam2 import Sam2
+from captionseg.segmenters.sam_hq import SamHq
 from captionseg.segmenters.segmenters import SEGMENTERS
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.typed import Count, Name, Natural, Share, Split
@@ -70,6 +72,8 @@ class SegmentTextParams:
     sam3: Sam3 = field(default_factory=Sam3)
     superpixels: Superpixels = field(default_factory=Superpixels)
     sam: Sam = field(default_factory=Sam)
+    sam2: Sam2 = field(default_factory=Sam2)
+    sam_hq: SamHq = field(default_factory=SamHq)
 
     def __post_init__(self) -> None:
         if self.grounder not in GROUNDERS:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from captionseg.constraints import Member
 from captionseg.segmenters.hierarchy import Hierarchy
 from captionseg.segmenters.interfaces import MaskMaker
+from captionseg.segmenters.sam2_auto import Sam2Auto
 from captionseg.segmenters.sam_auto import SamAuto
 
-MASK_MAKERS = {"hierarchy": Hierarchy, "sam_auto": SamAuto}
+MASK_MAKERS = {"hierarchy": Hierarchy, "sam_auto": SamAuto, "sam2_auto": Sam2Auto}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class MasksParams:
     aggregate: Literal["sum", "max"] = "sum"
     hierarchy: Hierarchy = field(default_factory=Hierarchy)
     sam_auto: SamAuto = field(default_factory=SamAuto)
+    sam2_auto: Sam2Auto = field(default_factory=Sam2Auto)
 
     def build(self) -> MaskMaker | None:
         """Build the chosen maker; None for regions, which already exist."""

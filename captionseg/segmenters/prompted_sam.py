@@ -58,7 +58,8 @@ class PromptedSam:
         from transformers import Sam2ImageProcessor, Sam2Model
 
         parts = TransformersFolder(folder, ("sam2", "sam2_video"), "SAM 2", where)
-        return PromptedSam(parts.load_model(Sam2Model), parts.load(Sam2ImageProcessor))
+        model = parts.load_model(Sam2Model).requires_grad_(False)
+        return PromptedSam(model, parts.load(Sam2ImageProcessor))
 
     @staticmethod
     def load_sam_hq(folder: Path, where: str) -> PromptedSam:
@@ -66,7 +67,8 @@ class PromptedSam:
         from transformers import SamHQModel, SamImageProcessor
 
         parts = TransformersFolder(folder, ("sam_hq",), "SAM-HQ", where)
-        return PromptedSam(parts.load_model(SamHQModel), parts.load(SamImageProcessor))
+        model = parts.load_model(SamHQModel).requires_grad_(False)
+        return PromptedSam(model, parts.load(SamImageProcessor))
 
     def to(self, device: str) -> PromptedSam:
         """Return the same on a device."""
@@ -80,9 +82,10 @@ class PromptedSam:
         )
         pixels = inputs.pop("pixel_values").to(self.model.device)
         embeddings = self.model.get_image_embeddings(pixels)
-        features = {"image_embeddings": embeddings}
+        features: dict[str, Any] = {"image_embeddings": embeddings}
         if isinstance(embeddings, tuple):  # of SAM-HQ
-            features = dict(zip(("image_embeddings", "intermediate_embeddings"), embeddings))
+            names = ("image_embeddings", "intermediate_embeddings")
+            features = dict(zip(names, embeddings, strict=True))
         shape = {name: value.tolist() for name, value in inputs.items()}
         height, width = shape.get("reshaped_input_sizes", [pixels.shape[2:]])[0]
         return Embedded(features, (image.shape[0], image.shape[1]), (height, width), shape)

@@ -105,7 +105,7 @@ FAMILIES = {
     "retrieval": (["INDEXES"], {"index", "embedding_folder"}),
     "segmenters": (
         ["SEGMENTERS", "REGION_MAKERS", "MASK_MAKERS"],
-        {"islands", "overlap", "pooling", "region_files", "interfaces"},
+        {"islands", "overlap", "pooling", "prompted_sam", "region_files", "interfaces"},
     ),
     "grounding": (["GROUNDERS"], {"box_phrases", "concept_detector", "grounder", "pieces"}),
     "captioners": (["CAPTIONERS"], {"cache", "captioner", "corpus_captions"}),

@@ -143,4 +143,6 @@ TESTED_ELSEWHERE = {
     "captionseg/training/training_set.py": "tests/captionseg/training/test_loader.py",
     "captionseg/training/sharded.py": "tests/captionseg/training/test_two_processes.py",
     "captionseg/runtime/transformers_folder.py": "tests/captionseg/grounding/test_sam3.py",
+    "captionseg/segmenters/sam2.py": "tests/captionseg/segmenters/test_prompted_sam.py",
+    "captionseg/segmenters/sam_hq.py": "tests/captionseg/segmenters/test_prompted_sam.py",
 }

@@ -33,16 +33,16 @@ def make_sam2() -> Any:
         "image_size": [SIDE, SIDE],
         "hidden_size": 4,
         "num_attention_heads": 1,
-        "blocks_per_stage": [1, 1, 1, 1],
-        "embed_dim_per_stage": [4, 8, 16, 16],
+        "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [4, 8, 16, 32],
         "num_attention_heads_per_stage": [1, 1, 2, 2],
         "window_size_per_stage": [8, 4, 4, 4],
         "window_positional_embedding_background_size": [2, 2],
-        "global_attention_blocks": [2],
+        "global_attention_blocks": [3],
     }
     vision = {
         "backbone_config": backbone,
-        "backbone_channel_list": [16, 16, 8, 4],
+        "backbone_channel_list": [32, 16, 8, 4],
         "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
         "fpn_hidden_size": WIDTH,
     }
