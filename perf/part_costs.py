@@ -68,6 +68,14 @@ TOWERS = {
     "vit_so400m_patch14_siglip_378": 560,
 }
 """Image towers of timm -> side of the pictures in pixels."""
+HIERA: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    "tiny": (96, 1, (1, 2, 7, 2)),
+    "base-plus": (112, 2, (2, 3, 16, 3)),
+    "large": (144, 2, (2, 6, 36, 4)),
+}
+"""Sizes of SAM 2.1 -> width, heads and blocks of its image encoder."""
+HIERA_GLOBAL = {96: (5, 7, 9), 112: (12, 16, 20), 144: (23, 33, 43)}
+"""Width -> blocks with attention over the whole picture."""
 
 
 class Cost(NamedTuple):
@@ -220,6 +228,47 @@ def compute_sam(arch: str) -> Cost:
     return Cost(count(model) / 1e6, 0.0, gflop, gib)
 
 
+def compute_sam2(width: int, heads: int, blocks: tuple[int, ...]) -> Cost:
+    """Compute the cost of a SAM 2.1's image encoder.
+
+    Args:
+        width: of the first stage; each further one has twice as many channels.
+        heads: of the first stage, likewise.
+        blocks: number of blocks of each stage.
+    """
+    from transformers import Sam2Config, Sam2Model
+
+    widths = [width * 2**n for n in range(len(blocks))]
+    backbone = {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "blocks_per_stage": list(blocks),
+        "embed_dim_per_stage": widths,
+        "num_attention_heads_per_stage": [heads * 2**n for n in range(len(blocks))],
+        "global_attention_blocks": list(HIERA_GLOBAL[width]),
+    }
+    config = {"backbone_config": backbone, "backbone_channel_list": widths[::-1]}
+    with torch.device("meta"):
+        model = Sam2Model(Sam2Config(vision_config=config)).eval()
+    pixels = torch.zeros(1, 3, 1024, 1024, device="meta")
+    gflop, gib = measure(model, lambda: model.vision_encoder(pixels), 1)
+    return Cost(count(model) / 1e6, 0.0, gflop, gib)
+
+
+def compute_owlv2() -> Cost:
+    """Compute the cost of OWLv2 with ViT-B/16."""
+    from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+    config = Owlv2Config(vision_config={"image_size": 960})
+    with torch.device("meta"):
+        model = Owlv2ForObjectDetection(config).eval()
+    pixels = torch.zeros(1, 3, 960, 960, device="meta")
+    gflop, gib = measure(model, lambda: model.owlv2.vision_model(pixels), 1)
+    text = count(model.owlv2.text_model)
+    return Cost((count(model) - text) / 1e6, text / 1e6, gflop, gib)
+
+
 def compute_sam3() -> Cost:
     """Compute the cost of SAM 3."""
     from transformers import Sam3Config, Sam3Model
@@ -241,9 +290,12 @@ def list_parts() -> dict[str, Callable[[], Cost]]:
     for name, side in TOWERS.items():
         parts[f"networks {name} at {side}"] = lambda name=name, side=side: compute_tower(name, side)
     parts["grounding_dino, Swin-T"] = compute_grounding_dino
+    parts["owlv2, ViT-B/16"] = compute_owlv2
     parts["sam3"] = compute_sam3
     for arch in ("vit_b", "vit_l", "vit_h"):
-        parts[f"sam {arch}"] = lambda arch=arch: compute_sam(arch)
+        parts[f"sam, {arch}"] = lambda arch=arch: compute_sam(arch)
+    for name, sizes in HIERA.items():
+        parts[f"sam2, hiera-{name}"] = functools.partial(compute_sam2, *sizes)
     return parts
 
 
