@@ -3,10 +3,11 @@
     python -m perf.paper_costs [NAME ...]
 
 For each recipe of experiments/paper, one training step of the model in full size runs on the CPU
-with random weights. torch counts the operations of the forward and the backward pass, and the bytes
-that are kept for the backward pass. Two and three pictures tell what each picture takes from what a
-step takes anyway. The losses see the texts of the whole batch. All runs in fp32; where the recipe
-has bf16, 70 % of the bytes are kept, as was measured for OVSegmentor.
+with random weights; frozen towers of USE run without numbers and give noise. torch counts the
+operations of the forward and the backward pass, and the bytes that are kept for the backward pass.
+Two and three pictures tell what each picture takes from what a step takes anyway. The losses see
+the texts of the whole batch. All runs in fp32; where the recipe has bf16, 70 % of the bytes are
+kept, as was measured for OVSegmentor.
 
 Hours assume 100 TFLOP/s a GPU, a third of what an A100 has in bf16. A parameter that is trained
 takes 20 bytes (weight, gradient, its bucket, both moments of AdamW), a frozen one 4. Not in it are

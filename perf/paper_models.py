@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from captionseg.encoders.dense_head import build_joint_head, build_vit_head
 from captionseg.encoders.lite0_minilm import IMAGE_BLOCKS
@@ -15,7 +15,7 @@ from captionseg.encoders.open_clip import OpenClip
 from captionseg.encoders.open_clip_weights import get_config
 from captionseg.experiments import Experiment
 from captionseg.index_params import IndexParams
-from captionseg.modeling.layers.backbone import BackboneBlocks
+from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneFeatures
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.modeling.towers.frozen_towers import FrozenModule
@@ -144,12 +144,30 @@ def build_full_size(plan: Plan) -> Built:
     towers = getattr(model, "frozen_towers", None)
     if towers is None:
         return Built(model, [])
-    blocks = [BackboneBlocks(network) for network in towers.networks]
-    for weight in itertools.chain(*(one.parameters() for one in blocks)):
-        if not weight.is_meta:
-            nn.init.normal_(weight, std=0.02)
-    towers.loaded = [FrozenModule(one) for one in blocks]
+    with torch.device("meta"):
+        blocks = [BackboneBlocks(network) for network in towers.networks]
+    towers.loaded = [FrozenModule(Shapes(one)) for one in blocks]
     return Built(model, [*blocks])
+
+
+class Shapes(nn.Module):
+    """Runs a frozen tower on the meta device, where operations are counted and nothing is computed,
+    and returns noise of the shapes of its features.
+
+    Args:
+        tower: the tower, on the meta device.
+    """
+
+    def __init__(self, tower: BackboneBlocks) -> None:
+        super().__init__()
+        self.towers = [tower]  # in a list, so that no weight is moved
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> BackboneFeatures:
+        """Return noise."""
+        maps, cls, final = self.towers[0](image.to("meta"))
+        noise = [torch.randn(x.shape) for x in (*maps, cls, final)]
+        return BackboneFeatures(noise[:-2], noise[-2], noise[-1])
 
 
 def attach(model: Any, encoder: SimpleNamespace, index: IndexParams) -> None:
