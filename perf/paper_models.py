@@ -15,7 +15,11 @@ from captionseg.encoders.open_clip import OpenClip
 from captionseg.encoders.open_clip_weights import get_config
 from captionseg.experiments import Experiment
 from captionseg.index_params import IndexParams
-from captionseg.modeling.layers.backbone import BackboneBlocks, BackboneFeatures
+from captionseg.modeling.layers.backbone import (
+    BackboneBlocks,
+    BackboneFeatures,
+    build_without_weights,
+)
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.modeling.towers.frozen_towers import FrozenModule
@@ -144,8 +148,7 @@ def build_full_size(plan: Plan) -> Built:
     towers = getattr(model, "frozen_towers", None)
     if towers is None:
         return Built(model, [])
-    with torch.device("meta"):
-        blocks = [BackboneBlocks(network) for network in towers.networks]
+    blocks = [build_without_weights(one.name, one.blocks) for one in towers.networks]
     towers.loaded = [FrozenModule(Shapes(one)) for one in blocks]
     return Built(model, [*blocks])
 

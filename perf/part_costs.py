@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 BATCH, TOKENS = 32, 32
@@ -109,10 +110,10 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and count what it returns."""
-        given = [x for x in torch.utils._pytree.tree_leaves(args) if isinstance(x, Tensor)]
+        given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
         known = {id(x.untyped_storage()) for x in given}
         out = func(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(out):
+        for tensor in tree_leaves(out):
             if not isinstance(tensor, Tensor):
                 continue
             storage = tensor.untyped_storage()
@@ -196,10 +197,9 @@ def compute_tips() -> Cost:
 
 def compute_tower(name: str, side: int) -> Cost:
     """Compute the cost of an image tower of timm."""
-    from captionseg.modeling.layers.backbone import BackboneBlocks, Network
+    from captionseg.modeling.layers.backbone import build_without_weights
 
-    with torch.device("meta"):
-        tower = BackboneBlocks(Network(name))
+    tower = build_without_weights(name, 0)
     pixels = torch.zeros(BATCH, 3, side, side, device="meta")
     gflop, gib = measure(tower, lambda: tower(pixels), BATCH)
     return Cost(count(tower) / 1e6, 0.0, gflop, gib)

@@ -203,24 +203,27 @@ def probe_network(network: Network, side: int) -> tuple[list[int], int]:
         ValueError: for an unknown network, or one that does not accept such pictures or has fewer
             blocks.
     """
-    widths, stride = _probe(network.name, network.blocks, side)
-    return [*widths], stride
-
-
-@functools.lru_cache(maxsize=64)
-def _probe(name: str, blocks: int, side: int) -> tuple[tuple[int, ...], int]:
-    network = Network(name, blocks=blocks)
+    tower = build_without_weights(network.name, network.blocks)
     with torch.device("meta"):
-        tower = BackboneBlocks(network)
         try:
             maps = tower(torch.zeros(1, 3, side, side)).maps
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
-                f"networks: {name}, blocks: {blocks}, on pictures of {side} "
+                f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} "
                 f"pixels: {one_line(error)}"
             ) from None
-    stride = max(stage["reduction"] for stage in tower.net.feature_info)
-    return tuple(x.shape[3] for x in maps), stride
+    return [x.shape[3] for x in maps], max(stage["reduction"] for stage in tower.net.feature_info)
+
+
+@functools.lru_cache(maxsize=16)
+def build_without_weights(name: str, blocks: int) -> BackboneBlocks:
+    """Build the blocks of a network on the meta device, once: tensors have shapes and no numbers.
+
+    Raises:
+        ValueError: for an unknown name, or a network without maps.
+    """
+    with torch.device("meta"):
+        return BackboneBlocks(Network(name, blocks=blocks))
 
 
 def input_rescaling(
