@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from captionseg.encoders.dense_head import build_joint_head, build_vit_head
+from captionseg.encoders.lite0_minilm import IMAGE_BLOCKS
 from captionseg.encoders.open_clip import OpenClip
 from captionseg.encoders.open_clip_weights import get_config
 from captionseg.experiments import Experiment
 from captionseg.index_params import IndexParams
-from captionseg.modeling.layers.backbone import BackboneBlocks
+from captionseg.modeling.layers.backbone import (
+    BackboneBlocks,
+    BackboneFeatures,
+    build_without_weights,
+)
 from captionseg.modeling.models import MODELS
 from captionseg.modeling.segmenter import Sizes
 from captionseg.modeling.towers.frozen_towers import FrozenModule
@@ -23,6 +28,11 @@ from captionseg.runtime.device import detect
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training.params import PretrainParams, model_config
 from captionseg.typed import build, replace_fields
+
+GEOMETRY = 7
+"""Numbers of the place and the shape of a region, see captionseg.segmenters.pooling."""
+SIGLIP = {"base": 768, "large": 1024, "so400m": 1152, "giant": 1536}
+"""Size in the name of a folder of SigLIP -> width of its space."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +119,58 @@ def build_encoder(index: IndexParams) -> SimpleNamespace:
     return SimpleNamespace(clip=clip.requires_grad_(False), head=head.config, side=side)
 
 
+def find_sizes(index: IndexParams) -> Sizes:
+    """Return the widths of texts and of features of regions that an encoder gives."""
+    if index.encoder == "lite0_minilm":
+        return Sizes(regions=index.dense_width + IMAGE_BLOCKS + GEOMETRY, texts=384)
+    if index.encoder == "open_clip":
+        width = get_config(index.open_clip)["embed_dim"]
+    else:
+        width = next(n for word, n in SIGLIP.items() if word in index.siglip.folder)
+    return Sizes(width + GEOMETRY, texts=width, head=build_joint_head(width).config)
+
+
 def build_full_size(plan: Plan) -> Built:
     """Build the model of a plan, with random weights, on the current default device."""
     settings = without_weights(plan.recipe.settings)
     recipe = Recipe(**{**vars(plan.recipe), "settings": settings})
-    config = model_config(recipe, plan.params)
-    if plan.index.encoder != "open_clip":
-        return Built(MODELS[recipe.model][1](config.with_sizes(Sizes(texts=384))), [])
-    encoder = build_encoder(plan.index)
-    words = encoder.clip.token_embedding.weight.shape[1]
-    sizes = Sizes(texts=encoder.head.out, words=words, head=encoder.head)
-    model: Any = MODELS[recipe.model][1](config.with_sizes(sizes))
+    config, kind = model_config(recipe, plan.params), MODELS[recipe.model][1]
     if config.reads.holds_encoder:
+        encoder = build_encoder(plan.index)
+        words = encoder.clip.token_embedding.weight.shape[1]
+        held: Any = kind(
+            config.with_sizes(Sizes(texts=encoder.head.out, words=words, head=encoder.head))
+        )
         if not encoder.clip.visual.proj.is_meta:
-            attach(model, encoder, plan.index)
-        return Built(model, [encoder.clip])
+            attach(held, encoder, plan.index)
+        return Built(held, [encoder.clip])
+    model: Any = kind(config.with_sizes(find_sizes(plan.index)))
     towers = getattr(model, "frozen_towers", None)
     if towers is None:
         return Built(model, [])
-    blocks = [BackboneBlocks(network) for network in towers.networks]
-    for weight in itertools.chain(*(one.parameters() for one in blocks)):
-        nn.init.normal_(weight, std=0.02)
-    towers.loaded = [FrozenModule(one) for one in blocks]
+    blocks = [build_without_weights(one.name, one.blocks) for one in towers.networks]
+    towers.loaded = [FrozenModule(Shapes(one)) for one in blocks]
     return Built(model, [*blocks])
+
+
+class Shapes(nn.Module):
+    """Runs a frozen tower on the meta device, where operations are counted and nothing is computed,
+    and returns noise of the shapes of its features.
+
+    Args:
+        tower: the tower, on the meta device.
+    """
+
+    def __init__(self, tower: BackboneBlocks) -> None:
+        super().__init__()
+        self.towers = [tower]  # in a list, so that no weight is moved
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> BackboneFeatures:
+        """Return noise."""
+        maps, cls, final = self.towers[0](image.to("meta"))
+        noise = [torch.randn(x.shape) for x in (*maps, cls, final)]
+        return BackboneFeatures(noise[:-2], noise[-2], noise[-1])
 
 
 def attach(model: Any, encoder: SimpleNamespace, index: IndexParams) -> None:

@@ -58,11 +58,23 @@ LICENCES = {
         "relevance": NONE,
         "precomputed": YOURS,
         "grounding_dino": "apache-2.0",
+        "owlv2": "apache-2.0",
         "sam3": "sam-license",
     },
-    "segmenter": {"superpixels": NONE, "sam": "apache-2.0"},
+    "segmenter": {
+        "superpixels": NONE,
+        "sam": "apache-2.0",
+        "sam2": "apache-2.0",
+        "sam_hq": "apache-2.0",
+        "none": NONE,
+    },
     "model": {"sam3": "sam-license"},
-    "masks": {"regions": NONE, "hierarchy": NONE, "sam_auto": "apache-2.0"},
+    "masks": {
+        "regions": NONE,
+        "hierarchy": NONE,
+        "sam_auto": "apache-2.0",
+        "sam2_auto": "apache-2.0",
+    },
 }
 """Family -> member -> licence, of members that do not have weights under several licences."""
 

@@ -12,6 +12,9 @@ import pytest
 import torch
 from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from captionseg.checks.check import check
 from captionseg.experiments import Experiment, read_experiment
@@ -19,7 +22,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.params import Params
 from captionseg.training.schedule import make_scheduler
 from captionseg.typed import replace_fields
-from perf import paper_costs, paper_models
+from perf import paper_costs, paper_models, part_costs
 
 ROOT = Path(__file__).parents[2]
 FILES = {path.stem: path for path in sorted((ROOT / "experiments" / "paper").glob("*.yaml"))}
@@ -33,13 +36,23 @@ OF_USER = [
     "annotations/",
     "grounding-dino-tiny/",
     "bert-base-uncased/",
+    "PE-Core-B-16.safetensors",
     "ViT-B-16.pt",
     "ViT-L-14-336px.pt",
     "captions.parquet",
     "dino_vitb16.safetensors",
+    "sam2.1-hiera-base-plus/",
+    "sam2.1-hiera-large/",
+    "sam3/",
     "sam_vit_h_4b8939.pth",
+    "siglip2-large-patch16-256/",
+    "siglip2-large-patch16-256/model.safetensors",
+    "siglip2-so400m-patch14-384/",
+    "siglip2-so400m-patch14-384/model.safetensors",
+    "vit_base_patch16_dinov3.safetensors",
     "vit_large_patch14_clip_336.safetensors",
     "vit_large_patch14_dinov2.safetensors",
+    "vit_large_patch16_dinov3.safetensors",
 ]
 BERT = {
     "model_type": "bert",
@@ -75,6 +88,7 @@ SHRUNK = {
         },
         "mask_from": 1,
     },
+    "segment_mil": {"hidden": 16},
     "tcl": GROUNDER,
     "code": {"tcl": GROUNDER, "words": {"context": 3}},
     "use": {"networks": [{"name": "test_vit"}], "crop": 64, "cell": 16, "cls": False},
@@ -132,7 +146,8 @@ def test_parameters_and_hours_are_those_of_the_file(name, recipe):
     known = cost.recipes[recipe]
     with torch.device("meta"):
         trained, frozen = paper_models.build_full_size(plan).count()
-    assert (round(trained / 1e6, 1), round(frozen / 1e6, 1)) == (known.trained, known.frozen)
+    found = (paper_costs.shorten(trained / 1e6), paper_costs.shorten(frozen / 1e6))
+    assert found == (known.trained, known.frozen)
     pictures = plan.params.epochs * (cost.pairs // plan.params.batch) * plan.params.batch
     hours = pictures * known.gflop * 1e9 / paper_costs.OPERATIONS / 3600
     assert hours == pytest.approx(known.hours, rel=0.02)
@@ -162,7 +177,7 @@ def test_a_small_copy_trains_two_steps(name, recipe, small_clip):
     width = getattr(model.config, "text_width", 0) or 16
     for _ in range(2):
         before = {key: weight.detach().clone() for key, weight in learnt.items()}
-        batch = paper_costs.make_batch(model.config.reads, 4, plan.params.texts, width)
+        batch = paper_costs.make_batch(model.config, 4, plan.params.texts, width)
         loss = torch.stack(list(model.losses(model(batch)).values())).sum()
         assert torch.isfinite(loss)
         optimiser.zero_grad()
@@ -177,7 +192,6 @@ def test_operations_and_bytes_of_a_step_by_hand():
     """Two linear maps: 2 x 3 x 4 x 5 operations forwards, twice as many backwards, once for the
     first map, whose input needs no gradient.
     """
-    from torch import nn
 
     class Two(nn.Module):
         config = type("Config", (), {"reads": InputSpec(picture=1), "text_width": 4})
@@ -198,6 +212,30 @@ def test_operations_and_bytes_of_a_step_by_hand():
     operations, kept = paper_costs.measure_step(built, plan, 3)
     assert operations == 2 * 3 * (4 * 5 * 2 + 5 * 6 * 3)
     assert kept == 4 * 3 * (4 + 5)
+
+
+def test_operations_and_memory_of_a_part_by_hand():
+    """One map from 8 to 4 numbers and an attention of 4 heads, of 6 pictures of 5 tokens: the input
+    is dropped, and with it what is alive falls.
+    """
+    linear = nn.Linear(8, 4, bias=False, device="meta")
+
+    def run():
+        x = torch.zeros(6, 5, 8)
+        y = linear(x)
+        del x
+        return F.scaled_dot_product_attention(y, y, y)
+
+    gflop, gib = part_costs.measure(linear, run, 6)
+    assert gflop * 1e9 == pytest.approx(5 * 2 * 8 * 4 + 4 * 5 * 5 * 4)
+    assert gib * 2**30 == pytest.approx(4 * 32 + 2 * (6 * 5 * 8 + 6 * 5 * 4))
+
+
+def test_attention_on_a_cpu_is_counted():
+    query, key = torch.randn(1, 2, 8, 4, requires_grad=True), torch.randn(1, 2, 6, 4)
+    with FlopCounterMode(display=False, custom_mapping=paper_costs.ATTENTION) as counter:
+        F.scaled_dot_product_attention(query, key, key).sum().backward()
+    assert counter.get_total_flops() == 2 * 2 * (2 + 5) * 8 * 6 * 4
 
 
 def test_other_ranks_have_other_concepts():

@@ -93,7 +93,9 @@ def set_params(download: dict[str, Any], **sections: Any) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params | sections))
 
 
-def run_stages(names: Iterable[str] = run.STAGES) -> dict[str, dict[str, float]]:
+def run_stages(
+    names: Iterable[str] = run.STAGES, recipes: Iterable[str] = RECIPES
+) -> dict[str, dict[str, float]]:
     """Run stages in the working directory, those of recipes for each of them; metrics by stage."""
     for kept in ("experiments", "benchmarks"):  # as they are in the repository
         Path("reports", kept).mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def run_stages(names: Iterable[str] = run.STAGES) -> dict[str, dict[str, float]]
         stage = stages[name]
         words = shlex.split(stage.get("do", stage)["cmd"].replace("${run}", ""))
         assert words[0] == name
-        for recipe in RECIPES if "foreach" in stage else ("",):
+        for recipe in recipes if "foreach" in stage else ("",):
             found[name] = run.run(name, [word.replace("@recipe", recipe) for word in words[1:]])
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -202,16 +203,27 @@ def probe_network(network: Network, side: int) -> tuple[list[int], int]:
         ValueError: for an unknown network, or one that does not accept such pictures or has fewer
             blocks.
     """
+    tower = build_without_weights(network.name, network.blocks)
     with torch.device("meta"):
-        blocks = BackboneBlocks(network)
         try:
-            maps = blocks(torch.zeros(1, 3, side, side)).maps
+            maps = tower(torch.zeros(1, 3, side, side)).maps
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
                 f"networks: {network.name}, blocks: {network.blocks}, on pictures of {side} "
                 f"pixels: {one_line(error)}"
             ) from None
-    return [x.shape[3] for x in maps], max(stage["reduction"] for stage in blocks.net.feature_info)
+    return [x.shape[3] for x in maps], max(stage["reduction"] for stage in tower.net.feature_info)
+
+
+@functools.lru_cache(maxsize=16)
+def build_without_weights(name: str, blocks: int) -> BackboneBlocks:
+    """Build the blocks of a network on the meta device, once: tensors have shapes and no numbers.
+
+    Raises:
+        ValueError: for an unknown name, or a network without maps.
+    """
+    with torch.device("meta"):
+        return BackboneBlocks(Network(name, blocks=blocks))
 
 
 def input_rescaling(

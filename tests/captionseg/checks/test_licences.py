@@ -35,7 +35,7 @@ FAMILIES = {
     "index": {*ENCODERS} - {"open_clip"},
     "regions": set(REGION_MAKERS),
     "grounder": set(GROUNDERS),
-    "segmenter": set(SEGMENTERS),
+    "segmenter": {"none", *SEGMENTERS},
     "masks": {"regions", *MASK_MAKERS},
 }
 RECIPE = {"curation": "cocu", "archive": "cocu"}
