@@ -62,14 +62,7 @@ TESTED_ELSEWHERE = {
     "captionseg/commands/demo.py": "tests/captionseg/demo/test_server.py",
     **{
         f"captionseg/demo/{name}.py": "tests/captionseg/demo/test_page.py"
-        for name in (
-            "browse_tab",
-            "elements",
-            "pair_panel",
-            "search_tab",
-            "segment_tab",
-            "backend",
-        )
+        for name in ("browse_tab", "elements", "pair_panel", "search_tab", "segment_tab", "backend")
     },
     "captionseg/commands/compare.py": "tests/captionseg/tracking/test_command.py",
     "captionseg/commands/sync.py": "tests/captionseg/tracking/test_synchronise.py",
