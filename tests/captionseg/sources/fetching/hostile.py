@@ -272,7 +272,7 @@ def serving(pause: float = 0.0) -> Iterator[Hostile]:
     started = threading.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
     thread.start()
-    started.wait(10)
+    assert started.wait(240)
     try:
         yield hostile
     finally:
