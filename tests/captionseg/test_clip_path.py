@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -24,7 +25,7 @@ from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import pretrain
 from captionseg.training.seeds import is_finished
-from tests.captionseg.conftest import World, make_world
+from tests.captionseg.conftest import TwoColours, World, make_world
 from tests.captionseg.modeling.conftest import networks  # noqa: F401
 
 TINY = {
@@ -37,7 +38,7 @@ LAYERS = 2
 DEEP = {"adapter": 0, "gate": 0.1}
 
 
-def clip_world(root: Path, toy, model: str) -> World:
+def clip_world(root: Path, toy, model: str, source: TwoColours | None = None) -> World:
     """With random weights from a file, half precision as such files come."""
     torch.manual_seed(0)
     weights = open_clip.create_model(model).state_dict()
@@ -51,19 +52,22 @@ def clip_world(root: Path, toy, model: str) -> World:
     params = IndexParams(
         encoder="open_clip", open_clip=chosen, backend="exact", neighbours=8, keep_dense=True
     )
-    return make_world(root, toy, params)
+    return make_world(root, SimpleNamespace(source=source or toy.source, maker=toy.maker), params)
 
 
 @pytest.fixture(scope="module")
 def base(toy, tmp_path_factory) -> World:
-    """ViT-B-16 with fewer layers: its widths, its 224 pixels and its 196 patches."""
+    """ViT-B-16 with fewer layers: its widths, its 224 pixels and its 196 patches. A picture costs
+    much, so there are half as many.
+    """
     config = open_clip.get_model_config("ViT-B-16")
     for tower in ("vision_cfg", "text_cfg"):
         config[tower]["layers"] = LAYERS
     root = tmp_path_factory.mktemp("base")
     (root / "ViT-B-16-path.json").write_text(json.dumps(config))
     open_clip.add_model_config(root)
-    return clip_world(root, toy, "ViT-B-16-path")
+    few = TwoColours((("train", 18), ("tune", 4), ("test", 4)))
+    return clip_world(root, toy, "ViT-B-16-path", few)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_vit_b_16_from_a_file(base, tmp_path, name):
-    run(base, RECIPES[name], tmp_path / name, epochs=1)
+    run(base, RECIPES[name], tmp_path / name, epochs=1, batch=8)
     weights = (tmp_path / name / "model.safetensors").stat().st_size
     assert weights < 80e6  # the frozen towers are not saved with the model
 

@@ -150,7 +150,7 @@ def copy_database(target):
 
 def test_sigterm_ends_the_stage_and_the_temporary_server(repository, tmp_path):
     copy_database(tmp_path / "prefect" / "prefect.db")
-    root = repository(CHAIN % ("echo $$ > ../child; sleep 60", 60))
+    root = repository(CHAIN % ("echo $$ > ../child; sleep 600", 600))
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")}
     flow = subprocess.Popen(
         [sys.executable, "-m", "flows.reproduce", "--root", str(root)],
@@ -169,8 +169,8 @@ def test_sigterm_ends_the_stage_and_the_temporary_server(repository, tmp_path):
         "no server was running, so it made one"
     )
     flow.terminate()
-    assert flow.wait(60) == 128 + signal.SIGTERM
-    _, alive = psutil.wait_procs(family, timeout=10)
+    assert flow.wait(240) == 128 + signal.SIGTERM
+    _, alive = psutil.wait_procs(family, timeout=120)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 

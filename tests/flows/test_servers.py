@@ -145,7 +145,7 @@ def test_a_stage_that_fails_is_tried_again_and_reported_with_its_log(services, t
         assert "stage 'b' failed with exit code 4: no pairs in shard 7" in text
         assert "\nshard 6 is there\nno pairs in shard 7\n" in text
     # a run's log reaches the server in batches, the last of them after its final state
-    until(lambda: "no pairs in shard 7" in services.log(run.id), "stages' output is in the log", 30)
+    until(lambda: "no pairs in shard 7" in services.log(run.id), "stages' output is in the log")
     outcomes = {
         row["stage"]: row["outcome"] for row in json.loads(services.artifacts(run.id)["stages"])
     }
@@ -169,7 +169,7 @@ def test_a_cancelled_run_leaves_no_process_no_torn_output_and_no_lock(services, 
     until(lambda: child.exists() and child.read_text().strip(), "the stage starts")
     services.client.set_flow_run_state(run, Cancelling())
     assert services.ended(run).state.type.value == "CANCELLED"
-    until(lambda: not psutil.pid_exists(int(child.read_text())), "the stage's child is gone", 30)
+    until(lambda: not psutil.pid_exists(int(child.read_text())), "the stage's child is gone")
     assert not (root / "a.txt").exists()
     with FileLock(root / LOCK, timeout=0):
         assert "a.txt" in sh("dvc status", root, **services.env)
@@ -281,8 +281,8 @@ def test_a_run_ends_with_its_worker_and_its_reports_are_as_before(services, whol
     assert not (root / "a.txt").exists(), "DVC deletes what a stage writes"
     psutil.Process(daemons.list_running(services.folder)["worker-cpu"].pid).kill()
     assert services.ended(run).state.type.value == "CRASHED"
-    until(lambda: gone(stage), "the stage ends", 30)
-    until(lambda: sh("git status --short -- a.txt", root) == "", "its report is there again", 30)
+    until(lambda: gone(stage), "the stage ends")
+    until(lambda: sh("git status --short -- a.txt", root) == "", "its report is there again")
 
 
 def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, whole, toy):
@@ -304,7 +304,6 @@ def test_another_start_heals_what_was_killed_and_two_starts_are_one(services, wh
     until(
         lambda: daemons.list_running(services.folder).keys() == {"worker-gpu"} and gone(stage),
         "they are gone",
-        20,
     )
     assert not module.is_free("127.0.0.1", services.mlflow_port), (
         "a child of MLflow's server holds its port"

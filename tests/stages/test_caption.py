@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked[name] += 1
         if sum(self.server.answered.values()) >= self.server.limit and not self.server.go.is_set():
             self.server.stuck.set()
-            self.server.go.wait(60)
+            self.server.go.wait(240)
             return
         self.server.answered[name] += 1
         body = json.dumps(
@@ -111,7 +111,7 @@ def start(root: Path) -> subprocess.Popen[str]:
 
 def finish(root: Path) -> None:
     process = start(root)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     assert process.returncode == 0, error
 
 
@@ -128,7 +128,7 @@ def test_killed_in_the_middle_and_changed_afterwards_nothing_is_asked_twice(
     asking = {"captioner": "server", "server": {"url": url, "model": "m", "batch": 1, "retries": 0}}
     configure(root, **asking)
     process = start(root)
-    if not server.stuck.wait(60):
+    if not server.stuck.wait(240):
         process.kill()
         pytest.fail(str(process.communicate()))
     os.killpg(process.pid, signal.SIGKILL)

@@ -35,7 +35,7 @@ def test_a_stage_ends_with_its_dvc_and_the_next_run_loses_nothing(tmp_path: Path
         lambda dvc: len(list(root.glob(".work/download/*/pairs/*_stats.json"))) > 2,
     ):
         dvc = checkout.start(root, "repro", "download")
-        assert checkout.wait_for(lambda: begun(dvc), seconds=60), (root / ".work.log").read_text()  # noqa: B023
+        assert checkout.wait_for(lambda: begun(dvc), seconds=240), (root / ".work.log").read_text()  # noqa: B023
         orphans += [process for process in checkout.tree(dvc) if process.pid != dvc.pid]
         dvc.kill()
         dvc.wait()

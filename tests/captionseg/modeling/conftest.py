@@ -187,7 +187,7 @@ class Ranks:
         self.world, self.said, self.barrier = (
             world,
             [None] * world,
-            threading.Barrier(world, timeout=20),
+            threading.Barrier(world, timeout=240),
         )
 
     def gather(self, rank: int) -> Callable[[Tensor], Tensor]:

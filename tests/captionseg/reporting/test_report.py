@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image
 
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.reporting.page import find_extremes, list_remarks
+from captionseg.reporting import report
+from captionseg.reporting.page import find_champion, find_extremes, list_remarks
 from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, write_report
 from captionseg.storage.writing import write_json
@@ -120,6 +122,32 @@ def files(root: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, tuple[Path, dict]]:
+    """Folders of charts and their sizes, by what they show."""
+    return {}
+
+
+@pytest.fixture
+def charts_once(drawn, tmp_path_factory, monkeypatch) -> None:
+    """Charts of the same numbers are drawn once and copied: they take longer than all the rest, and
+    that equal numbers make equal charts is a test of its own.
+    """
+
+    whole = report.draw_charts
+
+    def draw_charts(run, params, folder, looks):
+        shows = repr((run.curves, run.scores, run.classes, find_champion(run), params, looks))
+        if shows not in drawn:
+            own = tmp_path_factory.mktemp("charts")
+            drawn[shows] = own, whole(run, params, own, looks)
+        own, sizes = drawn[shows]
+        shutil.copytree(own, folder, dirs_exist_ok=True)
+        return sizes
+
+    monkeypatch.setattr(report, "draw_charts", draw_charts)
+
+
 @pytest.mark.usefixtures("fake_encoder")
 def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes, folders, tmp_path):
     page = write(folders, tmp_path / "one", recipes)
@@ -156,7 +184,7 @@ def test_two_runs_leave_the_same_bytes_and_every_picture_is_on_the_page(recipes,
     assert shown.index("cocu-mil") < shown.index("nouns-mil"), "the best first"
 
 
-@pytest.mark.usefixtures("fake_encoder")
+@pytest.mark.usefixtures("fake_encoder", "charts_once")
 def test_another_seed_shows_other_pictures(recipes, folders, tmp_path):
     few = ReportParams(pictures=2, examples=2, segments=2, scenes=1)
     write(folders, tmp_path / "one", recipes, params=few)
@@ -166,6 +194,7 @@ def test_another_seed_shows_other_pictures(recipes, folders, tmp_path):
     assert one["index.html"] != two["index.html"]
 
 
+@pytest.mark.usefixtures("charts_once")
 def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
     page = write(unknown, tmp_path, recipes, gate={})
     assert {"curves", "data", "curation", "segments"} <= set(page.ids)
@@ -173,6 +202,7 @@ def test_sections_shrink_where_no_truth_is_known(recipes, unknown, tmp_path):
     assert not any("✗" in t or "✓" in t for t in page.text if "content" not in t)
 
 
+@pytest.mark.usefixtures("charts_once")
 def test_what_was_not_measured_is_not_claimed(recipes, unknown, tmp_path):
     bare = {rule: {"concepts_per_image": 1.0, "kept": 1.0} for rule in ("nouns", "cocu")}
     write_json(bare, tmp_path / "curation.json")
@@ -190,7 +220,7 @@ def test_what_was_not_measured_is_not_claimed(recipes, unknown, tmp_path):
         assert words not in text
 
 
-@pytest.mark.usefixtures("fake_encoder")
+@pytest.mark.usefixtures("fake_encoder", "charts_once")
 @pytest.mark.parametrize("names", [["cocu-mil"], ["nouns-mil", "cocu-mil"], []])
 def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
     page = write(folders, tmp_path, {name: recipes[name] for name in names})
@@ -199,7 +229,7 @@ def test_any_set_of_recipes_makes_a_page(recipes, folders, tmp_path, names):
     assert "miss" in page.text or "nouns-mil" in names
 
 
-@pytest.mark.usefixtures("fake_encoder")
+@pytest.mark.usefixtures("fake_encoder", "charts_once")
 def test_nothing_need_be_shown(recipes, folders, tmp_path):
     none = {
         f.name: 0
@@ -251,7 +281,7 @@ def test_what_is_said_of_a_recipe_beside_its_row():
     ]
 
 
-@pytest.mark.usefixtures("fake_encoder")
+@pytest.mark.usefixtures("fake_encoder", "charts_once")
 def test_what_is_marked_is_counted_on_the_page_and_in_the_metrics(recipes, folders, tmp_path):
     assert "exact_duplicate" not in " ".join(write(folders, tmp_path / "one", recipes).text)
     found = json.loads(folders.curation.read_text())

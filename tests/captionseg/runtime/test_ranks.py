@@ -63,7 +63,7 @@ def both() -> list[dict]:
         )
         for rank in range(2)
     ]
-    done = [job.communicate(timeout=120) for job in jobs]
+    done = [job.communicate(timeout=240) for job in jobs]
     assert all(job.returncode == 0 for job in jobs), done
     return [json.loads(out) for out, _ in done]
 

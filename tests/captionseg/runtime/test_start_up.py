@@ -38,7 +38,7 @@ with collect_nothing():
     pass
 assert gc.get_freeze_count() <= frozen
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
 
 
 def test_hidden_packages_seem_absent_inside_and_can_be_imported_afterwards(tmp_path, monkeypatch):

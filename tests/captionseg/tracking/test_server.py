@@ -52,7 +52,7 @@ def server(root, schema):
         )
     uri = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        for _ in range(3000):
             try:
                 urllib.request.urlopen(f"{uri}/health", timeout=5).close()
                 break
@@ -62,7 +62,7 @@ def server(root, schema):
         yield uri
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(240)
 
 
 def test_a_reproduction_through_a_server(server, root, left, monkeypatch, capfd):

@@ -45,7 +45,7 @@ def run_program(program, root):
     )
 
 
-def wait_for(holds, seconds=30.0):
+def wait_for(holds, seconds=240.0):
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it did not come about"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import io
 import socket
@@ -75,12 +76,10 @@ ALWAYS = {
         f"Length: {len(GOOD)}".encode(), b"Length: 99999999999"
     ),
     "/huge.jpg": answer(GOOD + bytes(2_000_000)),
-    "/bomb.png": answer(draw_bomb(), kind="image/png"),
     "/damaged.jpg": answer(GOOD[: len(GOOD) // 2]),
     "/packed.jpg": answer(gzip.compress(GOOD), "Content-Encoding: gzip"),
     "/deflated.jpg": answer(zlib.compress(GOOD), "Content-Encoding: deflate"),
     "/packed-short.jpg": answer(gzip.compress(GOOD)[:-30], "Content-Encoding: gzip"),
-    "/packed-bomb.jpg": answer(gzip.compress(GOOD + bytes(50_000_000)), "Content-Encoding: gzip"),
     "/brotli.jpg": answer(GOOD, "Content-Encoding: br"),
     "/noai.jpg": answer(GOOD, "X-Robots-Tag: noarchive", "X-Robots-Tag: NoAI, noimageai"),
     "/none.jpg": answer(GOOD, "X-Robots-Tag: none"),
@@ -108,6 +107,14 @@ ALWAYS = {
     "/no-http.jpg": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
     "/long-header.jpg": answer(GOOD, "X-Long: " + "x" * 100_000),
 }
+
+
+@functools.cache
+def grow(path: str) -> bytes:
+    """Answers that become large where they are read; half a second to make."""
+    if path == "/bomb.png":
+        return answer(draw_bomb(), kind="image/png")
+    return answer(gzip.compress(GOOD + bytes(50_000_000)), "Content-Encoding: gzip")
 
 
 class Hostile:
@@ -158,6 +165,8 @@ class Hostile:
             writer.write(answer(draw_jpeg(int(path[6:-4]))))
         elif path in ALWAYS:
             writer.write(ALWAYS[path])
+        elif path in ("/bomb.png", "/packed-bomb.jpg"):
+            writer.write(grow(path))
         elif path in (once := self.once()):
             first, later = once[path]
             writer.write(first if self.asked[path] == 1 else later)
@@ -263,7 +272,7 @@ def serving(pause: float = 0.0) -> Iterator[Hostile]:
     started = threading.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
     thread.start()
-    started.wait(10)
+    assert started.wait(240)
     try:
         yield hostile
     finally:
