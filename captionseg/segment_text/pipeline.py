@@ -27,7 +27,7 @@ from captionseg.captioners.corpus_captions import Captions
 from captionseg.datasets.ids import count_shard_rows
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.datasets.random_access import Pictures
-from captionseg.dense_maps import LENT, open_dense
+from captionseg.dense_maps import open_dense
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
 from captionseg.grounding.relevance import JointSpace
@@ -94,6 +94,7 @@ def segment(
             count_shard_rows(pairs),
             pictures=lambda: Pictures(inputs.pairs, pairs["shard"], pairs["key"]),
             encoder=encoder,
+            lent=inputs.lent,
         )
         cells = sample_cells(maps, len(pairs), params.cells, seed=seed)
     work = functools.partial(
@@ -114,7 +115,8 @@ def segment(
             raise UserError(
                 f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again"
             )
-    shutil.rmtree(inputs.features / LENT, ignore_errors=True)
+    if inputs.lent:
+        shutil.rmtree(inputs.lent, ignore_errors=True)
     return summarize(segments)
 
 

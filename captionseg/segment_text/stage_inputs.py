@@ -69,6 +69,7 @@ class Inputs:
         supervision: the curate stage's; `params.curation` says whose concepts are taken.
         features: the index stage's.
         regions: the regions stage's, with labels/labels_NNNNN.arrow.
+        lent: dense features that the index stage lends, if any; deleted when all is written.
     """
 
     pairs: Path
@@ -76,6 +77,7 @@ class Inputs:
     supervision: Path
     features: Path
     regions: Path
+    lent: Path | None = None
 
 
 def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> dict[str, pa.Table]:
@@ -217,7 +219,9 @@ def read_without_labels(
     """Yield the images of `read_views` without regions."""
     if encoder is None:
         return itertools.starmap(View, read_images(inputs.pairs, shard))
-    return itertools.starmap(View, read_dense(inputs.features, inputs.pairs, shard, encoder))
+    return itertools.starmap(
+        View, read_dense(inputs.features, inputs.pairs, shard, encoder, lent=inputs.lent)
+    )
 
 
 def sample_cells(maps: DenseMaps, images: int, count: int, *, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from captionseg.datasets.shard_images import read_images
-from captionseg.dense_maps import LENT, has_dense, open_dense, read_dense
+from captionseg.dense_maps import has_dense, open_dense, read_dense
 from captionseg.encoders.text_space import load_encoder
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
@@ -52,29 +52,35 @@ def test_rows_embedded_again_are_what_was_stored(world, lean):
 
 def test_nothing_is_loaded_for_what_is_stored_or_lent(world, lean):
     shards, rows = world.prepared.shards(), np.array([50, 3])
-    shutil.copytree(world.features / "dense", lean / LENT / "dense")
-    for features in (world.features, lean):
-        maps = open_dense(features, shards, pictures=pytest.fail, encoder=pytest.fail)
+    for features, lent in ((world.features, None), (lean, world.features / "dense")):
+        maps = open_dense(features, shards, pictures=pytest.fail, encoder=pytest.fail, lent=lent)
         np.testing.assert_array_equal(maps[rows], read_arrays(world.features / "dense")[rows])
         stored = np.load(world.features / "dense" / "dense_00001.npy")
-        read = [maps for *_, maps in read_dense(features, world.pairs, "00001", pytest.fail)]
+        read = [
+            maps for *_, maps in read_dense(features, world.pairs, "00001", pytest.fail, lent=lent)
+        ]
         np.testing.assert_array_equal(np.stack(read), stored)
 
 
 def test_what_is_lent_of_some_shards_is_embedded_for_the_others(world, lean):
     """As after shards were added to features that were taken over."""
-    prepared = replace(world.prepared, features=lean)
-    file = lean / LENT / "dense" / "dense_00001.npy"
-    file.parent.mkdir(parents=True)
+    prepared, file = replace(world.prepared, features=lean), lean.parent / "dense_00001.npy"
     np.save(file, np.load(world.features / "dense" / file.name))
     stored = read_arrays(world.features / "dense")
     rows = np.arange(len(stored))
-    np.testing.assert_array_equal(prepared.dense(prepared.shards())[rows], stored)
+    maps = open_dense(
+        lean,
+        prepared.shards(),
+        pictures=prepared.pictures,
+        encoder=functools.partial(load_encoder, world.encoder),
+        lent=file.parent,
+    )
+    np.testing.assert_array_equal(maps[rows], stored)
     encoder = functools.cache(functools.partial(load_encoder, world.encoder))
     read = [
         maps
         for shard in prepared.shards()
-        for *_, maps in read_dense(lean, world.pairs, shard, encoder)
+        for *_, maps in read_dense(lean, world.pairs, shard, encoder, lent=file.parent)
     ]
     np.testing.assert_array_equal(np.stack(read), stored)
 
