@@ -1,4 +1,4 @@
-"""Dense features are the same, stored or embedded again."""
+"""Dense features are the same, stored, lent or embedded again."""
 
 import functools
 import shutil
@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from captionseg import indexing
 from captionseg.datasets.shard_images import read_images
 from captionseg.dense_maps import has_dense, open_dense, read_dense
 from captionseg.encoders.text_space import load_encoder
+from captionseg.feature_reuse import find_lent
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.storage.folders import read_arrays
@@ -99,3 +101,44 @@ def test_a_shard_of_other_pictures_is_refused(world, lean):
     np.save(file, np.load(file)[1:])
     with pytest.raises(UserError, match="shard 00001: 16 images, 15 rows of features"):
         list(read_dense(lean, world.pairs, "00001", pytest.fail))
+
+
+def test_dense_maps_are_lent_by_default_and_all_else_is_the_same(world, toy, tmp_path):
+    params = toy.index_params(neighbours=8, keep_dense=False)
+    features, index = tmp_path / "features", tmp_path / "index"
+    indexing.build(
+        world.pairs,
+        world.table,
+        params,
+        features=features,
+        index=index,
+        seed=0,
+        regions=world.regions,
+        lent=tmp_path / "lent",
+    )
+    assert not (features / "dense").exists()
+    find_lent(tmp_path / "lent", features).rename(features / "dense")
+    for new, old in ((features, world.features), (index, world.index)):
+        files = {file.relative_to(new) for file in new.rglob("*") if file.is_file()}
+        others = {file.relative_to(old) for file in old.rglob("*") if file.is_file()}
+        assert files == others
+        assert all((new / name).read_bytes() == (old / name).read_bytes() for name in files)
+
+
+def test_dense_maps_of_more_pictures_are_not_lent(world, toy, tmp_path):
+    for most, lent in ((len(world.table) - 1, False), (len(world.table), True)):
+        params = toy.index_params(neighbours=8, keep_dense=False, lend_dense=most)
+        features, folder = tmp_path / f"f{most}", tmp_path / "lent"
+        (folder / "of other pictures").mkdir(parents=True)
+        indexing.build(
+            world.pairs,
+            world.table,
+            params,
+            features=features,
+            index=tmp_path / f"i{most}",
+            seed=0,
+            lent=folder,
+        )
+        mine = find_lent(folder, features)
+        assert list(folder.iterdir()) == ([mine] if lent else [])
+        assert not (features / "dense").exists()

@@ -21,7 +21,6 @@ from captionseg.datasets.shard_images import read_images
 from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
-from captionseg.feature_reuse import find_lent
 from captionseg.records import IDS, NEIGHBOURS, UserError
 from captionseg.retrieval.faiss import FaissIndex
 from captionseg.retrieval.index import find_neighbours
@@ -60,47 +59,6 @@ def test_clip_retrieval_layout(world):
     assert ids.schema == IDS
     assert ids["uid"].to_pylist() == world.table["uid"].to_pylist()
     assert ids["row"].to_pylist() == list(range(count))
-
-
-def test_dense_maps_are_lent_by_default_and_all_else_is_the_same(world, toy, tmp_path):
-    params = toy.index_params(neighbours=8, keep_dense=False)
-    features, index = tmp_path / "features", tmp_path / "index"
-    indexing.build(
-        world.pairs,
-        world.table,
-        params,
-        features=features,
-        index=index,
-        seed=0,
-        regions=world.regions,
-        lent=tmp_path / "lent",
-    )
-    assert not (features / "dense").exists()
-    find_lent(tmp_path / "lent", features).rename(features / "dense")
-    for new, old in ((features, world.features), (index, world.index)):
-        files = {file.relative_to(new) for file in new.rglob("*") if file.is_file()}
-        others = {file.relative_to(old) for file in old.rglob("*") if file.is_file()}
-        assert files == others
-        assert all((new / name).read_bytes() == (old / name).read_bytes() for name in files)
-
-
-def test_dense_maps_of_more_pictures_are_not_lent(world, toy, tmp_path):
-    for most, lent in ((len(world.table) - 1, False), (len(world.table), True)):
-        params = toy.index_params(neighbours=8, keep_dense=False, lend_dense=most)
-        features, folder = tmp_path / f"f{most}", tmp_path / "lent"
-        (folder / "of other pictures").mkdir(parents=True)
-        indexing.build(
-            world.pairs,
-            world.table,
-            params,
-            features=features,
-            index=tmp_path / f"i{most}",
-            seed=0,
-            lent=folder,
-        )
-        mine = find_lent(folder, features)
-        assert list(folder.iterdir()) == ([mine] if lent else [])
-        assert not (features / "dense").exists()
 
 
 def test_regions_of_other_pictures_are_refused(world, toy, tmp_path):
