@@ -2,8 +2,8 @@
 
 Few recipes read them, so by default the stage index stores none (`index.keep_dense`); what it
 stores, it stores for all pictures, as dense/dense_NNNNN.npy (float16 [n, gh, gw, F]). Those of a
-small corpus it lends to segment_text (`index.lend_dense`), in a folder LENT that DVC ignores and
-that segment_text deletes.
+small corpus it lends to segment_text (`index.lend_dense`), in a folder that is no output of any
+stage, see `captionseg.feature_reuse.find_lent`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from captionseg.encoders.encoder import Encoder
 from captionseg.records import UserError
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.reading import read_array
-
-LENT = ".lent"
 
 
 class DenseMaps(Protocol):
@@ -59,6 +57,7 @@ def open_dense(
     *,
     pictures: Callable[[], Pictures],
     encoder: Callable[[], Encoder],
+    lent: Path | None = None,
 ) -> DenseMaps:
     """Return the dense features of all pictures.
 
@@ -67,20 +66,26 @@ def open_dense(
         shards: number of pictures of each shard, in order.
         pictures: opens the pictures; called if features are not stored.
         encoder: loads the encoder; called if features are not stored.
+        lent: folder of features that are lent, if any; it need not have any.
 
     Raises:
         UserError: if some shards are stored and others are not.
     """
     if has_dense(features):
         return ShardedArray.of_folder(features / "dense", shards)
-    lent = {name_lent(features, shard): count for shard, count in shards.items()}
-    if not find_incomplete(lent):
-        return ShardedArray([read_array(file) for file in lent])
+    files = {name_lent(lent, shard): count for shard, count in shards.items()} if lent else {}
+    if files and not find_incomplete(files):
+        return ShardedArray([read_array(file) for file in files])
     return EmbeddedMaps(pictures, encoder)
 
 
 def read_dense(
-    features: Path, pairs: Path, shard: str, encoder: Callable[[], Encoder]
+    features: Path,
+    pairs: Path,
+    shard: str,
+    encoder: Callable[[], Encoder],
+    *,
+    lent: Path | None = None,
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield uid, image and dense features of the pictures of a shard, in order.
 
@@ -91,13 +96,15 @@ def read_dense(
         pairs: folder of the shards.
         shard: the shard.
         encoder: loads the encoder; called if features are not stored.
+        lent: folder of features that are lent, if any; it need not have any.
 
     Raises:
         UserError: if stored features are missing, or are of other pictures.
     """
-    images, lent = read_images(pairs, shard), name_lent(features, shard)
-    if has_dense(features) or lent.exists():
-        file = features / "dense" / lent.name if has_dense(features) else lent
+    images, file = read_images(pairs, shard), features / "dense" / f"dense_{shard}.npy"
+    if lent and not has_dense(features):
+        file = name_lent(lent, shard)
+    if has_dense(features) or file.exists():
         stored, row = read_array(file), -1
         for row, (uid, image) in enumerate(images):
             if row < len(stored):
@@ -119,9 +126,9 @@ def has_dense(features: Path) -> bool:
     return (features / "dense").is_dir()
 
 
-def name_lent(features: Path, shard: str) -> Path:
-    """Return the file of a shard's dense features that may be lent to segment_text."""
-    return features / LENT / "dense" / f"dense_{shard}.npy"
+def name_lent(lent: Path, shard: str) -> Path:
+    """Return the file of a shard's dense features in a folder of those that are lent."""
+    return lent / f"dense_{shard}.npy"
 
 
 def embed(encoder: Encoder, images: list[np.ndarray]) -> np.ndarray:

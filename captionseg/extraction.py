@@ -91,9 +91,9 @@ def shard_features(
     append: dict[str, Callable[[np.ndarray], None]] = {}
     batches, done = make_ahead(make_batches(images, encoder().batch)), 0
     files_of = stored.files_of(features, shard, count)
-    if stored.lent:
-        files_of[name_lent(features, shard)] = count
     sizes = {path.parent.name: (path, rows) for path, rows in files_of.items()}
+    if stored.lent:
+        sizes["dense"] = name_lent(stored.lent, shard), count
     # small products: more threads than one only wait for one another
     with contextlib.ExitStack() as files, threadpool_limits(1, user_api="blas"):
         for found in make_ahead(encoder().features(batch) for batch in batches):

@@ -59,14 +59,14 @@ class Stored:
         regions: folder of the regions that they are pooled over; None pools none.
         dense: whether dense maps are.
         cells: whether means over the cells of dense maps are, which an alignment is fitted on.
-        lent: whether dense maps stay for segment_text; they are not among the files that must be
-            there.
+        lent: folder in which dense maps stay for segment_text, if any; they are not among the
+            files that must be there.
     """
 
     regions: Path | None = None
     dense: bool = False
     cells: bool = False
-    lent: bool = False
+    lent: Path | None = None
 
     def files_of(self, features: Path, shard: str, count: int) -> dict[Path, int]:
         """Return the files of a shard of `count` pictures with their numbers of rows.
@@ -127,6 +127,27 @@ def hash_encoder(params: IndexParams, first: str) -> str:
     }
     text = json.dumps([params.encoder, state], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def find_lent(folder: Path, features: Path) -> Path:
+    """Return where index lends dense features to segment_text, named by what they are made of.
+
+    index makes this folder, and deletes what earlier runs of it have lent and nobody read;
+    segment_text reads and deletes it. If it is missing, or of other features, pictures are embedded
+    again, with the same result.
+
+    Args:
+        folder: for all that is lent.
+        features: output of index, with MADE_OF.
+    """
+    return folder / hash_content(features / MADE_OF).hexdigest()[:16]
+
+
+def remove_lent(folder: Path, kept: Path) -> None:
+    """Delete all that is lent but one folder."""
+    for other in folder.iterdir() if folder.is_dir() else ():
+        if other != kept:
+            shutil.rmtree(other)
 
 
 def find_version(package: str) -> str:

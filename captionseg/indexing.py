@@ -27,7 +27,7 @@ from captionseg.encoders.encoder import Encoder, ReducibleEncoder
 from captionseg.encoders.reduction import ReducedEncoder, Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
 from captionseg.extraction import extract
-from captionseg.feature_reuse import MADE_OF, Stored, describe, take_over
+from captionseg.feature_reuse import MADE_OF, Stored, describe, find_lent, remove_lent, take_over
 from captionseg.index_params import IndexParams
 from captionseg.neighbours import write_index, write_searches
 from captionseg.records import CAPTION_NEIGHBOURS, NEIGHBOURS, SIMILARITIES, UserError, one_line
@@ -130,6 +130,7 @@ def build(  # noqa: PLR0913 - an argument for each path
     regions: Path | None = None,
     runtime: RuntimeParams = HERE,
     earlier: Path | None = None,
+    lent: Path | None = None,
 ) -> dict[str, float]:
     """Run the stage; a killed run resumes from its last finished shard.
 
@@ -145,6 +146,7 @@ def build(  # noqa: PLR0913 - an argument for each path
         runtime: how features and searches are distributed; the rest are matrix products on all
             cores.
         earlier: features of an earlier run; those of equal shards are taken over.
+        lent: folder in which dense features are lent to segment_text; None lends none.
 
     Raises:
         UserError: if the training split has no pairs.
@@ -156,15 +158,14 @@ def build(  # noqa: PLR0913 - an argument for each path
     warn_of_shared_pictures(pairs_folder, pairs)
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
-    stored = Stored(
-        regions,
-        dense=params.keep_dense,
-        cells=not frozen.aligned,
-        lent=not params.keep_dense and len(pairs) <= params.lend_dense,
-    )
+    stored = Stored(regions, dense=params.keep_dense, cells=not frozen.aligned)
     made_of = describe(pairs, params, regions)
     taken = take_over(earlier, features, pairs, made_of, stored) if earlier else 0
     write_json(made_of, features / MADE_OF)
+    if lent:
+        remove_lent(lent, mine := find_lent(lent, features))
+        if not params.keep_dense and len(pairs) <= params.lend_dense:
+            stored = dataclasses.replace(stored, lent=mine)
     first = pairs["shard"][0].as_py()
     encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)

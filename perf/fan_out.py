@@ -47,7 +47,7 @@ def segment_text(data: Path, shards: set[str], out: Path, runtime: RuntimeParams
         *(data / name for name in ("pairs", "captions", "supervision", "features", "regions"))
     )
     out.mkdir(exist_ok=True)
-    for shard in list_images(read_pairs(inputs.pairs), inputs, params.segment_text).keys() - shards:
+    for shard in dict(list_images(inputs, params.segment_text)).keys() - shards:
         (out / f"{shard}_stats.json").write_text("{}")
     space = functools.partial(TextSpace.load, data / "features" / "encoder")
     pipeline.segment(

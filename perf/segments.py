@@ -27,8 +27,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from captionseg.datasets.ids import count_shard_rows
-from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.pair_tables import count_pairs
 from captionseg.datasets.random_access import Pictures
 from captionseg.dense_maps import open_dense
 from captionseg.encoders.text_space import TextSpace, load_encoder
@@ -121,23 +120,20 @@ def time_steps(data: Path, images: int) -> dict[str, float]:
     inputs = Inputs(
         data / "pairs", data / "captions", data / "supervision", features, data / "regions"
     )
-    pairs = read_pairs(data / "pairs")
+    counts = count_pairs(inputs.pairs)
     encoder = functools.cache(functools.partial(load_encoder, features / "encoder"))
     maps = open_dense(
         features,
-        count_shard_rows(pairs),
-        pictures=lambda: Pictures(inputs.pairs, pairs["shard"], pairs["key"]),
+        counts,
+        pictures=functools.partial(Pictures.of_pairs, inputs.pairs),
         encoder=encoder,
     )
     todo = [
-        (shard, row)
-        for shard, images in list_images(pairs, inputs, params).items()
-        for row in images.to_pylist()
+        (shard, row) for shard, images in list_images(inputs, params) for row in images.to_pylist()
     ]
     seconds: dict[str, float] = defaultdict(float)
-    maker = params.build(
-        TextSpace.load(features / "encoder"), sample_cells(maps, len(pairs), params.cells, seed=0)
-    )
+    cells = sample_cells(maps, sum(counts.values()), params.cells, seed=0)
+    maker = params.build(TextSpace.load(features / "encoder"), cells)
     maker = replace(
         maker,
         grounder=CallTimer(maker.grounder, "boxes", seconds, "boxes"),

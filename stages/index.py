@@ -14,6 +14,7 @@ from captionseg import indexing
 from captionseg.datasets.pair_tables import read_pairs
 from captionseg.params import Params
 from stages.kinds import In, Out, Renewed
+from stages.work_folder import LENT
 
 PARAMS = ("seed", "index")
 
@@ -38,4 +39,5 @@ def main(
         seed=params.seed,
         runtime=params.runtime,
         earlier=earlier["features"],
+        lent=LENT,
     )

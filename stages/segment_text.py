@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 
 from captionseg.encoders.text_space import TextSpace
+from captionseg.feature_reuse import find_lent
 from captionseg.params import Params
 from captionseg.segment_text.pipeline import segment
 from captionseg.segment_text.stage_inputs import Inputs
 from captionseg.storage.writing import write_json
 from stages.kinds import In, Out
+from stages.work_folder import LENT
 
 PARAMS = ("seed", "segment_text")
 
@@ -31,7 +33,12 @@ def main(
 ) -> dict[str, float]:
     """Make segments with texts from captions and curated concepts."""
     inputs = Inputs(
-        pairs, captions=captions, supervision=supervision, features=features, regions=regions
+        pairs,
+        captions=captions,
+        supervision=supervision,
+        features=features,
+        regions=regions,
+        lent=find_lent(LENT, features),
     )
     space = functools.partial(TextSpace.load, features / "encoder")
     result = segment(

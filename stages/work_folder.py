@@ -12,6 +12,8 @@ from captionseg.records import UserError
 from stages.kinds import In, Out, Renewed
 
 MOVED = (Out, Renewed)
+LENT = Path(".work") / "lent"
+"""What index lends to segment_text, see `captionseg.feature_reuse.find_lent`."""
 
 
 def plan_places(

@@ -102,6 +102,15 @@ def read_pairs(pairs: Path) -> pa.Table:
     return whole
 
 
+def count_pairs(pairs: Path) -> dict[str, int]:
+    """Shard -> its number of successful rows, in order, by its stats; without empty shards."""
+    counts = {}
+    for shard in list_shards(pairs):
+        stats = read_json(pairs / f"{shard}_stats.json", todo=advise_download(shard))
+        counts[shard] = int(stats["successes"])
+    return {shard: count for shard, count in counts.items() if count}
+
+
 def list_held_out(table: pa.Table) -> dict[str, list[str]]:
     """uid -> captions of the image that no rule may see; pairs without any are left out.
 

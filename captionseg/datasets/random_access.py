@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
 from captionseg.datasets.ids import stream_ids
-from captionseg.datasets.pair_tables import read_shard
+from captionseg.datasets.pair_tables import list_shards, read_shard
 from captionseg.datasets.shard_images import (
     check_digest,
     decode,
@@ -22,6 +23,8 @@ from captionseg.datasets.shard_images import (
 )
 from captionseg.records import UserError
 from captionseg.sources.source import Place
+
+pc: Any = compute  # its functions are made when it is imported
 
 
 class Pictures:
@@ -56,6 +59,18 @@ class Pictures:
         self.file = np.full(count, -1, np.int32)  # -1: the tar of the row's shard
         self.files: dict[str, int] = {}
         self.places: list[str] = []
+
+    @staticmethod
+    def of_pairs(pairs: Path) -> Pictures:
+        """The images of all successful pairs; of their tables, one is in memory."""
+        shards, keys = [], []
+        for shard in list_shards(pairs):
+            table = read_shard(pairs, shard)
+            part = table.filter(pc.equal(table["status"], "success"))["key"]
+            shards.append(pa.array([shard] * len(part), pa.string()).dictionary_encode())
+            keys.append(part.combine_chunks())
+        names = pa.chunked_array(shards, pa.dictionary(pa.int32(), pa.string()))
+        return Pictures(pairs, names, pa.chunked_array(keys, pa.string()))
 
     @staticmethod
     def of_index(pairs: Path, index: Path) -> Pictures:

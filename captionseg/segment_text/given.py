@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from captionseg.records import UserError, one_line
@@ -147,32 +147,36 @@ def _stem(name: str) -> str:
 
 
 def find_given(
-    given: Mapping[str, list[Given]], pictures: Iterable[Mapping[str, Any]], file: str
+    given: Mapping[str, list[Given]], pictures: Iterable[Mapping[str, Any]]
 ) -> list[list[dict[str, Any]]]:
     """Return what is given for each picture, with boxes as shares of its sides.
 
     Args:
         given: of `read_given`.
         pictures: rows of pairs: url, key, original_width and original_height.
-        file: where it was read, for messages.
-
-    Raises:
-        UserError: if none of it is of these pictures.
     """
-    rows, known = [], 0
+    rows = []
     for row in pictures:
         names = _stem(row["url"]), row["key"]
         found = next((given[name] for name in names if name in given), [])
-        known += bool(found)
         rows.append([_describe(one, row) for one in found])
-    if not known:
-        raise UserError(
-            f"{FIELD}: {file} has {len(given)} pictures, such as {next(iter(given))!r}, "
-            f"and none of them is among the {len(rows)} of the pairs"
-            + (f", such as {_stem(row['url'])!r}" if rows else "")
-            + "; pictures are found by the names of their files"
-        )
     return rows
+
+
+def refuse_given(given: Mapping[str, list[Given]], count: int, url: str, file: str) -> NoReturn:
+    """Raise UserError for a file that says nothing of any picture.
+
+    Args:
+        given: of `read_given`.
+        count: number of pictures.
+        url: of the first of them.
+        file: where it was read.
+    """
+    raise UserError(
+        f"{FIELD}: {file} has {len(given)} pictures, such as {next(iter(given))!r}, and none of "
+        f"them is among the {count} of the pairs, such as {_stem(url)!r}; pictures are found by "
+        "the names of their files"
+    )
 
 
 def _describe(one: Given, row: Mapping[str, Any]) -> dict[str, Any]:

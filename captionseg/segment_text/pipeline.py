@@ -11,7 +11,7 @@ import functools
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from captionseg.captioners.corpus_captions import Captions
-from captionseg.datasets.ids import count_shard_rows
-from captionseg.datasets.pair_tables import read_pairs
+from captionseg.datasets.pair_tables import count_pairs
 from captionseg.datasets.random_access import Pictures
-from captionseg.dense_maps import LENT, open_dense
+from captionseg.dense_maps import open_dense
 from captionseg.encoders.encoder import Encoder
 from captionseg.encoders.text_space import load_encoder
 from captionseg.grounding.relevance import JointSpace
@@ -35,13 +34,16 @@ from captionseg.records import SEGMENTS, UserError, one_line
 from captionseg.runtime.fan_out import PerProcess, spread
 from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.segment_text.counts import summarize
+from captionseg.segment_text.given import Given
 from captionseg.segment_text.maker import Maker
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.stage_inputs import (
     Inputs,
     find_phrases,
     list_images,
+    open_given,
     read_captions,
+    read_shard_images,
     read_views,
     sample_cells,
 )
@@ -80,22 +82,20 @@ def segment(
     Raises:
         UserError: if there is nothing to make segments of.
     """
-    pairs = read_pairs(inputs.pairs)
-    shards = list_images(pairs, inputs, params)
     generated = Captions.load(inputs.captions)
-    missing = [shard for shard, images in shards.items() if find_flaw(segments, shard, images)]
-    jobs = [Job(shard, shards[shard]) for shard in missing]
-    check_captions(jobs, generated)
+    jobs = list_jobs(inputs, params, segments, generated)
     encoder, cells = None, None
     if params.reads_dense and jobs:
         encoder = PerProcess(functools.partial(load_encoder, inputs.features / "encoder"))
+        rows = count_pairs(inputs.pairs)
         maps = open_dense(
             inputs.features,
-            count_shard_rows(pairs),
-            pictures=lambda: Pictures(inputs.pairs, pairs["shard"], pairs["key"]),
+            rows,
+            pictures=functools.partial(Pictures.of_pairs, inputs.pairs),
             encoder=encoder,
+            lent=inputs.lent,
         )
-        cells = sample_cells(maps, len(pairs), params.cells, seed=seed)
+        cells = sample_cells(maps, sum(rows.values()), params.cells, seed=seed)
     work = functools.partial(
         segment_shard,
         inputs,
@@ -104,17 +104,19 @@ def segment(
         encoder,
         segments,
         generated,
+        PerProcess(functools.partial(open_given, params)),
     )
-    with tqdm(total=sum(len(job.images) for job in jobs), desc="segment_text", unit="img") as bar:
+    with tqdm(total=sum(job.images for job in jobs), desc="segment_text", unit="img") as bar:
         for count in spread(work, jobs, runtime, device=params.device):
             bar.update(count)
     remove_parts(segments)
-    for shard, images in shards.items():
+    for shard, images in list_images(inputs, params):
         if reason := find_flaw(segments, shard, images):
             raise UserError(
                 f"segment_text: shard {shard}: {reason}; nothing is put in place, run it again"
             )
-    shutil.rmtree(inputs.features / LENT, ignore_errors=True)
+    if inputs.lent:
+        shutil.rmtree(inputs.lent, ignore_errors=True)
     return summarize(segments)
 
 
@@ -144,34 +146,40 @@ def find_flaw(segments: Path, shard: str, images: pa.Table) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A shard, and its images as `list_images` has them."""
+    """A shard that has to be made, and its number of images."""
 
     shard: str
-    images: pa.Table
+    images: int
 
     def __str__(self) -> str:
         return f"segment_text: shard {self.shard}"
 
 
-def check_captions(jobs: Sequence[Job], generated: Captions) -> None:
-    """Check that images have generated captions, or rows that say why not.
+def list_jobs(
+    inputs: Inputs, params: SegmentTextParams, segments: Path, generated: Captions
+) -> list[Job]:
+    """List the shards that are not finished, and check that their images have generated captions,
+    or rows that say why not.
 
     If no image has one, another split was captioned; these are counted as missing.
 
     Raises:
-        UserError: if only some images have none.
+        UserError: if only some images have none, and as `list_images`.
     """
-    missing = {
-        job.shard: sum(uid not in known for uid in job.images["uid"].to_pylist())
-        for job in jobs
-        if (known := generated.rows(job.shard)) is not None
-    }
-    if 0 < sum(missing.values()) < sum(len(job.images) for job in jobs):
+    jobs, missing = [], {}
+    for shard, images in list_images(inputs, params):
+        if not find_flaw(segments, shard, images):
+            continue
+        jobs.append(Job(shard, len(images)))
+        if (known := generated.rows(shard)) is not None:
+            missing[shard] = sum(uid not in known for uid in images["uid"].to_pylist())
+    if 0 < sum(missing.values()) < sum(job.images for job in jobs):
         shard = next(shard for shard, count in missing.items() if count)
         raise UserError(
             f"{generated.folder}: {missing[shard]} pictures of shard {shard} have no row there; "
             "run `dvc repro caption`, which asks for what is missing"
         )
+    return jobs
 
 
 def build_maker(
@@ -188,10 +196,11 @@ def segment_shard(
     encoder: Callable[[], Encoder] | None,
     segments: Path,
     generated: Captions,
+    given: Callable[[], Mapping[str, list[Given]]],
     job: Job,
 ) -> int:
     """Write one shard, its stats last; returns its number of images."""
-    images = job.images.to_pylist()
+    images = read_shard_images(inputs, params, given(), job.shard).images.to_pylist()
     captions, count = read_captions(images, generated.rows(job.shard))
     # products are small: more threads than one only wait for one another (5 to 45 ms an image on
     # busy cores); and whoever makes a shard rounds the same

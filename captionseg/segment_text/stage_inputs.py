@@ -8,19 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from captionseg.datasets.ids import count_shard_rows
+from captionseg.datasets.pair_tables import list_shards, read_shard
 from captionseg.datasets.shard_images import read_images
 from captionseg.dense_maps import DenseMaps, read_dense
 from captionseg.encoders.encoder import Encoder
 from captionseg.records import UserError
 from captionseg.segment_text.curated_concepts import read_concepts
-from captionseg.segment_text.given import find_given, read_given
+from captionseg.segment_text.given import Given, find_given, read_given, refuse_given
 from captionseg.segment_text.maker import View
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.phrases import CaptionPhrases, collect_phrases, list_given_phrases
@@ -69,6 +69,7 @@ class Inputs:
         supervision: the curate stage's; `params.curation` says whose concepts are taken.
         features: the index stage's.
         regions: the regions stage's, with labels/labels_NNNNN.arrow.
+        lent: dense features that the index stage lends, if any; deleted when all is written.
     """
 
     pairs: Path
@@ -76,68 +77,99 @@ class Inputs:
     supervision: Path
     features: Path
     regions: Path
+    lent: Path | None = None
 
 
-def list_images(pairs: pa.Table, inputs: Inputs, params: SegmentTextParams) -> dict[str, pa.Table]:
-    """shard -> every image that is to have segments (IMAGES), in the order of the shards.
+class ShardImages(NamedTuple):
+    """The images of a shard that are to have segments.
 
-    Pairs of a shard with the same image are one row, under the uid of the first, with the captions
-    and the concepts of all.
+    Attributes:
+        images: rows of schema IMAGES; pairs with the same image are one, under the uid of the
+            first, with the captions and the concepts of all.
+        pairs: number of pairs of the split.
+        lost: how many of these curation has no row of.
+        known: of how many the file of `precomputed` says something.
+        url: of the first of these; empty without any.
+    """
+
+    images: pa.Table
+    pairs: int
+    lost: int
+    known: int
+    url: str
+
+
+def open_given(params: SegmentTextParams) -> Mapping[str, list[Given]]:
+    """Read what the file of `precomputed` says; empty for other grounders."""
+    if params.grounder != "precomputed":
+        return {}
+    return read_given(Path(params.precomputed.file).expanduser())
+
+
+def read_shard_images(
+    inputs: Inputs, params: SegmentTextParams, given: Mapping[str, list[Given]], shard: str
+) -> ShardImages:
+    """Read the images of a shard.
 
     Args:
-        pairs: of `read_pairs(inputs.pairs)`.
         inputs: folders.
         params: section `segment_text`.
+        given: of `open_given`.
+        shard: the shard.
+    """
+    pairs = read_shard(inputs.pairs, shard)
+    chosen = pc.and_(pc.equal(pairs["status"], "success"), pc.equal(pairs["split"], params.split))
+    pairs = pairs.filter(chosen)
+    curated = read_concepts(inputs.supervision, params.curation, params.concepts, shard=shard)
+    place = pc.index_in(pairs["uid"], value_set=curated["uid"].combine_chunks())
+    rows = pairs.select(["uid", "caption", "sha256", *PLACED])
+    rows = rows.append_column("concepts", curated["concepts"].take(place))
+    url = rows["url"][0].as_py() if len(rows) else ""
+    said = find_given(given, rows.select(PLACED).to_pylist()) if given else [[]] * len(rows)
+    images = join_pairs(rows, said)
+    return ShardImages(images, len(rows), place.null_count, sum(map(bool, said)), url)
+
+
+def list_images(inputs: Inputs, params: SegmentTextParams) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the shards that have images for segments, with these (IMAGES); one shard is in memory.
 
     Raises:
-        UserError: if there is no such image, or curation left out some pairs.
+        UserError: after the last shard, if there is no such image, curation left out some pairs, or
+            the file of `precomputed` says nothing of any picture.
     """
-    supervision, images = inputs.supervision, {}
-    curated = read_concepts(supervision, params.curation, params.concepts)
-    pairs = pairs.filter(pc.equal(pairs["split"], params.split))
-    given = find_given_phrases(pairs, params)
-    rows = pairs.select(["uid", "caption", "shard", "sha256"])
-    place = pc.index_in(rows["uid"], value_set=curated["uid"].combine_chunks())
-    rows = rows.append_column("concepts", curated["concepts"].take(place))
-    lost = rows["shard"].filter(pc.is_null(place))
-    start = 0
-    for shard, count in count_shard_rows(rows).items():
-        part = rows.slice(start, count)
-        if len(part := part.filter(pc.is_valid(part["concepts"]))):
-            images[shard] = join_pairs(part, given)
-        start += count
-    if not images:
+    given, pairs, known, found, url = open_given(params), 0, 0, False, ""
+    lost: dict[str, int] = {}
+    for shard in list_shards(inputs.pairs):
+        one = read_shard_images(inputs, params, given, shard)
+        pairs, known, url = pairs + one.pairs, known + one.known, url or one.url
+        if one.lost:
+            lost[shard] = one.lost
+        if len(one.images):
+            found = True
+            yield shard, one.images
+    if not found:
         raise UserError(
             f"segment_text: no kept row of {params.curation!r} in split {params.split!r} of "
             f"{inputs.pairs}; check segment_text.split and segment_text.curation"
         )
-    if len(lost):
-        shard = lost[0].as_py()
+    for shard, count in lost.items():
         raise UserError(
-            f"{supervision / params.curation}: {pc.sum(pc.equal(lost, shard)).as_py()} pairs of "
-            f"shard {shard} have no row there; run `dvc repro curate`"
+            f"{inputs.supervision / params.curation}: {count} pairs of shard {shard} have no row "
+            "there; run `dvc repro curate`"
         )
-    return images
+    if given and not known:
+        refuse_given(given, pairs, url, params.precomputed.file)
 
 
-def find_given_phrases(
-    pairs: pa.Table, params: SegmentTextParams
-) -> dict[str, list[dict[str, Any]]]:
-    """uid -> what the file of `precomputed` says of the pair's image; empty for other grounders."""
-    if params.grounder != "precomputed":
-        return {}
-    file = params.precomputed.file
-    found = find_given(read_given(Path(file).expanduser()), pairs.select(PLACED).to_pylist(), file)
-    return dict(zip(pairs["uid"].to_pylist(), found, strict=True))
-
-
-def join_pairs(rows: pa.Table, given: Mapping[str, list[dict[str, Any]]]) -> pa.Table:
-    """The images of the pairs of a shard, see IMAGES."""
+def join_pairs(rows: pa.Table, given: Sequence[list[dict[str, Any]]]) -> pa.Table:
+    """The images of the pairs of a shard that have concepts, see IMAGES."""
     by_digest: dict[str, dict[str, Any]] = {}
-    for row in rows.to_pylist():
+    for row, said in zip(rows.to_pylist(), given, strict=True):
+        if row["concepts"] is None:
+            continue
         image = by_digest.setdefault(
             row["sha256"] or row["uid"],
-            {"uid": row["uid"], "captions": [], "concepts": [], "given": given.get(row["uid"])},
+            {"uid": row["uid"], "captions": [], "concepts": [], "given": said},
         )
         image["captions"].append(row["caption"] or "")
         image["concepts"] += row["concepts"]
@@ -217,7 +249,9 @@ def read_without_labels(
     """Yield the images of `read_views` without regions."""
     if encoder is None:
         return itertools.starmap(View, read_images(inputs.pairs, shard))
-    return itertools.starmap(View, read_dense(inputs.features, inputs.pairs, shard, encoder))
+    return itertools.starmap(
+        View, read_dense(inputs.features, inputs.pairs, shard, encoder, lent=inputs.lent)
+    )
 
 
 def sample_cells(maps: DenseMaps, images: int, count: int, *, seed: int) -> np.ndarray:

@@ -25,6 +25,9 @@ from captionseg.supervision.columns import COLUMNS, Supervision
 
 pc: Any = compute  # its functions are made when it is imported
 
+BEST = pa.schema([("uid", pa.string()), ("concepts", pa.list_(pa.string()))])
+"""Best concepts of images, as `read_best` has them."""
+
 
 def write(supervision: Supervision, path: Path) -> None:
     """Write the rows of one shard."""
@@ -102,17 +105,18 @@ def list_concepts(table: pa.Table, vocabulary: pa.Array) -> ConceptLists:
     )
 
 
-def read_best(folder: Path, limit: int) -> pa.Table:
-    """Read `uid` of all rows of a rule, and `concepts`: the texts of the `limit` of highest score,
+def read_best(file: Path, limit: int) -> pa.Table:
+    """Read `uid` of all rows of a shard, and `concepts`: the texts of the `limit` of highest score,
     null for a row that is not kept.
 
     Raises:
-        UserError: if files are missing or damaged.
+        UserError: if the file is damaged.
     """
-    files, columns = list_files(folder, ".parquet"), ("uid", "kept", "concepts")
-    stream, parts = RowStream(files, columns, schema=SUPERVISION, fields=("text",)), []
+    columns, parts = ("uid", "kept", "concepts"), [BEST.empty_table()]
+    stream = RowStream([file], columns, schema=SUPERVISION, fields=("text",))
     while (table := stream.take(ROWS)) is not None:
-        parts.append(pa.table({"uid": table["uid"], "concepts": cut_texts(table, limit)}))
+        best = {"uid": table["uid"], "concepts": cut_texts(table, limit)}
+        parts.append(pa.table(best, schema=BEST))
     return pa.concat_tables(parts)
 
 

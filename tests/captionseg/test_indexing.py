@@ -18,7 +18,6 @@ from captionseg import embedding, indexing
 from captionseg import neighbours as neighbour_files
 from captionseg.arrays import Rows
 from captionseg.datasets.shard_images import read_images
-from captionseg.dense_maps import LENT
 from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
 from captionseg.encoders.text_space import TextSpace
@@ -60,37 +59,6 @@ def test_clip_retrieval_layout(world):
     assert ids.schema == IDS
     assert ids["uid"].to_pylist() == world.table["uid"].to_pylist()
     assert ids["row"].to_pylist() == list(range(count))
-
-
-def test_dense_maps_are_lent_by_default_and_all_else_is_the_same(world, toy, tmp_path):
-    params = toy.index_params(neighbours=8, keep_dense=False)
-    features, index = tmp_path / "features", tmp_path / "index"
-    indexing.build(
-        world.pairs,
-        world.table,
-        params,
-        features=features,
-        index=index,
-        seed=0,
-        regions=world.regions,
-    )
-    assert not (features / "dense").exists()
-    (features / LENT / "dense").rename(features / "dense")
-    (features / LENT).rmdir()
-    for new, old in ((features, world.features), (index, world.index)):
-        files = {file.relative_to(new) for file in new.rglob("*") if file.is_file()}
-        others = {file.relative_to(old) for file in old.rglob("*") if file.is_file()}
-        assert files == others
-        assert all((new / name).read_bytes() == (old / name).read_bytes() for name in files)
-
-
-def test_dense_maps_of_more_pictures_are_not_lent(world, toy, tmp_path):
-    for most, lent in ((len(world.table) - 1, False), (len(world.table), True)):
-        params = toy.index_params(neighbours=8, keep_dense=False, lend_dense=most)
-        features, index = tmp_path / f"f{most}", tmp_path / f"i{most}"
-        indexing.build(world.pairs, world.table, params, features=features, index=index, seed=0)
-        assert (features / LENT).exists() == lent
-        assert not (features / "dense").exists()
 
 
 def test_regions_of_other_pictures_are_refused(world, toy, tmp_path):

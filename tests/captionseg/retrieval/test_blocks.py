@@ -25,9 +25,9 @@ INDEXED, PICTURE = np.arange(0, 50, 2), np.arange(50) // 4
 def search(folder: Path, index) -> list[tuple[np.ndarray, ...]]:
     found = blocks.search_blocks(
         blocks.Searched(index, INDEXED, PICTURE, 2),
-        PerProcess(lambda: VECTORS),
+        PerProcess(lambda: Rows(VECTORS)),
         5,
-        load=pytest.fail,
+        load=lambda path: pytest.fail(str(path)),
         folder=folder,
         similarities=True,
         runtime=blocks.HERE,
@@ -64,6 +64,7 @@ def test_a_search_that_was_killed_goes_on_with_its_index(monkeypatch, tmp_path):
     monkeypatch.setattr(FaissIndex, "search", real)
     monkeypatch.setattr(FaissIndex, "__init__", lambda *_, **__: pytest.fail("built again"))
     again = open_search(vectors, params, tmp_path)
+    assert isinstance(again, FaissIndex)
     assert again.effort == params.effort
     parts = search(tmp_path, again)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -84,6 +85,7 @@ def test_exact_search_maps_its_vectors(tmp_path):
     load = functools.partial(IndexParams(backend="exact").load_search, shared=True)
     ExactIndex(VECTORS).save(tmp_path / "index")
     mapped = load(tmp_path / "index")
+    assert isinstance(mapped, ExactIndex)
     assert isinstance(mapped.vectors.base, np.memmap)
     for before, after in zip(
         ExactIndex(VECTORS).search(VECTORS, 9), mapped.search(VECTORS, 9), strict=True

@@ -26,7 +26,6 @@ from captionseg.curation.rules import CurateParams
 from captionseg.datasets.download import write_shards
 from captionseg.datasets.ids import count_shard_rows, number_shards
 from captionseg.datasets.pair_tables import read_pairs
-from captionseg.dense_maps import LENT
 from captionseg.extraction import extract
 from captionseg.feature_reuse import Stored
 from captionseg.index_params import IndexParams
@@ -118,7 +117,14 @@ def curated(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
 
 
 def segment_text(data: SimpleNamespace, out: Path, runtime: RuntimeParams) -> object:
-    inputs = Inputs(data.pairs, data.captions, data.supervision, data.features, data.regions)
+    inputs = Inputs(
+        data.pairs,
+        data.captions,
+        data.supervision,
+        data.features,
+        data.regions,
+        lent=getattr(data, "lent", None),
+    )
     return segment(
         inputs,
         SegmentTextParams("cocu", min_area=4),
@@ -182,12 +188,12 @@ def test_segments_are_the_same_if_dense_features_are_not_stored(
     lean = SimpleNamespace(**{**vars(data), "features": features})
     assert segment_text(lean, tmp_path / "out", HERE) == data.whole["segment_text"][0]
     assert contents(tmp_path / "out") == data.whole["segment_text"][1]
-    shutil.copytree(data.features / "dense", features / LENT / "dense")
+    lean.lent = shutil.copytree(data.features / "dense", tmp_path / "dense")
     with monkeypatch.context() as patch:
         patch.setattr("captionseg.segment_text.pipeline.load_encoder", pytest.fail)
         segment_text(lean, tmp_path / "lent", HERE)
     assert contents(tmp_path / "lent") == data.whole["segment_text"][1]
-    assert not (features / LENT).exists()
+    assert not lean.lent.exists()
 
 
 def test_a_process_killed_at_a_shard_changes_nothing(data, tmp_path: Path) -> None:

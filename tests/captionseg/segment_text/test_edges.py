@@ -138,9 +138,10 @@ def prepare(folder: Path, names: Sequence[str], concepts: Sequence[Concept] = ()
             np.stack(maps).astype(np.float16), inputs.features / "dense" / f"dense_{shard}.npy"
         )
     write_regions(inputs.pairs, inputs.regions, maker=MAKER.maker)
-    uids = np.array([row["uid"] for row in rows], object)
-    archive = supervision_of(uids, [concepts] * len(uids))
-    parquet_files.write(archive, inputs.supervision / "rule" / "00000.parquet")
+    for shard in {row["shard"] for row in rows}:
+        uids = np.array([row["uid"] for row in rows if row["shard"] == shard], object)
+        archive = supervision_of(uids, [concepts] * len(uids))
+        parquet_files.write(archive, inputs.supervision / "rule" / f"{shard}.parquet")
     return inputs
 
 

@@ -14,7 +14,7 @@ from captionseg.grounding.precomputed import Precomputed
 from captionseg.records import UserError
 from captionseg.segment_text import given
 from captionseg.segment_text.export import export_sa1b
-from captionseg.segment_text.given import Given, find_given, read_given
+from captionseg.segment_text.given import Given, find_given, read_given, refuse_given
 from captionseg.segment_text.rle import decode, encode
 from captionseg.segmenters.superpixels import Superpixels
 from captionseg.storage.folders import read_tables
@@ -120,11 +120,11 @@ def test_pictures_are_found_by_the_stem_of_their_name_or_their_key():
         {"url": "/a/13.jpg", "key": "k", **row},
         {"url": "14", "key": "", **row},
     ]
-    first, second, third = find_given(known, rows, "f.json")
+    first, second, third = find_given(known, rows)
     assert first[0]["box"] == [0.25, 0.5, 1.0, 1.0]
     assert (second[0]["text"], third) == ("b", [])
     with pytest.raises(UserError, match=r"f\.json has 2 pictures, such as '12', and none of them"):
-        find_given(known, rows[2:], "f.json")
+        refuse_given(known, 1, "14", "f.json")
 
 
 def squares_of(kind: str) -> dict[str, Any]:

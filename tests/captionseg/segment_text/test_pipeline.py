@@ -84,7 +84,10 @@ def ready(squares: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     archives = [(Concept(p["caption"].split()[1]), Concept("ground")) for p in train]
     kept, reasons = [True] * 5 + [False], [""] * 5 + ["why"]
     supervision = supervision_of([p["uid"] for p in train], archives, kept=kept, reasons=reasons)
-    parquet_files.write(supervision, squares / "supervision" / "rule" / "00000.parquet")
+    for shard in ("00000", "00001"):
+        rows = np.flatnonzero([p["shard"] == shard for p in train])
+        file = squares / "supervision" / "rule" / f"{shard}.parquet"
+        parquet_files.write(supervision.take(rows), file)
     write_captions(squares / "pairs", CaptionParams(), squares / "captions")
     return squares
 
@@ -369,7 +372,7 @@ def test_pairs_that_curation_lost_are_not_left_out_without_a_word(
     with pytest.raises(
         UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"
     ):
-        stage_inputs.list_images(read_pairs(inputs.pairs), inputs, PARAMS)
+        list(stage_inputs.list_images(inputs, PARAMS))
 
 
 def test_a_grounder_with_masks_of_its_own_needs_no_segmenter(ready: Path, tiny_sam3: str) -> None:
