@@ -149,7 +149,7 @@ class Model:
             name: of the picture.
         """
         names = words.names
-        found, best = self._with_contrast(words).measure(image, names.names, words.rivals)
+        found, best = self._with_contrast().measure(image, names.names, words.rivals)
         if len(names.names) > len(names.labels):
             found = np.where(found < 0, np.int16(-1), names.owner[found])
         return Segmentation(
@@ -173,16 +173,17 @@ class Model:
     def score_pixels(self, image: np.ndarray, words: Words, *, side: int = SIDE) -> np.ndarray:
         """Return `score` of an image uint8 [H, W, 3]."""
         names = words.names
-        logits = self._with_contrast(words).coarse_logits(image, names.names, side)
+        logits = self._with_contrast().coarse_logits(image, names.names, side)
         if len(names.names) == len(names.labels):
             return logits
         starts = np.searchsorted(names.owner, np.arange(len(names.labels)))
         return np.maximum.reduceat(logits, starts, axis=0)
 
-    def _with_contrast(self, words: Words) -> Predictor:
-        """Return the predictor with the default contrast, unless there is a reason against it."""
-        free = self.predictor.protocol.background.score is None and not words.rivals
-        if self.contrast is None and free:
+    def _with_contrast(self) -> Predictor:
+        """Return the predictor, with the default contrast if none was asked for and there is no
+        background.
+        """
+        if self.contrast is None and self.predictor.protocol.background.score is None:
             return self.predictor.with_contrast(CONTRAST)
         return self.predictor
 
