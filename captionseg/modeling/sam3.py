@@ -188,6 +188,17 @@ class Sam3(nn.Module):
             labels.append(number)
         return torch.stack(labels)
 
+    def image_logits(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class"]:
+        """See EmbedsImages: the presence of each class, in 0..1."""
+        assert inputs.image is not None
+        rows = [
+            torch.cat([found.presence[:, 0] for found in self.detect(image, class_embeddings)])
+            for image in inputs.image
+        ]
+        return torch.stack(rows)
+
     def score_classes(
         self,
         image: Float[Tensor, "3 height width"],
@@ -201,13 +212,21 @@ class Sam3(nn.Module):
             size: (height, width) of the scores.
             class_embeddings: see the class.
         """
+        for found in self.detect(image, class_embeddings):
+            maps = combine(found, self.config.readout)
+            yield F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+
+    def detect(
+        self,
+        image: Float[Tensor, "3 height width"],
+        class_embeddings: Float[Tensor, "class embedding"],
+    ) -> Iterator[Concepts]:
+        """Yield what SAM 3 says of a few classes at a time; arguments as of `score_classes`."""
         detector = self.load()
         scale = class_embeddings[:, -1:].float()
         texts = (class_embeddings[:, :-1].float() / scale).unflatten(1, (-1, detector.width))
         vision = detector.embed_image(restore_pixels(image))
-        for found in detector.detect_in_batches(vision, texts, self.config.batch):
-            maps = combine(found, self.config.readout)
-            yield F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+        yield from detector.detect_in_batches(vision, texts, self.config.batch)
 
 
 def combine(concepts: Concepts, readout: str) -> Float[Tensor, "T h w"]:

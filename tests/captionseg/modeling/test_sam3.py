@@ -13,6 +13,7 @@ from transformers import Sam3Processor
 from captionseg.api.model import Model
 from captionseg.grounding.concept_detector import Concepts
 from captionseg.inference.class_embeddings import BARE, choose_templates, embed_class_names
+from captionseg.inference.classify import classify
 from captionseg.inference.hub_folder import export_hub
 from captionseg.inference.predictor import Predictor
 from captionseg.modeling.sam3 import (
@@ -101,6 +102,13 @@ def test_maps_are_made_of_what_transformers_answers(model, classes, inputs, read
         torch.testing.assert_close(scores, presence * wanted, atol=1e-5, rtol=1e-4)
     other = replace(inputs, size=(20, 30))
     assert model.segment(other, classes, PLAIN).shape == (1, 4, 20, 30)
+
+
+def test_a_picture_is_classified_by_the_presence_of_classes(model, classes, inputs):
+    wanted = torch.stack(
+        [ask_transformers(model, name).presence_logits.sigmoid()[0, 0] for name in NAMES]
+    )
+    torch.testing.assert_close(classify(model, inputs, classes)[0], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_pixels_without_a_class_above_the_threshold_are_background(model, classes, inputs):
