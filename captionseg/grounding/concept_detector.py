@@ -140,13 +140,11 @@ class ConceptDetector:
         )
 
     def detect_in_batches(
-        self, image: np.ndarray, texts: Float[Tensor, "T n W"], batch: int
+        self, vision: Any, texts: Float[Tensor, "T n W"], batch: int
     ) -> Iterator[Concepts]:
-        """Embed a picture, uint8 [H, W, 3], once, and look for `batch` prompts at a time."""
-        if len(texts):
-            vision = self.embed_image(image)
-            for part in texts.split(batch):
-                yield self.detect(vision, part)
+        """Yield the results of `detect` for `batch` prompts at a time."""
+        for part in texts.split(batch):
+            yield self.detect(vision, part)
 
 
 def repeat(vision: Any, count: int) -> Any:

@@ -89,6 +89,7 @@ class Owlv2Grounder:
         self.known: dict[str, int] = {}
         self.embedding = np.zeros((0, model.config.projection_dim), np.float32)
         self.is_cut = np.zeros(0, bool)
+        self.seen: tuple[np.ndarray, tuple[Any, np.ndarray]] | None = None
 
     def prepare(self, phrases: Sequence[str]) -> None:
         """See Grounder. Forgets earlier phrases, so that shards do not depend on each other."""
@@ -142,20 +143,28 @@ class Owlv2Grounder:
         """
         import torch
 
-        device = self.model.device
-        pixels = self.processor(
-            images=[image], return_tensors="pt", input_data_format="channels_last"
-        )["pixel_values"]
         with torch.inference_mode():
-            maps = self.model.image_embedder(pixels.to(device))[0]
-            patches = maps.flatten(1, 2)
-            texts = torch.from_numpy(embedding).to(device)[None]
+            patches, corners = self.embed(image)
+            texts = torch.from_numpy(embedding).to(patches.device)[None]
             logits = self.model.class_predictor(patches, texts)[0][0]
+            return logits.float().sigmoid().cpu().numpy(), corners
+
+    def embed(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the features of patches [1, N, F] and their boxes, see `forward`; computed once
+        for all captions of a picture in a row.
+        """
+        import torch
+
+        if self.seen is None or self.seen[0] is not image:
+            pixels = self.processor(
+                images=[image], return_tensors="pt", input_data_format="channels_last"
+            )["pixel_values"]
+            maps = self.model.image_embedder(pixels.to(self.model.device))[0]
+            patches = maps.flatten(1, 2)
             x, y, width, height = self.model.box_predictor(patches, maps)[0].float().unbind(-1)
-        corners = torch.stack(
-            [x - width / 2, y - height / 2, x + width / 2, y + height / 2], dim=-1
-        )
-        return logits.float().sigmoid().cpu().numpy(), corners.cpu().numpy()
+            corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+            self.seen = image, (patches, torch.stack(corners, dim=-1).cpu().numpy())
+        return self.seen[1]
 
     def select(self, score: np.ndarray, boxes: np.ndarray) -> Boxes:
         """Select the boxes of T texts, and suppress duplicates.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -73,6 +73,7 @@ class Sam3Grounder:
 
     def __init__(self, detector: ConceptDetector, params: Sam3) -> None:
         self.detector, self.params = detector, params
+        self.seen: tuple[np.ndarray, Any] | None = None
 
     def prepare(self, phrases: Sequence[str]) -> None:
         """See Grounder. Does nothing: the text encoder takes little of the time of a picture, and
@@ -115,10 +116,18 @@ class Sam3Grounder:
             features = self.detector.embed_texts(ids.to(device), mask.to(device))
             found = [
                 self.select(concepts, row, image)
-                for concepts in self.detector.detect_in_batches(image, features, self.params.batch)
+                for concepts in self.detector.detect_in_batches(
+                    self.embed(image), features, self.params.batch
+                )
                 for row in range(len(concepts.score))
             ]
         return found, cut
+
+    def embed(self, image: np.ndarray) -> Any:
+        """Embed a picture, once for all of its captions in a row."""
+        if self.seen is None or self.seen[0] is not image:
+            self.seen = image, self.detector.embed_image(image)
+        return self.seen[1]
 
     def select(self, concepts: Concepts, row: int, image: np.ndarray) -> Boxes:
         """Select the instances of one text above the threshold, best first.

@@ -205,8 +205,8 @@ class Sam3(nn.Module):
         detector = self.detector
         scale = class_embeddings[:, -1:].float()
         texts = (class_embeddings[:, :-1].float() / scale).unflatten(1, (-1, detector.width))
-        pixels = restore_pixels(image)
-        for found in detector.detect_in_batches(pixels, texts, self.config.batch):
+        vision = detector.embed_image(restore_pixels(image))
+        for found in detector.detect_in_batches(vision, texts, self.config.batch):
             maps = combine(found, self.config.readout)
             yield F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
 

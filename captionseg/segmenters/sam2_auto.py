@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -89,22 +89,33 @@ class Sam2Masks:
                 self.propose(picture, points[start : start + params.batch])
                 for start in range(0, len(points), params.batch)
             ]
-        masks, iou, stability = (np.concatenate(column) for column in zip(*parts, strict=True))
-        kept = suppress_boxes(masks, iou, params.nms_iou)
+        packed, boxes, iou, stability = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+        kept = suppress(boxes, iou, params.nms_iou)
         kept = kept[np.argsort(-stability[kept], kind="stable")][: params.max_masks]
-        cleaned = np.zeros((len(kept), *small.shape[:2]), bool)
+        masks = np.zeros((len(kept), *small.shape[:2]), bool)
         for row, number in enumerate(kept):
-            cleaned[row] = remove_small_parts(masks[number], params.small_area)
-        return cleaned, stability[kept]
+            mask = np.unpackbits(packed[number], count=masks[row].size).reshape(masks[row].shape)
+            masks[row] = remove_small_parts(mask.astype(bool), params.small_area)
+        return masks, stability[kept]
 
     def propose(
         self, picture: Embedded, points: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the good masks of some points [n, 2]: masks [k, H, W], predicted IoU [k] and
-        stability [k]; three masks a point at most.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the good masks of some points [n, 2], at most three a point.
+
+        Returns:
+            masks as bits [k, H W / 8], since there may be thousands; their bounding boxes [k, 4],
+            predicted IoU [k] and stability [k].
         """
+        from torchvision.ops import masks_to_boxes
+
         logits, iou = self.model.predict(picture, points, multimask=True)
-        return select_good(logits.flatten(0, 1), iou.flatten(), self.params)
+        masks, iou, stability = select_good(logits.flatten(0, 1), iou.flatten(), self.params)
+        packed = np.packbits(masks.flatten(1).cpu().numpy(), axis=1)
+        boxes = masks_to_boxes(masks).cpu().numpy()
+        return packed, boxes, iou.cpu().numpy(), stability.cpu().numpy()
 
 
 def lay_grid(count: int, image: np.ndarray) -> np.ndarray:
@@ -119,7 +130,7 @@ def lay_grid(count: int, image: np.ndarray) -> np.ndarray:
 
 def select_good(
     logits: torch.Tensor, iou: torch.Tensor, params: Sam2Auto
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Select masks by predicted IoU and stability.
 
     Args:
@@ -134,16 +145,12 @@ def select_good(
     logits, iou = logits[good], iou[good]
     stability, masks = measure_stability(logits, 0.0, params.offset), logits > 0
     stable = (stability >= params.min_stability) & masks.flatten(1).any(1)
-    columns: Any = (masks[stable], iou[stable], stability[stable].float())
-    return tuple(column.cpu().numpy() for column in columns)  # type: ignore[return-value]
+    return masks[stable], iou[stable], stability[stable].float()
 
 
-def suppress_boxes(masks: np.ndarray, score: np.ndarray, iou: float) -> np.ndarray:
-    """Return the numbers of masks [n, H, W] that survive NMS of their bounding boxes, by score [n],
-    best first.
-    """
+def suppress(boxes: np.ndarray, score: np.ndarray, iou: float) -> np.ndarray:
+    """Return the numbers of boxes [n, 4] that survive NMS by score [n], best first."""
     import torch
-    from torchvision.ops import masks_to_boxes, nms
+    from torchvision.ops import nms
 
-    boxes = masks_to_boxes(torch.from_numpy(masks))
-    return nms(boxes, torch.from_numpy(score), iou).numpy()
+    return nms(torch.from_numpy(boxes), torch.from_numpy(score), iou).numpy()

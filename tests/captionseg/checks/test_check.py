@@ -53,7 +53,7 @@ TOGETHER = [
     (
         {"recipes.nouns-mil.masks": {"maker": "hierarchies"}},
         "recipes.nouns-mil.masks.maker: 'hierarchies' is not valid (valid: regions, hierarchy, "
-        "sam_auto); did you mean 'hierarchy'?",
+        "sam_auto, sam2_auto); did you mean 'hierarchy'?",
     ),
     (
         {"recipes.nouns-mil.refine": {"method": "pamr", "sid": 3}},

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
+from transformers import Owlv2Processor
 
 from captionseg.grounding.grounders import GROUNDERS
 from captionseg.grounding.owlv2 import Owlv2, Owlv2Grounder, to_picture
 from captionseg.records import UserError
-from tests.tiny_sam3 import make_tokenizer
 
-CONTEXT = 16
 SHAPES = [(20, 30, 3), (30, 20, 3), (24, 24, 3)]
 IMAGES = [np.random.default_rng(0).integers(0, 256, s, dtype=np.uint8) for s in SHAPES]
 TEXTS = ["a dog", "red square", "the grass"]
@@ -22,34 +20,8 @@ LONG = "a very long red square on the grass"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("owlv2")
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    tokenizer.model_max_length = CONTEXT
-    size = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
-    size["num_hidden_layers"] = 1
-    text = {"vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT}
-    text |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    vision = {"image_size": 32, "patch_size": 8}
-    model = Owlv2ForObjectDetection(
-        Owlv2Config(text_config=size | text, vision_config=size | vision, projection_dim=16)
-    )
-    for name, parameter in model.named_parameters():
-        if name.startswith("box_head"):
-            parameter.data *= 0.2  # boxes near their patches
-        elif "text" not in name:
-            parameter.data += 0.3 * torch.randn_like(parameter)
-    model.owlv2.text_model.embeddings.token_embedding.weight.data *= 50
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    Owlv2ImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def grounder(folder) -> Owlv2Grounder:
-    return GROUNDERS["owlv2"](str(folder), threshold=0.0, nms_iou=1.0, device="cpu").build()
+def grounder(owlv2_folder) -> Owlv2Grounder:
+    return GROUNDERS["owlv2"](owlv2_folder, threshold=0.0, nms_iou=1.0, device="cpu").build()
 
 
 def with_params(grounder: Owlv2Grounder, **params) -> Owlv2Grounder:

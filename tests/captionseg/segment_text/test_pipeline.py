@@ -18,6 +18,7 @@ from captionseg.captioners.corpus_captions import write_captions
 from captionseg.captioners.precomputed import PrecomputedParams
 from captionseg.datasets.pair_tables import read_classes, read_pairs, read_truth
 from captionseg.grounding.relevance import Relevance
+from captionseg.grounding.sam3 import Sam3
 from captionseg.records import SEGMENTS, UserError
 from captionseg.regioning import write_regions
 from captionseg.segment_text import pipeline as pipelines
@@ -34,6 +35,7 @@ from captionseg.storage.writing import write_array, write_table
 from captionseg.supervision import parquet_files
 from captionseg.text.referring import Mention, Reference, parse_references
 from tests.captionseg.supervision.rows import Concept, supervision_of
+from tests.tiny_sam3 import QUERIES
 
 COLOURS, GREY = {"red": (220, 30, 30)}, (120, 120, 120)
 AXES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "ground": (1, 1, 1)}
@@ -368,3 +370,22 @@ def test_pairs_that_curation_lost_are_not_left_out_without_a_word(
         UserError, match=r"2 pairs of shard 0000\d have no row there; run `dvc repro curate`"
     ):
         stage_inputs.list_images(read_pairs(inputs.pairs), inputs, PARAMS)
+
+
+def test_a_grounder_with_masks_of_its_own_needs_no_segmenter(ready: Path, tiny_sam3: str) -> None:
+    params = replace(
+        PARAMS,
+        grounder="sam3",
+        segmenter="none",
+        sam3=Sam3(tiny_sam3, threshold=0.0, device="cpu"),
+        min_stability=0.0,
+        min_area=1,
+    )
+    shutil.rmtree(ready / "features")  # dense features are not read
+    result = run(ready, params=params)
+    table = read_tables(ready / "segments")
+    assert set(table["source"].to_pylist()) == {"sam3"}
+    assert result["phrases"] == 15  # and concepts
+    assert result["boxes"] == 15 * QUERIES
+    assert len(table) == result["segments"] > 0
+    assert not any(table["full_image"].to_pylist())
