@@ -131,6 +131,7 @@ FAMILIES = {
             "merging",
             "pair_losses",
             "pretrained",
+            "timm_names",
             "regions",
             "saved",
             "segmenter",
