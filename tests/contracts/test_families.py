@@ -132,6 +132,7 @@ FAMILIES = {
             "pair_losses",
             "pretrained",
             "timm_names",
+            "timm_tags",
             "regions",
             "saved",
             "segmenter",

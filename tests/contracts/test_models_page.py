@@ -17,7 +17,7 @@ from captionseg.checks.licences import (
     find_tower_licences,
 )
 from captionseg.experiments import read_experiment
-from captionseg.modeling.layers.backbone import PACKAGED
+from captionseg.modeling.layers.timm_tags import PACKAGED
 from perf import part_costs
 
 ROOT = Path(__file__).parents[2]
