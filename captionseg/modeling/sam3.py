@@ -103,22 +103,21 @@ class Sam3(nn.Module):
         """See HasZeroShotChoices."""
         return self.config.zero_shot
 
-    @property
-    def detector(self) -> ConceptDetector:
-        """The frozen model, on the device of this one; loaded on first use.
+    def load(self) -> ConceptDetector:
+        """Return the frozen model, on the device of this one; it is read on first use.
 
         Raises:
             UserError: if it cannot be loaded, or has other weights than when the model was made.
         """
         if self.loaded is None:
             detector = ConceptDetector.load(Path(self.config.weights).expanduser(), WHERE)
-            print_of = take_fingerprint(detector.model).to(self.fingerprint.device)
-            if self.fingerprint.any() and not torch.equal(self.fingerprint, print_of):
+            found = take_fingerprint(detector.model).to(self.fingerprint.device)
+            if self.fingerprint.any() and not torch.equal(self.fingerprint, found):
                 raise UserError(
                     f"{self.config.weights}: has other weights than when this model was made; put "
                     "the earlier ones back, or run `dvc repro`"
                 )
-            self.fingerprint.copy_(print_of)
+            self.fingerprint.copy_(found)
             self.loaded = detector
         if self.loaded.model.device != self.fingerprint.device:
             self.loaded.model.to(self.fingerprint.device)
@@ -130,7 +129,7 @@ class Sam3(nn.Module):
         Raises:
             UserError: for weights that are missing or do not fit.
         """
-        self.detector  # noqa: B018
+        self.load()
 
     def forward(self, batch: Batch) -> None:
         """Do nothing, because nothing is trained."""
@@ -145,7 +144,7 @@ class Sam3(nn.Module):
         """See EncodesTokens, and the class."""
         place = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         length = (place * (tokens != 0)).amax(1, keepdim=True)  # 0 may be a word's token, too
-        features = self.detector.embed_texts(tokens, place <= length)
+        features = self.load().embed_texts(tokens, place <= length)
         flat = F.pad(features, (0, 0, 0, CONTEXT - tokens.shape[1])).flatten(1)
         return torch.cat([flat, torch.ones_like(flat[:, :1])], 1)
 
@@ -189,6 +188,17 @@ class Sam3(nn.Module):
             labels.append(number)
         return torch.stack(labels)
 
+    def image_logits(
+        self, inputs: Inputs, class_embeddings: Float[Tensor, "class embedding"]
+    ) -> Float[Tensor, "batch class"]:
+        """See EmbedsImages: the presence of each class, in 0..1."""
+        assert inputs.image is not None
+        rows = [
+            torch.cat([found.presence[:, 0] for found in self.detect(image, class_embeddings)])
+            for image in inputs.image
+        ]
+        return torch.stack(rows)
+
     def score_classes(
         self,
         image: Float[Tensor, "3 height width"],
@@ -202,13 +212,21 @@ class Sam3(nn.Module):
             size: (height, width) of the scores.
             class_embeddings: see the class.
         """
-        detector = self.detector
+        for found in self.detect(image, class_embeddings):
+            maps = combine(found, self.config.readout)
+            yield F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+
+    def detect(
+        self,
+        image: Float[Tensor, "3 height width"],
+        class_embeddings: Float[Tensor, "class embedding"],
+    ) -> Iterator[Concepts]:
+        """Yield what SAM 3 says of a few classes at a time; arguments as of `score_classes`."""
+        detector = self.load()
         scale = class_embeddings[:, -1:].float()
         texts = (class_embeddings[:, :-1].float() / scale).unflatten(1, (-1, detector.width))
         vision = detector.embed_image(restore_pixels(image))
-        for found in detector.detect_in_batches(vision, texts, self.config.batch):
-            maps = combine(found, self.config.readout)
-            yield F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+        yield from detector.detect_in_batches(vision, texts, self.config.batch)
 
 
 def combine(concepts: Concepts, readout: str) -> Float[Tensor, "T h w"]:

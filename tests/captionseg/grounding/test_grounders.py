@@ -29,12 +29,12 @@ class Space:
         return dense
 
 
-@pytest.fixture(params=GROUNDERS)
+@pytest.fixture(scope="module", params=GROUNDERS)
 def name(request) -> str:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def grounder(name, model, tokenizer, processor, owlv2_folder, tiny_sam3) -> Any:
     """With every box that there is; a member without an entry here has no test of all must do."""
     if name == "grounding_dino":

@@ -17,7 +17,7 @@ from captionseg.modeling.readout.zero_shot import ZeroShot
 from captionseg.modeling.segment_mil import SegmentMil, SegmentMilConfig
 from captionseg.typed import replace_fields
 from tests.captionseg.modeling.conftest import REGION, TEXT, make_inputs, networks  # noqa: F401
-from tests.captionseg.modeling.test_models import LIVE, MODELS, small_model
+from tests.captionseg.modeling.test_models import LIVE, MODELS, make_classes, small_model
 
 VARIANTS = sorted({*MODELS, LIVE})
 
@@ -28,9 +28,9 @@ def classes() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_model_classifies_each_picture_by_itself(variant, networks, make_inputs, classes):  # noqa: F811
-    model = small_model(variant, networks).eval()
-    inputs = make_inputs(images=3)
+def test_every_model_classifies_each_picture_by_itself(variant, networks, make_inputs, tiny_sam3):  # noqa: F811
+    model = small_model(variant, networks, tiny_sam3).eval()
+    inputs, classes = make_inputs(images=3), F.normalize(make_classes(variant), dim=1)
     with torch.inference_mode():
         found = classify(model, inputs, classes)
         alone = [

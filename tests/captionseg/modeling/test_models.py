@@ -41,7 +41,7 @@ def name(variant) -> str:
 @pytest.fixture(params=TRAINED)
 def trained(request, networks):
     """A model that learns."""
-    return small_model(request.param, networks, "")
+    return small_model(request.param, networks)
 
 
 @pytest.fixture
@@ -51,6 +51,10 @@ def model(variant, networks, tiny_sam3):
 
 @pytest.fixture
 def classes(name) -> torch.Tensor:
+    return make_classes(name)
+
+
+def make_classes(name: str) -> torch.Tensor:
     """Five embeddings of classes; for SAM 3 the features of all tokens, and the factor 1."""
     if name == "sam3":
         return torch.cat([torch.randn(5, CONTEXT * WIDTH), torch.ones(5, 1)], 1)
@@ -69,7 +73,7 @@ def without_dropout(config) -> dict:
     return changes
 
 
-def small_model(variant: str, networks, sam3: str):
+def small_model(variant: str, networks, sam3: str = ""):
     """Small, without dropout, its weights seeded."""
     name = variant.split(",")[0]
     config_class, module_class = MODELS[name]

@@ -13,6 +13,7 @@ from transformers import Sam3Processor
 from captionseg.api.model import Model
 from captionseg.grounding.concept_detector import Concepts
 from captionseg.inference.class_embeddings import BARE, choose_templates, embed_class_names
+from captionseg.inference.classify import classify
 from captionseg.inference.hub_folder import export_hub
 from captionseg.inference.predictor import Predictor
 from captionseg.modeling.sam3 import (
@@ -53,11 +54,11 @@ def inputs():
 
 def ask_transformers(model, name: str):
     """The answer of transformers' model to its own processor's inputs."""
-    processor = Sam3Processor(model.detector.processor, model.detector.tokenizer)
+    processor = Sam3Processor(model.load().processor, model.load().tokenizer)
     inputs = processor(images=[IMAGE], text=[name], return_tensors="pt")
     inputs.pop("original_sizes")
     with torch.inference_mode():
-        return model.detector.model(**inputs)
+        return model.load().model(**inputs)
 
 
 def test_the_map_of_a_class_by_hand():
@@ -79,8 +80,8 @@ def test_names_alone_are_the_prompts_and_their_features_those_of_transformers(mo
     assert classes.shape == (4, CONTEXT * WIDTH + 1)
     torch.testing.assert_close(classes.norm(dim=1), torch.ones(4))
     for name, embedding in zip(NAMES, classes, strict=True):
-        ids, mask, _ = model.detector.tokenise([name])
-        theirs = model.detector.model.get_text_features(ids, mask).pooler_output[0]
+        ids, mask, _ = model.load().tokenise([name])
+        theirs = model.load().model.get_text_features(ids, mask).pooler_output[0]
         ours = (embedding[:-1] / embedding[-1]).view(CONTEXT, WIDTH)
         torch.testing.assert_close(ours[: mask.sum()], theirs[: mask.sum()], atol=1e-5, rtol=1e-4)
         assert not ours[mask.sum() :].any()
@@ -101,6 +102,13 @@ def test_maps_are_made_of_what_transformers_answers(model, classes, inputs, read
         torch.testing.assert_close(scores, presence * wanted, atol=1e-5, rtol=1e-4)
     other = replace(inputs, size=(20, 30))
     assert model.segment(other, classes, PLAIN).shape == (1, 4, 20, 30)
+
+
+def test_a_picture_is_classified_by_the_presence_of_classes(model, classes, inputs):
+    wanted = torch.stack(
+        [ask_transformers(model, name).presence_logits.sigmoid()[0, 0] for name in NAMES]
+    )
+    torch.testing.assert_close(classify(model, inputs, classes)[0], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_pixels_without_a_class_above_the_threshold_are_background(model, classes, inputs):
@@ -125,7 +133,7 @@ def test_pixels_are_restored_from_their_normalisation():
 def folder(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("none-sam3")
     saved.save(path, "sam3", model, {"prompts": "simple"})
-    model_tokenizer = model.detector.tokenizer
+    model_tokenizer = model.load().tokenizer
     model_tokenizer.save_pretrained(path / "tokenizer")
     return path
 

@@ -1,4 +1,4 @@
-"""A Segment Anything model with tiny random weights."""
+"""Segment Anything models with tiny random weights."""
 
 from functools import partial
 
@@ -32,3 +32,11 @@ def model() -> SamModel:
         transformer=TwoWayTransformer(depth=1, embedding_dim=16, mlp_dim=16, num_heads=2),
     )
     return SamModel(encoder, prompts, decoder).eval()
+
+
+@pytest.fixture(scope="session")
+def sam_folders(tmp_path_factory) -> dict[str, str]:
+    """Kind -> the folder of a SAM 2 and of a SAM-HQ of transformers."""
+    from tests.captionseg.segmenters.tiny_sams import save
+
+    return {kind: save(kind, tmp_path_factory.mktemp(kind)) for kind in ("sam2", "sam_hq")}

@@ -19,7 +19,6 @@ from captionseg.segmenters.prompted_sam import PromptedSam, PromptedSegmenter
 from captionseg.segmenters.sam2 import Sam2
 from captionseg.segmenters.sam_hq import SamHq
 from captionseg.segmenters.segmenters import SEGMENTERS
-from tests.captionseg.segmenters.tiny_sams import save
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 BOXES = np.array([[2, 3, 20, 30], [10, 10, 59, 47], [0, 0, 60, 48]], np.float32)
@@ -27,15 +26,10 @@ PROCESSORS = {"sam2": Sam2Processor, "sam_hq": SamHQProcessor}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, str]:
-    return {kind: save(kind, tmp_path_factory.mktemp(kind)) for kind in PROCESSORS}
-
-
-@pytest.fixture(scope="module")
-def models(folders) -> dict[str, PromptedSam]:
+def models(sam_folders) -> dict[str, PromptedSam]:
     return {
-        "sam2": PromptedSam.load_sam2(Path(folders["sam2"]), "here"),
-        "sam_hq": PromptedSam.load_sam_hq(Path(folders["sam_hq"]), "here"),
+        "sam2": PromptedSam.load_sam2(Path(sam_folders["sam2"]), "here"),
+        "sam_hq": PromptedSam.load_sam_hq(Path(sam_folders["sam_hq"]), "here"),
     }
 
 
@@ -100,9 +94,9 @@ def test_narrow_pictures_and_a_box_of_nothing(model, shape):
     assert np.isfinite(stability).all()
 
 
-def test_params_reach_the_model(folders, kind):
+def test_params_reach_the_model(sam_folders, kind):
     loose, strict = (
-        SEGMENTERS[kind](folders[kind], device="cpu", min_iou=m).build() for m in (0.0, 1.0)
+        SEGMENTERS[kind](sam_folders[kind], device="cpu", min_iou=m).build() for m in (0.0, 1.0)
     )
     assert loose.masks(IMAGE, BOXES)[0].any()
     if kind == "sam2":  # its IoU is a sigmoid; that of the small SAM-HQ is above 1
@@ -110,8 +104,8 @@ def test_params_reach_the_model(folders, kind):
     assert (Sam2().multimask, SamHq().multimask) == (True, False)
 
 
-def test_the_released_layout_of_the_video_model_loads(folders, models, tmp_path):
-    for file in Path(folders["sam2"]).iterdir():
+def test_the_released_layout_of_the_video_model_loads(sam_folders, models, tmp_path):
+    for file in Path(sam_folders["sam2"]).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "sam2_video"}))
@@ -125,8 +119,8 @@ def test_the_released_layout_of_the_video_model_loads(folders, models, tmp_path)
     assert torch.equal(ours, theirs)
 
 
-def test_another_model_and_a_missing_folder_are_one_line(folders, kind, tmp_path):
-    other = folders["sam_hq" if kind == "sam2" else "sam2"]
+def test_another_model_and_a_missing_folder_are_one_line(sam_folders, kind, tmp_path):
+    other = sam_folders["sam_hq" if kind == "sam2" else "sam2"]
     with pytest.raises(UserError, match=rf"^segment_text\.{kind}\.checkpoint: .*not one of {kind}"):
         SEGMENTERS[kind](other).build()
     with pytest.raises(UserError, match=r"no config\.json in 'facebook/sam2.1-hiera-tiny'"):

@@ -16,20 +16,15 @@ from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MASK_MAKERS, MasksParams
 from captionseg.segmenters.prompted_sam import PromptedSam
 from captionseg.segmenters.sam2_auto import Sam2Auto, Sam2Masks, lay_grid, select_good
-from tests.captionseg.segmenters.tiny_sams import SIDE, save
+from tests.captionseg.segmenters.tiny_sams import SIDE
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 LOOSE = Sam2Auto(points=3, min_iou=0.0, min_stability=0.0, nms_iou=1.0, small_area=0, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> str:
-    return save("sam2", tmp_path_factory.mktemp("sam2"))
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> PromptedSam:
-    return PromptedSam.load_sam2(Path(folder), "here")
+def model(sam_folders) -> PromptedSam:
+    return PromptedSam.load_sam2(Path(sam_folders["sam2"]), "here")
 
 
 def box(x0: int, y0: int, x1: int, y1: int, soft: int = 0) -> torch.Tensor:
@@ -125,9 +120,11 @@ def test_batches_of_points_change_nothing_and_large_pictures_are_shrunk(model):
     assert small.shape[1:] == (24, 30)
 
 
-def test_it_is_chosen_by_its_name(folder):
+def test_it_is_chosen_by_its_name(sam_folders):
     with pytest.raises(UserError, match=r"^masks\.sam2_auto\.checkpoint: no config.json"):
         MasksParams("sam2_auto").build()
-    maker = MasksParams("sam2_auto", sam2_auto=replace(LOOSE, checkpoint=folder)).build()
+    maker = MasksParams(
+        "sam2_auto", sam2_auto=replace(LOOSE, checkpoint=sam_folders["sam2"])
+    ).build()
     assert isinstance(maker, Sam2Masks)
     assert MASK_MAKERS["sam2_auto"] is Sam2Auto

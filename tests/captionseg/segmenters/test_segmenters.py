@@ -12,32 +12,26 @@ from captionseg.segmenters.mask_makers import MASK_MAKERS
 from captionseg.segmenters.sam import Sam, SamSegmenter
 from captionseg.segmenters.sam_auto import SamAuto, SamMasks
 from captionseg.segmenters.segmenters import SEGMENTERS
-from tests.captionseg.segmenters.tiny_sams import save
 
 SHAPES = [(48, 60, 3), (1, 10, 3)]
 LOOSE: dict[str, Any] = {"min_iou": 0.0, "small_area": 0, "device": "cpu"}
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, str]:
-    return {kind: save(kind, tmp_path_factory.mktemp(kind)) for kind in ("sam2", "sam_hq")}
-
-
-@pytest.fixture(params=SEGMENTERS)
-def segmenter(request, model, folders) -> BoxSegmenter:
+@pytest.fixture(scope="module", params=SEGMENTERS)
+def segmenter(request, model, sam_folders) -> BoxSegmenter:
     if request.param == "sam":
         return SamSegmenter(model, Sam(min_iou=-10.0))
-    known = folders.get(request.param)
+    known = sam_folders.get(request.param)
     settings = {"checkpoint": known, **LOOSE} if known else {}
     return SEGMENTERS[request.param](**settings).build()
 
 
-@pytest.fixture(params=MASK_MAKERS)
-def maker(request, model, folders) -> MaskMaker:
+@pytest.fixture(scope="module", params=MASK_MAKERS)
+def maker(request, model, sam_folders) -> MaskMaker:
     grid = {"points": 2, "min_stability": 0.0, "small_area": 0}
     if request.param == "sam_auto":
         return SamMasks(model, SamAuto(**grid, min_iou=-10.0))
-    settings = {"checkpoint": folders["sam2"], **LOOSE, **grid}
+    settings = {"checkpoint": sam_folders["sam2"], **LOOSE, **grid}
     return MASK_MAKERS[request.param](**(settings if "sam2" in request.param else {})).build()
 
 
