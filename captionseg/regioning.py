@@ -50,7 +50,8 @@ def write_regions(
     missing = [s for s, files in expected.items() if find_incomplete(files)]
     work = functools.partial(shard_regions, pairs, out, maker)
     with tqdm(total=len(missing), desc="regions", unit="shard") as bar:
-        for _ in spread(work, missing, runtime, called=lambda shard: f"regions: shard {shard}"):
+        device = getattr(maker, "device", "cpu")
+        for _ in spread(work, missing, runtime, device=device, called="regions: shard {}".format):
             bar.update()
     remove_parts(out)
     if reason := next(filter(None, map(find_incomplete, expected.values())), ""):

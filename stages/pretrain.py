@@ -7,8 +7,6 @@ needs them; writes models/RECIPE and reports/timings.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from captionseg.datasets.ids import hash_ids, stream_ids
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.params import Params
@@ -44,7 +42,7 @@ def main(  # noqa: PLR0913 - a stage has an argument for each of its paths
     if read_json(validation, todo="run `dvc repro validate`").get("success") is not True:
         raise UserError(f"{validation}: validation of the tables failed; run `dvc repro validate`")
     context = {
-        "regions": asdict(params.regions),
+        "regions": params.regions.describe(),
         "prompts": params.pretrain.prompts,
         "data": {"source": params.value("download.source"), "ids": hash_ids(stream_ids(index))},
     }

@@ -53,7 +53,7 @@ LICENCES = {
     },
     "caption": {"none": NONE, "chat": UNKNOWN, "server": UNKNOWN, "precomputed": YOURS},
     "index": {"lite0_minilm": "apache-2.0", "siglip": "apache-2.0", "tips": "apache-2.0"},
-    "regions": {"felzenszwalb": NONE},
+    "regions": {"felzenszwalb": NONE, "sam2": "apache-2.0"},
     "grounder": {
         "relevance": NONE,
         "precomputed": YOURS,

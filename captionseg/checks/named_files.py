@@ -65,6 +65,9 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
             yield "curate", f"curate.vocabulary.{field}", path
     if (boilerplate := curate.marks.boilerplate) and boilerplate.file is not None:
         yield "curate", "curate.marks.boilerplate.file", boilerplate.file
+    checkpoint = vars(params.regions.build()).get("checkpoint")
+    if checkpoint is not None:
+        yield "regions", f"regions.{params.regions.maker}.checkpoint", checkpoint
     for name, member in segments.members.items():
         for field in vars(member).keys() & {"checkpoint", "file"}:
             yield "segment_text", f"segment_text.{name}.{field}", getattr(member, field)

@@ -59,11 +59,20 @@ class Sam2Auto:
         Raises:
             UserError: if the checkpoint is missing or invalid.
         """
-        from captionseg.runtime.device import detect
-        from captionseg.segmenters.prompted_sam import PromptedSam
+        return load_masks(self, "masks.sam2_auto.checkpoint")
 
-        model = PromptedSam.load_sam2(Path(self.checkpoint), "masks.sam2_auto.checkpoint")
-        return Sam2Masks(model.to(detect(self.device).device), self)
+
+def load_masks(params: Sam2Auto, where: str) -> Sam2Masks:
+    """Load the maker of masks on its device; `where` is the dotted path of its checkpoint.
+
+    Raises:
+        UserError: if the checkpoint is missing or invalid.
+    """
+    from captionseg.runtime.device import detect
+    from captionseg.segmenters.prompted_sam import PromptedSam
+
+    model = PromptedSam.load_sam2(Path(params.checkpoint), where)
+    return Sam2Masks(model.to(detect(params.device).device), params)
 
 
 class Sam2Masks:

@@ -27,7 +27,7 @@ ROWS = [
     for line in PAGE.splitlines()
     if line.startswith("|") and not line.startswith("|---")
 ]
-FAMILIES = ("index", "grounder", "segmenter", "masks")
+FAMILIES = ("index", "regions", "grounder", "segmenter", "masks")
 OPEN_CLIP = [row for row in ROWS if row[0] in open_clip.list_models()]
 
 

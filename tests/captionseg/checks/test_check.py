@@ -205,6 +205,7 @@ TOGETHER = [
         },
         "segment_text.sam3.checkpoint: no such file or folder: 'no/sam3'",
     ),
+    ({"regions": {"maker": "sam2"}}, "regions.sam2.checkpoint: empty; give a path"),
     ({"recipes.a": RECIPE | {"model": "sam3"}}, "recipes.a: sam3.weights: empty; give a path"),
     (
         {
