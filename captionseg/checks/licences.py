@@ -114,8 +114,9 @@ def list_forbidding(params: Params, *, stage: str = "", recipe: str = "") -> Ite
         recipe: only this recipe's; empty means all.
     """
     for part in list_parts(params, stage=stage, recipe=recipe):
-        if len(part.licences) == 1 and (says := FORBIDDING.get(part.licences[0])):
-            yield f"{part.where}: {part.name} has the licence {part.licences[0]}, {says}"
+        if part.licences and set(part.licences) <= FORBIDDING.keys():
+            says = f"{' or '.join(part.licences)}, {FORBIDDING[part.licences[0]]}"
+            yield f"{part.where}: {part.name} has the licence {says}"
 
 
 def list_unknown(params: Params) -> Iterator[str]:
