@@ -18,7 +18,8 @@ class Boxes:
         phrase: [n] int32 number of each box's phrase; a phrase may have no box, or several.
         score: [n] float32 scores in 0..1, comparable within one grounder.
         unassigned: number of boxes that were dropped because they match no phrase.
-        cut: number of texts that were read in pieces, or cut, because they were too long.
+        cut: number of texts that were read in pieces, or whose phrases were cut, because they were
+            too long.
         masks: [n, H, W] bool, of a grounder that makes masks itself; else None.
         stability: [n] float32 in 0..1: how little each mask depends on its threshold; None without
             masks.

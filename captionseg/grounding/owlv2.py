@@ -132,7 +132,7 @@ class Owlv2Grounder:
         found = self.select(score, to_picture(corners, image))
         of_texts = [found.take(np.flatnonzero(found.phrase == n)) for n in range(len(numbers))]
         joined = join_boxes(spread_equal(of_texts, numbers.values()))
-        return replace(joined, cut=int(self.is_cut[rows].sum()))
+        return replace(joined, cut=int(self.is_cut[rows].any()))
 
     def forward(self, image: np.ndarray, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run the model on a picture uint8 [H, W, 3] and the embeddings [T, D] of texts.

@@ -94,7 +94,7 @@ class Sam3Grounder:
         found, cut = self.find(image, list(numbers))
         parts = spread_equal(found, numbers.values())
         none = replace(join_boxes([]), masks=np.zeros((0, *image.shape[:2]), bool))
-        return replace(join_boxes([none, *parts]), cut=cut)
+        return replace(join_boxes([none, *parts]), cut=int(cut > 0))
 
     def find(self, image: np.ndarray, texts: Sequence[str]) -> tuple[list[Boxes], int]:
         """Find the instances of T different texts.

@@ -4,13 +4,13 @@ NNNNN_stats.json of all shards.
 images, and of them images_without_phrases (nothing to ask), images_without_boxes (asked, but
 nothing was grounded), images_without_segments (no mask is left, for whatever reason); pairs_joined,
 beside them: pairs of a picture that an earlier pair has too; captions, and of them
-captions_generated, captions_empty (no word in them) and captions_cut (longer than the grounder
-reads at once); of generated ones that should be there captions_failed and captions_missing: those
-images have only their original caption; phrases, and of them phrases_without_box; expressions,
-those that some phrases have beside their own text; boxes, and beside them boxes_unassigned (what
-they show is none of the phrases) and boxes_beyond_limit; segments and texts, those of all rows:
-what the shard's table must hold; of the masks of boxes: masks_empty, masks_too_small,
-masks_unstable, and masks_merged, which gave their texts away.
+captions_generated, captions_empty (no word in them) and captions_cut (they, or phrases of theirs,
+are longer than the grounder reads at once); of generated ones that should be there captions_failed
+and captions_missing: those images have only their original caption; phrases, and of them
+phrases_without_box; expressions, those that some phrases have beside their own text; boxes, and
+beside them boxes_unassigned (what they show is none of the phrases) and boxes_beyond_limit;
+segments and texts, those of all rows: what the shard's table must hold; of the masks of boxes:
+masks_empty, masks_too_small, masks_unstable, and masks_merged, which gave their texts away.
 """
 
 from __future__ import annotations
