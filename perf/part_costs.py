@@ -256,17 +256,37 @@ def compute_sam2(width: int, heads: int, blocks: tuple[int, ...]) -> Cost:
     return Cost(count(model) / 1e6, 0.0, gflop, gib)
 
 
-def compute_owlv2() -> Cost:
-    """Compute the cost of OWLv2 with ViT-B/16."""
+def compute_owlv2(width: int, patch: int, side: int) -> Cost:
+    """Compute the cost of an OWLv2.
+
+    Args:
+        width: of the image encoder; a head has 64 channels, and the depth is 12, or 24 from 1024.
+        patch: side of a patch in pixels.
+        side: side of the pictures in pixels.
+    """
     from transformers import Owlv2Config, Owlv2ForObjectDetection
 
-    config = Owlv2Config(vision_config={"image_size": 960})
+    vision = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": 24 if width >= 1024 else 12,
+        "num_attention_heads": width // 64,
+        "patch_size": patch,
+        "image_size": side,
+    }
+    words = 768 if width >= 1024 else 512
+    text = {
+        "hidden_size": words,
+        "intermediate_size": 4 * words,
+        "num_attention_heads": words // 64,
+    }
+    config = Owlv2Config(vision_config=vision, text_config=text, projection_dim=words)
     with torch.device("meta"):
         model = Owlv2ForObjectDetection(config).eval()
-    pixels = torch.zeros(1, 3, 960, 960, device="meta")
+    pixels = torch.zeros(1, 3, side, side, device="meta")
     gflop, gib = measure(model, lambda: model.owlv2.vision_model(pixels), 1)
-    text = count(model.owlv2.text_model)
-    return Cost((count(model) - text) / 1e6, text / 1e6, gflop, gib)
+    encoder = count(model.owlv2.text_model)
+    return Cost((count(model) - encoder) / 1e6, encoder / 1e6, gflop, gib)
 
 
 def compute_sam3() -> Cost:
@@ -290,7 +310,8 @@ def list_parts() -> dict[str, Callable[[], Cost]]:
     for name, side in TOWERS.items():
         parts[f"networks {name} at {side}"] = lambda name=name, side=side: compute_tower(name, side)
     parts["grounding_dino, Swin-T"] = compute_grounding_dino
-    parts["owlv2, ViT-B/16"] = compute_owlv2
+    parts["owlv2, ViT-B/16"] = functools.partial(compute_owlv2, 768, 16, 960)
+    parts["owlv2, ViT-L/14"] = functools.partial(compute_owlv2, 1024, 14, 1008)
     parts["sam3"] = compute_sam3
     for arch in ("vit_b", "vit_l", "vit_h"):
         parts[f"sam, {arch}"] = lambda arch=arch: compute_sam(arch)

@@ -53,7 +53,7 @@ LICENCES = {
     },
     "caption": {"none": NONE, "chat": UNKNOWN, "server": UNKNOWN, "precomputed": YOURS},
     "index": {"lite0_minilm": "apache-2.0", "siglip": "apache-2.0", "tips": "apache-2.0"},
-    "regions": {"felzenszwalb": NONE},
+    "regions": {"felzenszwalb": NONE, "sam2": "apache-2.0"},
     "grounder": {
         "relevance": NONE,
         "precomputed": YOURS,
@@ -114,8 +114,9 @@ def list_forbidding(params: Params, *, stage: str = "", recipe: str = "") -> Ite
         recipe: only this recipe's; empty means all.
     """
     for part in list_parts(params, stage=stage, recipe=recipe):
-        if len(part.licences) == 1 and (says := FORBIDDING.get(part.licences[0])):
-            yield f"{part.where}: {part.name} has the licence {part.licences[0]}, {says}"
+        if part.licences and set(part.licences) <= FORBIDDING.keys():
+            says = f"{' or '.join(part.licences)}, {FORBIDDING[part.licences[0]]}"
+            yield f"{part.where}: {part.name} has the licence {says}"
 
 
 def list_unknown(params: Params) -> Iterator[str]:
@@ -243,8 +244,10 @@ def find_open_clip_licences(model: str, weights: str) -> tuple[str, ...]:
     """
     import open_clip
 
+    from captionseg.modeling.layers.timm_tags import narrow_tags
+
     tags = open_clip.list_pretrained_tags_by_model(model)
-    return tuple(sorted({match_open_clip(f"{model} {tag}") for tag in narrow(tags, weights)}))
+    return tuple(sorted({match_open_clip(f"{model} {tag}") for tag in narrow_tags(tags, weights)}))
 
 
 def match_open_clip(name: str) -> str:
@@ -262,7 +265,7 @@ def find_tower_licences(name: str, weights: str) -> tuple[str, ...]:
     """
     import timm
 
-    from captionseg.modeling.layers.backbone import PACKAGED
+    from captionseg.modeling.layers.timm_tags import PACKAGED, narrow_tags
 
     model = name.removeprefix("open_clip:")
     if model != name:
@@ -271,15 +274,5 @@ def find_tower_licences(name: str, weights: str) -> tuple[str, ...]:
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{model}.*")]
     if tag or weights == PACKAGED:
         tags = [tag] if tag in tags else tags
-    configs = (timm.get_pretrained_cfg(f"{model}.{one}") for one in narrow(tags, weights))
+    configs = (timm.get_pretrained_cfg(f"{model}.{one}") for one in narrow_tags(tags, weights))
     return tuple(sorted({str(config.license or UNKNOWN) for config in configs if config}))
-
-
-def narrow(tags: list[str], weights: str) -> list[str]:
-    """Return the tags that a tag or a path names, the longest of them alone; all if it names
-    none.
-    """
-    named = [tag for tag in tags if tag == weights]
-    named = named or [tag for tag in tags if re.search(rf"(?<![a-z0-9]){re.escape(tag)}", weights)]
-    longest = max(map(len, named), default=0)
-    return [tag for tag in named if len(tag) == longest] or tags

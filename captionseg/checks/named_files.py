@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from captionseg.index_params import IndexParams
-from captionseg.modeling.layers.backbone import PACKAGED, Network, check_tag, is_tag
+from captionseg.modeling.layers.backbone import Network
+from captionseg.modeling.layers.timm_tags import PACKAGED, check_tag, is_tag
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from captionseg.checks.check import check
+from captionseg.checks.licences import list_forbidding
 from captionseg.experiments import Experiment, read_experiment
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.params import Params
@@ -132,6 +133,7 @@ def test_params_are_fine_and_train_nothing_else(name, folder_of_user, tmp_path):
     apply_overrides(str(path), to_path_overrides(experiment.overrides)["params.yaml"])
     params = Params(path)
     check(params)
+    assert not name.startswith("3m_") or not list(list_forbidding(params))
     assert set(params.recipes) == set(experiment.params["recipes"])
     assert experiment.cost is not None
     assert set(experiment.cost.recipes) == set(params.recipes)

@@ -132,6 +132,8 @@ FAMILIES = {
             "merging",
             "pair_losses",
             "pretrained",
+            "timm_names",
+            "timm_tags",
             "regions",
             "saved",
             "segmenter",

@@ -14,17 +14,9 @@ from torch.nn import functional as F
 
 from captionseg.grids import MEAN, STD
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
+from captionseg.modeling.layers.timm_tags import check_tag
 from captionseg.records import one_line
 from captionseg.typed import Natural
-
-PACKAGED = "packaged"
-"""Stands for the packaged weights of tf_efficientnet_lite0."""
-SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-
-
-def is_tag(weights: str) -> bool:
-    """Return whether weights are named by a tag of timm, and not by the path of a file."""
-    return weights not in ("", PACKAGED) and "/" not in weights and not weights.endswith(SUFFIXES)
 
 
 class BackboneMaps(nn.Module):
@@ -266,19 +258,3 @@ def create_network(name: str, *choices: dict[str, Any], pretrained: bool = False
     if not hasattr(net, "forward_intermediates"):
         raise ValueError(f"backbone: {name} gives no maps (timm: forward_intermediates)")
     return net
-
-
-def check_tag(name: str) -> None:
-    """Check that timm knows the tag of weights in a name, if there is one.
-
-    Raises:
-        ValueError: if it does not, with the tags that it knows.
-    """
-    import timm
-
-    model, _, tag = name.partition(".")
-    tags = [n.partition(".")[2] for n in timm.list_pretrained(f"{model}.*")] if tag else []
-    if tag and tag not in tags:
-        raise ValueError(
-            f"networks: timm has no weights {tag!r} of {model} (tags: {', '.join(tags) or 'none'})"
-        )

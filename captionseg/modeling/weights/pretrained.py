@@ -17,15 +17,13 @@ from captionseg.encoders.activation import ActivationRequest, choose_activation,
 from captionseg.encoders.clip_file import ClipFile, read_clip
 from captionseg.encoders.lite0_minilm import image_weights
 from captionseg.modeling.layers.backbone import (
-    PACKAGED,
     BackboneBlocks,
     BackboneMaps,
     Network,
-    check_tag,
     input_rescaling,
-    is_tag,
 )
 from captionseg.modeling.layers.clip_tower import PREFIX, ClipTower
+from captionseg.modeling.layers.timm_tags import PACKAGED, check_tag, find_tag_pixels, is_tag
 from captionseg.modeling.layers.tokens import PatchTokens
 from captionseg.modeling.towers.group_encoder import GroupEncoder
 from captionseg.modeling.weights.timm_names import rename_for_timm
@@ -75,7 +73,7 @@ def start_backbone(maps: BackboneMaps, network: Network) -> None:
     file = read_clip(path)
     check_activation(file, network, net)
     copy_weights(net, rename_for_timm(resize_positions(file.tensors, net), net, path), path)
-    copy_normalisation(maps, file)
+    copy_normalisation(maps, file, network.name)
 
 
 def check_packaged(where: str, name: str) -> None:
@@ -120,7 +118,7 @@ def load_frozen_blocks(network: Network) -> BackboneBlocks:
         else rename_for_timm(file.tensors, blocks.net, path)
     )
     copy_weights(blocks.net, tensors, path)
-    copy_normalisation(blocks, file)
+    copy_normalisation(blocks, file, network.name)
     return blocks
 
 
@@ -191,13 +189,19 @@ def find_timm_twin(name: str) -> str:
     return twin if twin != name and "." not in name and timm.is_model(twin) else ""
 
 
-def copy_normalisation(module: BackboneMaps | BackboneBlocks, file: ClipFile) -> None:
-    """Set a network's normalisation of pixels to that of its weights' file, if it is known."""
-    if file.pixels is not None:
-        for name, value in zip(
-            ("factor", "shift"), input_rescaling(file.pixels._asdict()), strict=True
-        ):
-            getattr(module, name).copy_(value)
+def copy_normalisation(module: BackboneMaps | BackboneBlocks, file: ClipFile, name: str) -> None:
+    """Set a network's normalisation of pixels to that of its weights' file, if it is known: from
+    the files beside it, or by a tag of timm in its path.
+
+    Args:
+        module: the network.
+        file: the file.
+        name: name of the network.
+    """
+    pixels = file.pixels._asdict() if file.pixels else find_tag_pixels(name, str(file.path))
+    if pixels is not None:
+        for buffer, value in zip(("factor", "shift"), input_rescaling(pixels), strict=True):
+            getattr(module, buffer).copy_(value)
 
 
 def rename_vit(
