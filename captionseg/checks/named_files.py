@@ -32,8 +32,8 @@ def check_files(params: Params, done: Collection[str]) -> Iterator[str]:
 def check_tags(params: Params) -> Iterator[str]:
     """Check that timm knows the tags of weights that recipes name."""
     for name, config in list_configs(params):
-        for network in getattr(config, "networks", ()):
-            if is_tag(network.weights):
+        for network in (*getattr(config, "networks", ()), getattr(config, "foundation", None)):
+            if network is not None and is_tag(network.weights):
                 try:
                     check_tag(f"{network.name.partition('.')[0]}.{network.weights}")
                 except ValueError as error:

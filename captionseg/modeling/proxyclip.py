@@ -36,8 +36,9 @@ class ProxyClipConfig:
 
     Attributes:
         picture: half the side of windows in pixels, where these are not chosen, see WindowParams.
-        foundation: the foundation model, a network of timm with the file of its weights, such as
-            vit_base_patch8_224.dino, vit_base_patch14_reg4_dinov2 or vit_base_patch16_dinov3.
+        foundation: the foundation model, a network of timm with the file or the tag of its weights,
+            such as vit_base_patch8_224 (dino), vit_base_patch14_reg4_dinov2 (lvd142m) or
+            vit_base_patch16_dinov3 (lvd1689m).
         beta: shift of similarities, in multiples of their mean over a picture.
         gamma: scale of similarities.
         resample: what is resampled where the grids of patches differ: values, to the foundation
@@ -81,7 +82,7 @@ class ProxyClip(TrainingFree):
         if not self.config.foundation.weights:
             raise UserError(
                 f"proxyclip.foundation.weights: empty; name a file with the weights of "
-                f"{self.config.foundation.name}"
+                f"{self.config.foundation.name}, or a tag of timm"
             )
         self.foundation.load()
 

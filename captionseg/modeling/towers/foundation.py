@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,8 +11,7 @@ from torch.nn import functional as F
 
 from captionseg.modeling.layers.backbone import BackboneBlocks, Network
 from captionseg.modeling.layers.clip_tower import PREFIX
-from captionseg.modeling.towers.frozen_towers import FrozenModule
-from captionseg.modeling.weights.pretrained import load_frozen_blocks
+from captionseg.modeling.towers.frozen_towers import FrozenModule, load_tower
 
 
 class FoundationTower:
@@ -18,7 +19,7 @@ class FoundationTower:
     first use.
 
     Args:
-        network: the network, with the file of its weights.
+        network: the network, with the file or the tag of its weights.
 
     Raises:
         ValueError: for a network of open_clip, or a choice of blocks.
@@ -30,7 +31,7 @@ class FoundationTower:
                 f"foundation: {network.name}: name a network of timm, such as "
                 "vit_base_patch14_dinov2, without blocks: its last map is used"
             )
-        self.network = network
+        self.network = replace(network, blocks=1)
         self.loaded: FrozenModule[BackboneBlocks] | None = None
 
     def load(self) -> FrozenModule[BackboneBlocks]:
@@ -39,7 +40,7 @@ class FoundationTower:
         Raises:
             UserError: for weights that are missing or do not fit.
         """
-        self.loaded = self.loaded or FrozenModule(load_frozen_blocks(self.network))
+        self.loaded = self.loaded or load_tower(self.network)
         return self.loaded
 
     @torch.no_grad()
@@ -58,10 +59,4 @@ class FoundationTower:
         size = [max(1, round(side / patch)) * patch for side in image.shape[2:]]
         if size != list(image.shape[2:]):
             image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
-        return blocks.net.forward_intermediates(
-            image * blocks.factor + blocks.shift,
-            indices=1,
-            norm=True,
-            intermediates_only=True,
-            output_fmt="NCHW",
-        )[-1]
+        return blocks(image).final.movedim(3, 1)
