@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from captionseg.runtime.start_up import collect_nothing, hide_packages
+from captionseg.runtime.start_up import collect_nothing
 from captionseg.tracking import moved_store, reproduction
 from captionseg.tracking.environment import EXPERIMENT
 from captionseg.tracking.reproduction import KEY, PARENT
@@ -191,10 +191,8 @@ class Store:
 
 
 def import_client() -> type[MlflowClient]:
-    """Import MLflow, which takes a second; without pandas, which nothing here reads or writes and
-    which is a quarter of it. What needs pandas can import it afterwards.
-    """
-    with collect_nothing(), hide_packages("pandas"):
+    """Import MLflow, which takes more than a second."""
+    with collect_nothing():
         from mlflow.tracking import MlflowClient
     return MlflowClient
 

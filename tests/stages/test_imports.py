@@ -38,9 +38,6 @@ check("segment, with the default encoder", *PICTURES, *HEAVY, *TORCH)
 for stage in ("compare", "report"):
     read(stage)
     check(stage, *HEAVY, *TORCH)
-from captionseg.tracking.store import import_client
-import_client()
-check("what writes to MLflow", "pandas")
 """
 
 
