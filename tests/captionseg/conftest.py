@@ -94,9 +94,7 @@ class TwoColours:
 
 
 class ToyEncoder:
-    """Mean colours of 4 x 4 cells; texts as sums of random vectors, one a word. P = R = 48, F = 3,
-    D = 16.
-    """
+    """Mean colours of 4 x 4 cells; texts as sums of vectors of words. P = R = 48, F = 3, D = 16."""
 
     def __init__(self, *, aligned: bool, batch: int) -> None:
         self.aligned, self.batch, self.fine = aligned, batch, 0

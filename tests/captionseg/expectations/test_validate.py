@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from captionseg.expectations import runner
 from captionseg.expectations.params import ValidateParams
-from captionseg.expectations.suite import Suite
 from captionseg.expectations.validate import validate
 from captionseg.records import UserError
 from captionseg.segment_text.rle import encode
@@ -239,33 +236,6 @@ def test_the_error_is_one_line_with_name_column_and_example_and_says_where_to_re
     )
     assert (failed / "validation" / "index.html").exists()
     assert not json.loads((failed / "validation.json").read_text())["success"]
-
-
-@pytest.fixture(scope="module")
-def known() -> dict[str, dict[str, Any]]:
-    """Results of `runner.check` by what was checked."""
-    return {}
-
-
-@pytest.fixture
-def changes_alone(known: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of twenty tables most tests spoil one: those that are as in an earlier test are not checked
-    again, and no docs are built, at which the tests above look.
-    """
-    whole = runner.check
-
-    def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
-        asked = [expectation.json() for expectation in suite.expectations]
-        rows = suite.frame.to_dict("list"), suite.frame.dtypes.to_dict()
-        of = repr((suite.name, suite.key, rows, asked, examples))
-        if of not in known:
-            known[of] = whole(suite, context, source, examples)
-        return copy.deepcopy(known[of])
-
-    monkeypatch.setattr(runner, "check", check)
-    monkeypatch.setattr(
-        runner, "write_docs", lambda context, docs, tables: docs.mkdir(exist_ok=True)
-    )
 
 
 @pytest.mark.usefixtures("changes_alone")
