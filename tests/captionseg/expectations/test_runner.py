@@ -55,5 +55,5 @@ def test_of_several_suites_one_is_in_memory(tmp_path: Path) -> None:
 
     result = run(make(), tmp_path / "docs", examples=3)
     assert [table["rows"] for table in result["tables"].values()] == [2, 2]
-    assert result["tables"]["suite 0"]["expectations"][0]["examples"] == ["a"]
+    assert result["tables"]["suite 0"]["expectations"][0]["examples"] == ["b"]
     assert result["tables"]["suite 1"]["success"]
