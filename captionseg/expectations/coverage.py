@@ -252,11 +252,11 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
     yield check_file(vocabulary, "embedding.npy", count_file_rows(vocabulary / "concepts.parquet"))
 
 
-def check_segments(folders: Folders, kept: set[str], pairs: pa.Table) -> Iterator[Part]:
+def check_segments(folders: Folders, kept: pa.Array, pairs: pa.Table) -> Iterator[Part]:
     """Check that every kept pair of the split was processed, and that its segments are in the
     tables.
     """
-    kept_pairs = pairs.filter(pc.is_in(pairs["uid"], pa.array(sorted(kept), pa.string())))
+    kept_pairs = pairs.filter(pc.is_in(pairs["uid"], kept))
     expected, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
     for shard, rows in expected.items():
         file, notes = (

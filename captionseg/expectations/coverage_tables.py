@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from captionseg.records import MARKS, SUPERVISION
 from captionseg.storage.reading import read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
+
+PLACE = ["uid", "shard", "key", "split"]
+"""Columns in which the rows of a pair are the same in all tables."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,13 @@ def tabulate_pictures(pairs: pa.Table) -> pa.Table:
     return both.group_by(["shard", "picture"]).aggregate([])
 
 
-def read_kept(folder: Path) -> set[str]:
+def read_kept(folder: Path) -> pa.Array:
     """Read the uids of the rows that a rule keeps; empty without files."""
     files = sorted(folder.glob("*.parquet"))
     tables = (read_table(file, schema=SUPERVISION, columns=["uid", "kept"]) for file in files)
-    return {uid for table in tables for uid in table.filter(table["kept"])["uid"].to_pylist()}
+    kept = [table["uid"].filter(table["kept"]) for table in tables]
+    parts = [part for column in kept for part in column.chunks]
+    return pa.chunked_array(parts, pa.string()).combine_chunks()
 
 
 def read_marked(supervision: Path) -> set[str]:
@@ -153,48 +158,40 @@ def tabulate_pairs(
     split. truth: it has at most one true mask. supervision RULE: the rule has it once if it is in
     the training split, otherwise never.
     """
-    successful = (
-        pairs.select(["uid", "shard", "key", "split"])
-        .to_pandas()
-        .drop_duplicates("uid")
-        .set_index("uid")
+    uids = {"index": ids["uid"], "truth": read_uids(folders.truth)}
+    uids |= {rule: read_uids(folders.supervision / rule) for rule in params.rules}
+    known = pairs["uid"].unique()
+    successes = len(known)
+    for column in uids.values():
+        place = pc.index_in(column, value_set=known)
+        known = pa.concat_arrays([known, column.filter(pc.is_null(place)).unique()])
+    number = {name: count_uids(column, known) for name, column in uids.items()}
+    # of a uid that is there twice the first row is compared
+    paired, indexed = (
+        table.take(pc.index_in(known, value_set=table["uid"].combine_chunks()))
+        for table in (pairs.select(PLACE), ids.select(PLACE))
     )
-    in_index = (
-        ids.select(["uid", "shard", "key", "split"])
-        .to_pandas()
-        .drop_duplicates("uid")
-        .set_index("uid")
-    )
-    times = {"index": count_uids([ids]), "truth": count_uids(read_uids(folders.truth))}
-    times |= {rule: count_uids(read_uids(folders.supervision / rule)) for rule in params.rules}
-    uids = successful.index
-    for counts in times.values():
-        uids = uids.append(counts.index[~counts.index.isin(uids)])
-    paired, indexed = successful.reindex(uids), in_index.reindex(uids)
-    number: Mapping[str, pd.Series] = {
-        name: counts.reindex(uids, fill_value=0) for name, counts in times.items()
-    }
-    rows = pd.DataFrame({"uid": uids, "pair": uids.isin(successful.index)})
-    rows["indexed"] = ((number["index"] == 1) & (paired == indexed).all(axis=1)).to_numpy()
-    rows["truth"] = (number["truth"] <= 1).to_numpy()
-    train = (paired["split"] == "train").to_numpy()
+    same = number["index"] == 1
+    for name in PLACE[1:]:
+        same &= pc.fill_null(pc.equal(paired[name], indexed[name]), False).to_numpy()
+    rows = known.to_pandas().to_frame("uid")
+    rows["pair"] = np.arange(len(known)) < successes
+    rows["indexed"] = same
+    rows["truth"] = number["truth"] <= 1
+    train = pc.fill_null(pc.equal(paired["split"], "train"), False).to_numpy()
     for rule in params.rules:
-        rows[f"supervision {rule}"] = number[rule].to_numpy() == train
+        rows[f"supervision {rule}"] = number[rule] == train
     return rows, [name for name in rows if name != "uid"]
 
 
-def read_uids(folder: Path) -> list[pa.Table]:
+def read_uids(folder: Path) -> pa.ChunkedArray:
     """Read column uid of all parquet files in a folder; there may be none."""
-    return [read_table(file, columns=["uid"]) for file in sorted(folder.glob("*.parquet"))]
+    files = sorted(folder.glob("*.parquet"))
+    columns = [read_table(file, columns=["uid"])["uid"].cast(pa.string()) for file in files]
+    return pa.chunked_array([part for column in columns for part in column.chunks], pa.string())
 
 
-def count_uids(tables: Sequence[pa.Table]) -> pd.Series:
-    """Count the rows of each uid."""
-    columns = [table["uid"].cast(pa.string()) for table in tables]
-    counts = pa.chunked_array(
-        [chunk for column in columns for chunk in column.chunks], pa.string()
-    ).value_counts()
-    return pd.Series(
-        counts.field("counts").to_numpy(),
-        index=pd.Index(counts.field("values").to_pylist(), dtype=object),
-    )
+def count_uids(column: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """Count how often each uid of `known`, which has all of them, is in a column."""
+    place = pc.index_in(column, value_set=known).to_numpy()
+    return np.bincount(place, minlength=len(known))

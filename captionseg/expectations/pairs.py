@@ -9,46 +9,56 @@ from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import Column, expect
 from captionseg.expectations.suite import Suite, expect_not_null, expect_true
 
+COLUMNS = (
+    "uid",
+    "key",
+    "url",
+    "caption",
+    "split",
+    "status",
+    "error_message",
+    "sha256",
+    "width",
+    "height",
+)
+"""Columns of PAIRS that expectations are about."""
+
 STATUSES = ["success", "failed_to_download", "failed_to_resize"]
 
 
-def build_suites(table: pa.Table, params: ValidateParams) -> list[Suite]:
-    """Build the suites of a table with schema PAIRS."""
-    return [
-        Suite(
-            "pairs",
-            to_frame(table),
-            [
-                expect.ExpectTableRowCountToBeBetween(min_value=params.min_pairs),
-                *expect_not_null("uid", "key", "url", "caption", "split", "status"),
-                expect.ExpectColumnValuesToBeUnique(column="uid"),
-                expect.ExpectColumnValuesToMatchRegex(column="uid", regex="^[0-9a-f]{32}$"),
-                expect.ExpectColumnValuesToBeUnique(column="key"),
-                # a failed row may lack a caption
-                expect.ExpectColumnValueLengthsToBeBetween(
-                    column="caption",
-                    min_value=1,
-                    max_value=params.max_caption,
-                    row_condition=Column("status") == "success",
-                ),
-                expect.ExpectColumnValuesToBeInSet(
-                    column="split", value_set=["train", "tune", "test"]
-                ),
-                expect.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
-                expect.ExpectColumnValuesToBeInSet(
-                    column="status", value_set=["success"], mostly=params.min_success
-                ),
-                expect.ExpectColumnValuesToBeBetween(
-                    column="width", min_value=params.min_side, max_value=params.max_side
-                ),
-                expect.ExpectColumnValuesToBeBetween(
-                    column="height", min_value=params.min_side, max_value=params.max_side
-                ),
-                expect.ExpectColumnValuesToMatchRegex(column="sha256", regex="^[0-9a-f]{64}$"),
-                *expect_true("complete", "reason_given"),
-            ],
-        )
-    ]
+def build_suite(table: pa.Table, params: ValidateParams) -> Suite:
+    """Build the suite of a table with the COLUMNS of schema PAIRS."""
+    return Suite(
+        "pairs",
+        to_frame(table),
+        [
+            expect.ExpectTableRowCountToBeBetween(min_value=params.min_pairs),
+            *expect_not_null("uid", "key", "url", "caption", "split", "status"),
+            expect.ExpectColumnValuesToBeUnique(column="uid"),
+            expect.ExpectColumnValuesToMatchRegex(column="uid", regex="^[0-9a-f]{32}$"),
+            expect.ExpectColumnValuesToBeUnique(column="key"),
+            # a failed row may lack a caption
+            expect.ExpectColumnValueLengthsToBeBetween(
+                column="caption",
+                min_value=1,
+                max_value=params.max_caption,
+                row_condition=Column("status") == "success",
+            ),
+            expect.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "tune", "test"]),
+            expect.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
+            expect.ExpectColumnValuesToBeInSet(
+                column="status", value_set=["success"], mostly=params.min_success
+            ),
+            expect.ExpectColumnValuesToBeBetween(
+                column="width", min_value=params.min_side, max_value=params.max_side
+            ),
+            expect.ExpectColumnValuesToBeBetween(
+                column="height", min_value=params.min_side, max_value=params.max_side
+            ),
+            expect.ExpectColumnValuesToMatchRegex(column="sha256", regex="^[0-9a-f]{64}$"),
+            *expect_true("complete", "reason_given"),
+        ],
+    )
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def build_suites(
     counts: Mapping[str, int],
     params: ValidateParams,
     *,
-    kept: Collection[str],
+    kept: pa.Array,
 ) -> list[Suite]:
     """Build the suites of a table with schema SEGMENTS.
 
@@ -36,7 +36,7 @@ def build_suites(
             marks, with a column `shard`.
         counts: `captionseg.segment_text.counts` of all shards.
         params: section `validate`.
-        kept: uids that curation keeps.
+        kept: uids that curation keeps, a column.
     """
     out = [
         Suite("making of segments", tabulate_making(counts), expect_making(params), key="table"),
@@ -77,7 +77,7 @@ def tabulate_making(counts: Mapping[str, int]) -> pd.DataFrame:
     return pd.DataFrame([{"table": "segments", "images": counts.get("images", 0), **shares}])
 
 
-def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.DataFrame:
+def to_frame(table: pa.Table, pairs: pa.Table, kept: pa.Array) -> pd.DataFrame:
     """Convert the segments without their texts, and add columns.
 
     texts: number of texts. rle_area: pixels inside the RLE. bbox_inside: the box is inside the
@@ -109,7 +109,7 @@ def to_frame(table: pa.Table, pairs: pa.Table, kept: Collection[str]) -> pd.Data
         rows["area"] == rows["width"] * rows["height"]
     )
     rows["full"] = rows["full_image"].astype(float)
-    rows["of_kept"] = rows["uid"].isin(list(kept)) & rows["uid"].isin(size_by_uid.index)
+    rows["of_kept"] = rows["uid"].isin(kept.to_pandas()) & rows["uid"].isin(size_by_uid.index)
     return rows
 
 

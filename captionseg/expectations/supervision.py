@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,30 +36,32 @@ FINITE = {"score": (-1e6, 1e6)}
 
 def build_suites(
     rule: str,
-    table: pa.Table,
+    read: Callable[[Sequence[str]], pa.Table],
     home: pa.Table,
     vocabulary: Collection[str],
     params: ValidateParams,
     *,
     marked: Collection[str] = (),
-) -> list[Suite]:
-    """Build the suites of a rule's table.
+) -> Iterator[Suite]:
+    """Yield the suites of a rule's table; each is read when it is its turn.
 
     Args:
         rule: its name.
-        table: table with schema SUPERVISION and a column `shard`.
+        read: reads columns of its table of schema SUPERVISION, and a column `shard`.
         home: uid and shard of the successful training pairs.
         vocabulary: all concepts.
         params: section `validate`.
         marked: uids that no rule keeps.
     """
-    rows, concepts = to_frame(table, home, marked), explode(table, "concepts", keep=["uid"])
+    yield Suite(
+        f"supervision {rule}",
+        to_frame(read(["uid", "kept", "drop_reason", "concepts"]), home, marked),
+        expect_rows(rule, params, marks=bool(marked)),
+    )
+    concepts = explode(read(["uid", "concepts"]), "concepts", keep=["uid"])
     concepts["in_vocabulary"] = concepts["text"].isin(list(vocabulary))
-    expected = expect_rows(rule, params, marks=bool(marked))
-    out = [Suite(f"supervision {rule}", rows, expected)]
     if len(concepts):
-        out.append(Suite(f"concepts {rule}", concepts, expect_concepts(rule, params)))
-    return out
+        yield Suite(f"concepts {rule}", concepts, expect_concepts(rule, params))
 
 
 def to_frame(table: pa.Table, home: pa.Table, marked: Collection[str] = ()) -> pd.DataFrame:

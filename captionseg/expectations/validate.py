@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,9 +68,9 @@ def validate(
 
 def build_all_suites(
     folders: Folders, params: ValidateParams, coverage_params: CoverageParams
-) -> list[Suite]:
-    """Build the suite of schemas first; other suites need a valid schema, because they read its
-    columns.
+) -> Iterator[Suite]:
+    """Yield the suite of schemas first; other suites need a valid schema, because they read its
+    columns. The tables of a suite are read when it is its turn.
     """
     rules = [
         rule
@@ -84,20 +85,19 @@ def build_all_suites(
     tables |= {f"supervision {rule}": (folders.supervision / rule, SUPERVISION) for rule in rules}
     first = build_schemas(tables)
     wrong = set(first.frame.loc[first.frame["found"] != first.frame["expected"], "table"])
-    out = [first]
+    yield first
     if "pairs" in wrong:
-        return out
-    rows = read_with_shards(folders.pairs)
-    successful = rows.filter(pc.equal(rows["status"], "success"))
+        return
+    successful = read_successful(folders.pairs)
     ids = read_table(folders.index / "ids.parquet", schema=IDS)
     if not wrong:
-        out += coverage.build_suites(folders, coverage_params, successful, ids)
-    out += pairs.build_suites(rows, params)
+        yield from coverage.build_suites(folders, coverage_params, successful, ids)
+    del ids
+    yield pairs.build_suite(read_with_shards(folders.pairs, pairs.COLUMNS), params)
     readable = [rule for rule in rules if f"supervision {rule}" not in wrong]
-    out += build_rule_suites(folders, params, readable, successful)
+    yield from build_rule_suites(folders, params, readable, successful)
     if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
-        out += build_segment_suites(folders, params, coverage_params, successful)
-    return out
+        yield from build_segment_suites(folders, params, coverage_params, successful)
 
 
 def build_rule_suites(
@@ -116,8 +116,10 @@ def build_rule_suites(
     words = set(read_table(file, columns=["text"])["text"].to_pylist())
     marked = read_marked(folders.supervision)
     for rule in rules:
-        table = read_with_shards(folders.supervision / rule)
-        yield from supervision.build_suites(rule, table, train, words, params, marked=marked)
+        folder = folders.supervision / rule
+        yield from supervision.build_suites(
+            rule, functools.partial(read_with_shards, folder), train, words, params, marked=marked
+        )
 
 
 def build_segment_suites(
@@ -133,9 +135,18 @@ def build_segment_suites(
     )
 
 
-def read_with_shards(folder: Path) -> pa.Table:
-    """Read all parquet files in a folder, with a column `shard`."""
-    tables = {file.stem: read_table(file) for file in list_files(folder, ".parquet")}
+def read_successful(folder: Path) -> pa.Table:
+    """Read what several suites need of the pairs that were successful."""
+    names = ("uid", "key", "split", "sha256", "width", "height", "status")
+    rows = read_with_shards(folder, names)
+    return rows.filter(pc.equal(rows["status"], "success")).drop_columns("status")
+
+
+def read_with_shards(folder: Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of all parquet files in a folder, and a column `shard`."""
+    tables = {
+        file.stem: read_table(file, columns=columns) for file in list_files(folder, ".parquet")
+    }
     return pa.concat_tables(
         table.append_column("shard", pa.array([name] * len(table), pa.string()))
         for name, table in tables.items()

@@ -17,10 +17,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+from pyarrow import compute
 
 from captionseg.records import SEGMENTS
-from captionseg.storage.folders import read_tables
-from captionseg.storage.reading import explain_read_errors, read_json
+from captionseg.storage.folders import list_files
+from captionseg.storage.reading import explain_read_errors, read_json, read_table
+
+pc: Any = compute  # its functions are made when it is imported
 
 
 def read_counts(segments: Path) -> Counter[str]:
@@ -45,11 +50,15 @@ def summarize(segments: Path) -> dict[str, float]:
     all shards.
     """
     count = read_counts(segments)
-    table = read_tables(segments, columns=["full_image", "texts"], schema=SEGMENTS)
-    texts = sum(len(row) for row in table["texts"].to_pylist())
+    rows, texts, full = 0, 0, 0
+    for file in list_files(segments, ".parquet"):
+        table = read_table(file, columns=["full_image", "texts"], schema=SEGMENTS)
+        rows += len(table)
+        texts += pc.sum(pc.list_value_length(table["texts"])).as_py() or 0
+        full += pc.sum(table["full_image"]).as_py() or 0
     return {
-        "per_image": len(table) / max(1, count["images"]),
-        "texts_per_segment": texts / max(1, len(table)),
-        "full_image_share": sum(table["full_image"].to_pylist()) / max(1, len(table)),
+        "per_image": rows / max(1, count["images"]),
+        "texts_per_segment": texts / max(1, rows),
+        "full_image_share": full / max(1, rows),
         **{name: float(value) for name, value in sorted(count.items())},
     }

@@ -1,12 +1,13 @@
 """How outcomes of Great Expectations become a report."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.runner import run, to_json
-from captionseg.expectations.suite import Suite
+from captionseg.expectations.suite import Suite, expect_true
 
 
 def test_a_report_by_hand(tmp_path: Path) -> None:
@@ -41,3 +42,18 @@ def test_plain_values() -> None:
     assert to_json(float("nan")) == "nan"
     assert to_json(None) is None
     assert to_json(pd.Series([3])[0]) == 3
+
+
+def test_of_several_suites_one_is_in_memory(tmp_path: Path) -> None:
+    """Great Expectations keeps every frame that it is given."""
+    frames = [pd.DataFrame({"uid": ["a", "b"], "good": [True, i > 0]}) for i in range(2)]
+
+    def make() -> Iterator[Suite]:
+        for i, frame in enumerate(frames):
+            assert [list(f) for f in frames[:i]] == [[]] * i
+            yield Suite(f"suite {i}", frame, expect_true("good"))
+
+    result = run(make(), tmp_path / "docs", examples=3)
+    assert [table["rows"] for table in result["tables"].values()] == [2, 2]
+    assert result["tables"]["suite 0"]["expectations"][0]["examples"] == ["b"]
+    assert result["tables"]["suite 1"]["success"]
