@@ -58,7 +58,8 @@ MARGIN = 5.0
 
 TEST = 100
 SIDE = 64
-ENCODER = {"size": SIDE, "patch": 8, "width": 64, "heads": 2, "drop_path": 0.0}
+ENCODER = {"size": SIDE, "patch": 8, "width": 64, "heads": 2, "drop_path": 0.0, "weight_std": 0.05}
+"""The deviation is .02 sqrt(384 / 64)."""
 TEXT = {"width": 64, "depth": 2, "heads": 2}
 JOINT = {"hidden": 256, "embedding": 64}
 LIGHT = {"smallest": 0.4, "randaugment": "", "erase": 0.0}

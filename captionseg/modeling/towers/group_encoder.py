@@ -4,6 +4,7 @@ and grouping.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -43,6 +44,9 @@ class EncoderConfig:
         assign: see Assignment.
         assign_eps: see Assignment.
         token_std: deviation of the initial group tokens.
+        weight_std: deviation of the initial weights of linear layers. The published value is for a
+            width of 384; where a narrow encoder keeps it, assignments start as noise and groups
+            collapse. sqrt(384 / width) times as much keeps the scale of what layers pass on.
         eps: of the norms of blocks.
         drop_path: drop path rate of the last block; it increases linearly from 0.
         dropout: dropout of region features in training.
@@ -65,6 +69,7 @@ class EncoderConfig:
     assign: Assign = "soft"
     assign_eps: ZeroOrMore = 1e-6
     token_std: ZeroOrMore = 0.02
+    weight_std: AboveZero = 0.02
     eps: AboveZero = 1e-5
     drop_path: ShareBelowOne = 0.0
     dropout: ShareBelowOne = 0.5
@@ -186,7 +191,7 @@ class GroupEncoder(nn.Module):
             Stage(config, n, rates[a:b]) for n, (a, b) in enumerate(pairwise(ends))
         )
         self.norm = nn.LayerNorm(config.width)
-        self.stages.apply(initialise)
+        self.stages.apply(functools.partial(initialise, std=config.weight_std))
 
     def standardise(self, regions: Tensor) -> None:
         """Set the statistics of region features from a sample [n, F]; does nothing for pixels."""
@@ -239,8 +244,8 @@ def build_tokens(config: EncoderConfig) -> PatchTokens | RegionTokens:
     return PatchTokens(patches, config.width, config.size // config.patch, norm=config.patch_norm)
 
 
-def initialise(module: nn.Module) -> None:
-    """Initialise a linear layer: weights from a truncated normal with deviation 0.02, biases 0."""
+def initialise(module: nn.Module, std: float) -> None:
+    """Initialise a linear layer: weights from a truncated normal with this deviation, biases 0."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=std)
         nn.init.zeros_(module.bias)

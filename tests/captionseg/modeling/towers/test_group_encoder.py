@@ -38,3 +38,19 @@ def test_drop_path_rises_over_all_stages(drop):
     )
     rates = [block.drop_path for stage in net.stages for block in stage.blocks]
     assert rates == pytest.approx([0.0, drop / 2, drop])
+
+
+def test_initial_weights_of_all_stages_have_the_deviation_that_is_set():
+    net = GroupEncoder(
+        EncoderConfig(
+            region_width=5,
+            width=64,
+            depths=[1, 1],
+            group_tokens=[4, 0],
+            groups=[4],
+            binding="groupvit",
+            weight_std=0.05,
+        )
+    )
+    weights = [w.detach().flatten() for w in net.stages.parameters() if w.ndim == 2]
+    assert float(torch.cat(weights).std()) == pytest.approx(0.05, rel=0.02)

@@ -244,6 +244,7 @@ OUR_FIELDS = {
         "assign": ("soft", REFUSED),
         "assign_eps": (0.25, SAME),
         "token_std": (0.5, SAME),
+        "weight_std": (0.5, SAME),
         "eps": (0.1, REFUSED),
         "drop_path": (0.5, SAME),
         "dropout": (0.4, SAME),
