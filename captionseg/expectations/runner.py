@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from captionseg.expectations.docs import tidy
 from captionseg.expectations.quiet import gx, new_context
 from captionseg.expectations.suite import Suite
@@ -44,6 +46,7 @@ def run(suites: Iterable[Suite], docs: Path, *, examples: int) -> dict[str, Any]
         for column in list(suite.frame):
             del suite.frame[column]
         del suite
+        pa.default_memory_pool().release_unused()
     context.build_data_docs(site_names=["validation"])
     tidy(docs, tables)
     entries = [e for table in tables.values() for e in table["expectations"]]
