@@ -44,6 +44,9 @@ from captionseg.storage.writing import write_json
 pc: Any = compute  # its functions are made when it is imported
 log = logging.getLogger(__name__)
 
+COLUMNS = ("uid", "key", "url", "caption", "split", "sha256")
+"""Columns of PAIRS that `build` reads."""
+
 
 def encoder_of(params: IndexParams, folder: Path) -> Encoder:
     """Return the encoder with the reduction in its folder, if any."""
@@ -136,7 +139,7 @@ def build(  # noqa: PLR0913 - an argument for each path
 
     Args:
         pairs_folder: img2dataset shards.
-        pairs: their successful rows, in shard order.
+        pairs: COLUMNS of their successful rows, and `shard`, in shard order.
         params: section `index`.
         features: output folder: features by shard, and the encoder with its alignments.
         index: output folder: clip-retrieval's layout with ids and neighbours.

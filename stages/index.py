@@ -31,7 +31,7 @@ def main(
     """Embed and index the pairs."""
     return indexing.build(
         pairs,
-        read_pairs(pairs),
+        read_pairs(pairs, indexing.COLUMNS),
         params.index,
         features=features,
         index=index,

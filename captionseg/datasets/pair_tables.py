@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,12 @@ def read_shard(pairs: Path, shard: str) -> pa.Table:
     return table
 
 
-def read_pairs(pairs: Path) -> pa.Table:
-    """The successful rows of all shards, PAIRS and a column `shard`, in shard order.
+def read_pairs(pairs: Path, columns: Sequence[str] = PAIRS.names) -> pa.Table:
+    """The successful rows of all shards, columns of PAIRS and a column `shard`, in shard order.
+
+    Args:
+        pairs: folder of the shards.
+        columns: which are kept in memory; `uid` is one of them.
 
     Raises:
         UserError: if a shard is damaged, see `read_shard`, or a pair is repeated.
@@ -88,7 +93,7 @@ def read_pairs(pairs: Path) -> pa.Table:
     tables = []
     for name in list_shards(pairs):
         table = read_shard(pairs, name)
-        table = table.filter(pc.equal(table["status"], "success"))
+        table = table.filter(pc.equal(table["status"], "success")).select(columns)
         tables.append(table.append_column("shard", pa.array([name] * len(table), pa.string())))
     whole = pa.concat_tables(tables).combine_chunks()
     if pc.count_distinct(whole["uid"]).as_py() != len(whole):

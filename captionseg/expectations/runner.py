@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from captionseg.expectations.docs import tidy
 from captionseg.expectations.quiet import gx, new_context
 from captionseg.expectations.suite import Suite
@@ -42,6 +44,7 @@ def run(suites: Iterable[Suite], docs: Path, *, examples: int) -> dict[str, Any]
         for column in list(suite.frame):
             del suite.frame[column]
         del suite
+        pa.default_memory_pool().release_unused()
     write_docs(context, docs, tables)
     entries = [e for table in tables.values() for e in table["expectations"]]
     raised = sum(len(table["exceptions"]) for table in tables.values())

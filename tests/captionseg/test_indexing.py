@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from captionseg import embedding, indexing
 from captionseg import neighbours as neighbour_files
 from captionseg.arrays import Rows
+from captionseg.datasets.pair_tables import read_pairs
 from captionseg.datasets.shard_images import read_images
 from captionseg.encoders.alignment import assign_folds
 from captionseg.encoders.reduction import Reduction, fit_reduction
@@ -299,7 +300,7 @@ def test_bytes_do_not_depend_on_the_number_of_threads():
 def test_everything_is_the_same_the_second_time(world, toy, tmp_path):
     indexing.build(
         world.pairs,
-        world.table,
+        read_pairs(world.pairs, indexing.COLUMNS),
         toy.index_params(neighbours=8),
         features=tmp_path / "features",
         index=tmp_path / "index",
