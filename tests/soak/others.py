@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
+from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
 from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.benchmarks.recipe import seeds_of
@@ -83,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
 def measure_photographs(arguments: argparse.Namespace) -> int:
     """The second form, see above."""
     layout = PUBLISHED["folder"]
+    assert isinstance(layout, Layout)
     benchmark = FolderBenchmark.open(layout, arguments.photographs)
     if arguments.half is not None:
         benchmark = replace(benchmark, items=benchmark.items[arguments.half :: 2])
