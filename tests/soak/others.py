@@ -29,10 +29,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from captionseg.benchmarks.any_folder import LAYOUTS
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
-from captionseg.benchmarks.published.catalogue import PUBLISHED
 from captionseg.benchmarks.recipe import seeds_of
 from captionseg.inference.contrast import contrast_labels
 from captionseg.inference.labelling import Labeller
@@ -83,9 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure_photographs(arguments: argparse.Namespace) -> int:
     """The second form, see above."""
-    layout = PUBLISHED["folder"]
-    assert isinstance(layout, Layout)
-    benchmark = FolderBenchmark.open(layout, arguments.photographs)
+    benchmark = FolderBenchmark.open(LAYOUTS["folder"], arguments.photographs)
     if arguments.half is not None:
         benchmark = replace(benchmark, items=benchmark.items[arguments.half :: 2])
     names, found = list(benchmark.names), []
@@ -191,7 +188,7 @@ def ask_half(
                 here, true = best[part], known[part]
                 pixels[row, side] += part.sum(), (here == classes).sum(), (here == true).sum()
     shares = 100 * pixels[:, :, 1:] / pixels[:, :, :1]
-    mious = [float(100 * mean_iou(part)) for part in total]
+    mious = [100 * float(mean_iou(part)) for part in total]
     return [mious, *np.stack([shares[:, 1, 0], shares[:, 0, 0], shares[:, 0, 1]]).tolist()]
 
 
@@ -210,7 +207,7 @@ def ask_kind(pictures: list[Picture], rivals: Rivals, kind: str, share: float) -
             compared = contrast_labels(logits[[label, *others]], share)
             best = (compared.argmax(0).numpy() > 0).astype(np.int64)
             total[row] += areas(best[None], known[None], 2)
-    return [float(100 * mean_iou(part)) for part in total]
+    return [100 * float(mean_iou(part)) for part in total]
 
 
 if __name__ == "__main__":
