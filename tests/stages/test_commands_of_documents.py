@@ -68,6 +68,8 @@ ELSEWHERE = {
     ),
     "make flickr8k ROOT=...": ("needs Flickr8k", "tests/stages/test_experiment.py"),
     "captionseg held-out --rows 2000:": ("needs 2,000 pictures", "tests/stages/test_dag.py"),
+    "pip install .[demo]": ("downloads packages", "tests/contracts/test_documented_commands.py"),
+    "captionseg demo": ("serves a page", "tests/captionseg/demo/test_page.py"),
     "make services": (SERVERS, "tests/flows/test_servers.py"),
 }
 """Command -> why it cannot run here, and the test that runs what it runs."""

@@ -23,9 +23,14 @@ def test_the_space_is_the_index_stages_and_measures_are_written(
     )
     names = ("pairs", "captions", "features", "regions", "supervision", "segments", "measures")
     paths = {name: tmp_path / name for name in names}
+    paths["features"].mkdir()
+    (paths["features"] / "made_of.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
     assert segment_text.main(Params(tmp_path / "params.yaml"), **paths) == {"n": 1.0}
     assert json.loads((tmp_path / "measures").read_text()) == {"n": 1.0}
     inputs, params = seen.pop("args")
+    lent = vars(inputs).pop("lent")
+    assert lent.parent == Path(".work/lent")
     assert vars(inputs) == {
         name: paths[name] for name in ("pairs", "captions", "supervision", "features", "regions")
     }

@@ -227,6 +227,8 @@ def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypat
                 "0",
                 "--out",
                 str(out),
+                "--model",
+                "models/a",
             ]
         )
         == 0

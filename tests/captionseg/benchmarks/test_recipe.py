@@ -194,7 +194,7 @@ def test_by_its_own_protocol_and_by_those_of_papers_beside_it(folders, model):
         alone = EvaluateParams(bootstrap=5, device="cpu", protocol=name)
         assert also[name] == evaluate(model, folders, alone, seed=0).result
     with pytest.raises(
-        UserError, match=r"evaluate.also.mine.0: 'coco' is not valid \(valid: groupvit, tcl, use\)"
+        UserError, match=r"evaluate.also.mine.0: 'coco' is not valid \(valid: groupvit, tcl, use, "
     ):
         build(EvaluateParams, {"also": {"mine": ["coco"]}}, "evaluate")
 
