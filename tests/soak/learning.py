@@ -285,7 +285,9 @@ def score(model: Path, root: Path, truth: np.ndarray, names: list[str]) -> float
     """Return the mIoU of a model on the test pictures, in %."""
     benchmark, data = OwnData(split="test").open(root)[0], root / "data"
     prepared = list_folders(data)
-    inputs = PreparedInputs(regions=data / "regions", pictures=prepared.pictures())
+    inputs = PreparedInputs(
+        regions=data / "regions", features=data / "features", pictures=prepared.pictures()
+    )
     labeller = Labeller.load(model, ScoringOptions(device="cpu"), names=names, regions=False)
     total = np.zeros((3, len(names)), np.int64)
     for row, mask in zip(benchmark.pictures.rows, truth, strict=True):
