@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -194,8 +195,8 @@ def hash_data(areas: Path, pairs: Path) -> str:
     rows = pq.read_table(areas, columns=["uid", "seed", "class", "true"])
     rows = rows.filter(pc.field("true") > 0).select(["uid", "class", "true"]).to_pylist()
     uids = {row["uid"] for row in rows}
-    # filtered while reading: there may be far more other rows
-    scored = pc.field("uid").isin(sorted(uids))
+    # filtered while reading: there may be far more other rows. Typed, as without masks it is empty
+    scored = pc.field("uid").isin(pa.array(sorted(uids), pa.string()))
     images = pq.read_table(
         sorted(pairs.glob("*.parquet")), columns=["uid", "sha256"], filters=scored
     ).to_pylist()

@@ -1,5 +1,6 @@
 """A run for each recipe, with equal names for equal things."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -173,6 +174,14 @@ def test_the_digest_is_of_the_test_pictures_and_their_truth_alone(left, root):
         assert (digest() == first) is same
     left({"a": (1.0, 1.0)}, truth=51)
     assert digest() != first
+
+
+def test_without_masks_the_digest_is_of_no_picture(left, root):
+    left({"a": (1.0, 1.0)})
+    areas = root / "areas" / "a.parquet"
+    pq.write_table(pq.read_table(areas).slice(0, 0), areas)
+    nothing = hashlib.md5(b"").hexdigest()
+    assert recipe_runs.hash_data(areas, root / "pairs") == nothing
 
 
 def test_long_curves_are_thinned(tmp_path):
