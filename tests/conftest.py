@@ -93,6 +93,18 @@ COSTLY = (
     ("tests/captionseg/expectations/test_validate.py",),
     ("tests/captionseg/training/test_segments_learned.py",),
     ("tests/captionseg/modeling/test_models.py",),
+    ("tests/captionseg/reporting/test_report.py",),
+    ("tests/captionseg/reporting/test_escaping.py",),
+    ("tests/captionseg/sources/test_source.py",),
+    ("tests/captionseg/training/test_fit_resumed.py",),
+    ("tests/captionseg/demo/",),
+    ("tests/flows/test_workspace.py",),
+    ("tests/flows/test_workspace_git.py",),
+    ("tests/stages/test_names.py",),
+    ("tests/stages/test_models_of_today.py",),
+    ("tests/stages/test_run_processes.py",),
+    ("tests/stages/test_caption.py",),
+    ("tests/captionseg/test_paper_experiments.py",),
 )
 
 
@@ -110,7 +122,6 @@ def dag(tmp_path_factory):
     return reproduce(tmp_path_factory.mktemp("home"))
 
 
-@pytest.hookimpl(optionalhook=True)
 @pytest.fixture(scope="session")
 def tiny_sam3(tmp_path_factory):
     """The folder of a random SAM 3 of transformers."""
@@ -119,6 +130,7 @@ def tiny_sam3(tmp_path_factory):
     return save_sam3(tmp_path_factory.mktemp("sam3"))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """One more than there are cores, for one of them mostly waits."""
     return len(os.sched_getaffinity(0)) + 1
