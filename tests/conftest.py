@@ -93,18 +93,6 @@ COSTLY = (
     ("tests/captionseg/expectations/test_validate.py",),
     ("tests/captionseg/training/test_segments_learned.py",),
     ("tests/captionseg/modeling/test_models.py",),
-    ("tests/captionseg/reporting/test_report.py",),
-    ("tests/captionseg/reporting/test_escaping.py",),
-    ("tests/captionseg/sources/test_source.py",),
-    ("tests/captionseg/training/test_fit_resumed.py",),
-    ("tests/captionseg/demo/",),
-    ("tests/flows/test_workspace.py",),
-    ("tests/flows/test_workspace_git.py",),
-    ("tests/stages/test_names.py",),
-    ("tests/stages/test_models_of_today.py",),
-    ("tests/stages/test_run_processes.py",),
-    ("tests/stages/test_caption.py",),
-    ("tests/captionseg/test_paper_experiments.py",),
 )
 
 
