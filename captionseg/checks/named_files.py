@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from captionseg.checks.licences import find_towers
 from captionseg.index_params import IndexParams
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.timm_tags import PACKAGED, check_tag, is_tag
@@ -32,10 +33,10 @@ def check_files(params: Params, done: Collection[str]) -> Iterator[str]:
 def check_tags(params: Params) -> Iterator[str]:
     """Check that timm knows the tags of weights that recipes name."""
     for name, config in list_configs(params):
-        for network in (*getattr(config, "networks", ()), getattr(config, "foundation", None)):
-            if network is not None and is_tag(network.weights):
+        for tower, weights in find_towers(config):
+            if is_tag(weights):
                 try:
-                    check_tag(f"{network.name.partition('.')[0]}.{network.weights}")
+                    check_tag(f"{tower.partition('.')[0]}.{weights}")
                 except ValueError as error:
                     yield f"recipes.{name}: {error}; or name a file"
 

@@ -219,6 +219,25 @@ TOGETHER = [
         "recipes.a: groupvit.towers.encoder.weights: no such file or folder: 'dino.pth'",
     ),
     (
+        {
+            "recipes.a": RECIPE
+            | {
+                "model": "groupvit",
+                "settings": {
+                    "towers": {
+                        "encoder": {
+                            "tokens": "pixels",
+                            "backbone": "vit_small_patch16_dinov3",
+                            "weights": "lvd1",
+                        }
+                    }
+                },
+            }
+        },
+        "recipes.a: networks: timm has no weights 'lvd1' of vit_small_patch16_dinov3 (tags: "
+        "lvd1689m); or name a file",
+    ),
+    (
         {"recipes.a": RECIPE | {"model": "sclip"}},
         "recipes.a: index.encoder: model sclip replaces the attention of a ViT that is aligned "
         "with texts, and lite0_minilm has none; use open_clip with a ViT, siglip or tips",
