@@ -16,7 +16,7 @@ from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MASK_MAKERS, MasksParams
 from captionseg.segmenters.prompted_sam import PromptedSam
 from captionseg.segmenters.sam2_auto import Sam2Auto, Sam2Masks, lay_grid, select_good
-from tests.captionseg.segmenters.tiny_sams import SIDE
+from tests.captionseg.segmenters.tiny_sams import SIDE, draw_box
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 LOOSE = Sam2Auto(points=3, min_iou=0.0, min_stability=0.0, nms_iou=1.0, small_area=0, device="cpu")
@@ -25,14 +25,6 @@ LOOSE = Sam2Auto(points=3, min_iou=0.0, min_stability=0.0, nms_iou=1.0, small_ar
 @pytest.fixture(scope="module")
 def model(sam_folders) -> PromptedSam:
     return PromptedSam.load_sam2(Path(sam_folders["sam2"]), "here")
-
-
-def box(x0: int, y0: int, x1: int, y1: int, soft: int = 0) -> torch.Tensor:
-    """Logits of a box in a picture of 12 x 16; of its columns so many are unsure."""
-    logits = torch.full((12, 16), -9.0)
-    logits[y0:y1, x0:x1] = 9.0
-    logits[y0:y1, x0 : x0 + soft] = 0.5
-    return logits
 
 
 def scripted(logits: list[torch.Tensor], iou: list[float], **params: Any) -> Sam2Masks:
@@ -79,10 +71,10 @@ def test_iou_stability_and_suppression_are_those_of_transformers(model):
 
 def test_the_stable_ones_of_high_iou_stay_most_stable_first():
     logits = [
-        box(0, 0, 4, 4, soft=1),
-        box(6, 0, 10, 4),
-        box(0, 6, 4, 10, soft=3),
-        box(6, 6, 10, 10),
+        draw_box(0, 0, 4, 4, soft=1),
+        draw_box(6, 0, 10, 4),
+        draw_box(0, 6, 4, 10, soft=3),
+        draw_box(6, 6, 10, 10),
     ]
     image = np.zeros((12, 16, 3), np.uint8)
     # stability 3/4, 1, 1/4, 1; the last one's IoU is not above .6
@@ -94,7 +86,12 @@ def test_the_stable_ones_of_high_iou_stay_most_stable_first():
 
 
 def test_overlapping_masks_stay_duplicates_go_and_holes_are_filled():
-    logits = [box(0, 0, 8, 8), box(0, 0, 8, 7), box(0, 0, 4, 4), box(10, 6, 16, 12)]
+    logits = [
+        draw_box(0, 0, 8, 8),
+        draw_box(0, 0, 8, 7),
+        draw_box(0, 0, 4, 4),
+        draw_box(10, 6, 16, 12),
+    ]
     logits[3][8, 12] = -9.0
     image = np.zeros((12, 16, 3), np.uint8)
     masks, _ = scripted(logits, [0.9, 0.8, 0.9, 0.9], small_area=2).masks(image)

@@ -9,6 +9,7 @@ from segment_anything.modeling import Sam as SamModel
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MASK_MAKERS, MasksParams
 from captionseg.segmenters.sam_auto import SamAuto, SamMasks, shrink_image
+from tests.captionseg.segmenters.tiny_sams import draw_box
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
 LOOSE = SamAuto(points=2, min_iou=-10.0, min_stability=0.0, nms_iou=1.0, small_area=0)
@@ -37,14 +38,6 @@ def scripted(maker: SamMasks, logits: list[torch.Tensor], iou: list[float]) -> S
     return maker
 
 
-def box(x0: int, y0: int, x1: int, y1: int, soft: int = 0) -> torch.Tensor:
-    """Logits of a box in a picture of 12 x 16; of its columns so many are unsure."""
-    logits = torch.full((12, 16), -9.0)
-    logits[y0:y1, x0:x1] = 9.0
-    logits[y0:y1, x0 : x0 + soft] = 0.5
-    return logits
-
-
 def test_random_weights_give_masks_of_the_size_of_the_picture(model: SamModel) -> None:
     masks, stability = SamMasks(model, LOOSE).masks(IMAGE)
     assert masks.dtype == bool
@@ -65,10 +58,10 @@ def test_none_good_enough_is_no_mask(model: SamModel) -> None:
 
 def test_the_stable_ones_of_high_iou_stay_most_stable_first(model: SamModel) -> None:
     logits = [
-        box(0, 0, 4, 4, soft=1),
-        box(6, 0, 10, 4),
-        box(0, 6, 4, 10, soft=3),
-        box(6, 6, 10, 10),
+        draw_box(0, 0, 4, 4, soft=1),
+        draw_box(6, 0, 10, 4),
+        draw_box(0, 6, 4, 10, soft=3),
+        draw_box(6, 6, 10, 10),
     ]
     image = np.zeros((12, 16, 3), np.uint8)
     maker = scripted(SamMasks(model, SamAuto(points=2, small_area=0)), logits, [0.9, 0.9, 0.9, 0.6])
@@ -81,18 +74,23 @@ def test_the_stable_ones_of_high_iou_stay_most_stable_first(model: SamModel) -> 
 
 
 def test_overlapping_masks_stay_and_duplicates_go(model: SamModel) -> None:
-    logits = [box(0, 0, 8, 8), box(0, 0, 8, 7), box(0, 0, 4, 4), box(10, 8, 16, 12)]
+    logits = [
+        draw_box(0, 0, 8, 8),
+        draw_box(0, 0, 8, 7),
+        draw_box(0, 0, 4, 4),
+        draw_box(10, 8, 16, 12),
+    ]
     maker = scripted(SamMasks(model, SamAuto(points=2, small_area=0)), logits, [0.9, 0.8, 0.9, 0.9])
     masks, _ = maker.masks(np.zeros((12, 16, 3), np.uint8))
     assert sorted(masks.sum((1, 2)).tolist()) == [16, 24, 64]
 
 
 def test_holes_are_filled_and_islands_dropped(model: SamModel) -> None:
-    logits = box(0, 0, 8, 8)
+    logits = draw_box(0, 0, 8, 8)
     logits[3, 3], logits[11, 15] = -9.0, 9.0
     maker = scripted(SamMasks(model, SamAuto(points=2, small_area=4)), [logits] * 4, [0.9] * 4)
     masks, _ = maker.masks(np.zeros((12, 16, 3), np.uint8))
-    assert np.array_equal(masks, (box(0, 0, 8, 8) > 0).numpy()[None])
+    assert np.array_equal(masks, (draw_box(0, 0, 8, 8) > 0).numpy()[None])
 
 
 def test_a_large_picture_is_shrunk_to_what_sam_looks_at() -> None:
