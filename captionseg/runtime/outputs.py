@@ -53,7 +53,7 @@ def lock_outputs(
         files = []
         for name in names:
             file = root / LOCKS / f"{name}.lock"
-            if stack.enter_context(_lock_file(file, say)):
+            if stack.enter_context(hold_file(file, say)):
                 files.append((file, _identity(file)))
 
         def sure() -> None:
@@ -86,8 +86,17 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 @contextlib.contextmanager
-def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
-    """Hold a lock; yields False if the file system has no locks."""
+def hold_file(
+    file: Path, say: Callable[[str], None], *, why: str = "writes the same outputs"
+) -> Iterator[bool]:
+    """Hold a lock, which is released if this process dies; yields False if the file system has no
+    locks.
+
+    Args:
+        file: the lock; a file next to it names the holder.
+        say: called once per holder that is waited for.
+        why: what the holder does.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     lock, note, announced = (
         FileLock(file, fallback_to_soft=False),
@@ -100,7 +109,7 @@ def _lock_file(file: Path, say: Callable[[str], None]) -> Iterator[bool]:
             break
         except Timeout:
             if (holder := _read_holder(note)) != announced:
-                say(f"waiting for {holder}, which writes the same outputs; Ctrl-C stops waiting")
+                say(f"waiting for {holder}, which {why}; Ctrl-C stops waiting")
                 announced = holder
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:

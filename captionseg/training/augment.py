@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -127,17 +130,49 @@ def at_least_one_bit(level_fn: Callable[..., tuple[int, ...]]) -> Callable[..., 
     return lambda level, hparams: (max(1, level_fn(level, hparams)[0]),)
 
 
+class OwnNumpy(ModuleType):
+    """numpy, with a generator of random numbers of its own.
+
+    Args:
+        generator: takes the place of numpy.random.
+    """
+
+    def __init__(self, generator: np.random.RandomState) -> None:
+        super().__init__("numpy")
+        self.random = generator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+@functools.cache
+def separate_generators() -> tuple[random.Random, np.random.RandomState]:
+    """Let timm's transforms draw from these generators in place of the global ones.
+
+    Threads of other libraries draw from the global ones, and a number that one of them takes while
+    a picture is augmented would change the crop. Numbers for a seed are the same.
+    """
+    own, of_numpy = random.Random(), np.random.RandomState()
+    for name in ("auto_augment", "random_erasing", "transforms"):
+        module: Any = importlib.import_module(f"timm.data.{name}")
+        module.random = own
+        if hasattr(module, "np"):
+            module.np = OwnNumpy(of_numpy)
+    return own, of_numpy
+
+
 @contextlib.contextmanager
 def fix_seed(seed: Sequence[int]) -> Iterator[None]:
-    """Seed all global random generators within the block, and restore their states afterwards."""
+    """Seed the generators that timm's transforms draw from within the block. torch's is the global
+    one, and continues afterwards where it was.
+    """
     number = int(np.random.default_rng(list(seed)).integers(2**31))
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(number)
-    np.random.seed(number)
+    own, of_numpy = separate_generators()
+    own.seed(number)
+    of_numpy.seed(number)
+    state = torch.get_rng_state()
     torch.manual_seed(number)
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        torch.set_rng_state(state)

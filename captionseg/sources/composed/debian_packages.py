@@ -12,6 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_dir
 
 from captionseg.records import UserError
+from captionseg.runtime.outputs import hold_file
 from captionseg.storage.writing import atomic_path
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,14 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
         UserError: if apt-get or dpkg-deb is missing, or the fetch fails; with what to do.
     """
     home = (cache or cache_folder()) / "debian"
+    folders = {package: home / package for package in packages}
+    if all(folder.is_dir() for folder in folders.values()):
+        return folders
     home.mkdir(parents=True, exist_ok=True)
-    missing = [p for p in packages if not (home / p).is_dir()]
-    if missing:
-        absent = [p for p in missing if not list(home.glob(f"{p}_*.deb"))]
-        if absent:
+    # two first runs at once would replace a folder that the other one reads
+    with hold_file(home.with_suffix(".lock"), log.warning, why=f"fetches packages into {home}"):
+        missing = [package for package in packages if not folders[package].is_dir()]
+        if absent := [p for p in missing if not list(home.glob(f"{p}_*.deb"))]:
             download(absent, home)
         for package in missing:
             archives = sorted(home.glob(f"{package}_*.deb"))
@@ -52,8 +56,8 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
                     f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by "
                     "hand"
                 )
-            unpack(archives[-1], home / package)
-    return {package: home / package for package in packages}
+            unpack(archives[-1], folders[package])
+    return folders
 
 
 def download(packages: Sequence[str], home: Path) -> None:

@@ -1,11 +1,21 @@
 """Augmentation is timm's, and a function of its seed alone."""
 
+import random
+import sys
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 from captionseg.grids import MEAN, STD, Window, shares
-from captionseg.training.augment import Augmenter, AugmentParams, Cropper, fix_seed
+from captionseg.training.augment import (
+    Augmenter,
+    AugmentParams,
+    Cropper,
+    fix_seed,
+    separate_generators,
+)
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
@@ -18,6 +28,44 @@ def test_the_same_seed_gives_the_same_crop_whatever_was_drawn_before():
     assert torch.equal(augment(IMAGE, [0, 1, 2]), first)
     assert first.shape == (3, 16, 16)
     assert not torch.equal(augment(IMAGE, [0, 1, 3]), first)
+
+
+@pytest.fixture
+def draw_elsewhere():
+    """Starts a thread that draws from the global generators until the test ends."""
+    interval, done = sys.getswitchinterval(), threading.Event()
+
+    def draw():
+        while not done.is_set():
+            random.random()
+            np.random.random()
+
+    thread = threading.Thread(target=draw)
+    sys.setswitchinterval(1e-6)
+    yield thread.start
+    done.set()
+    thread.join()
+    sys.setswitchinterval(interval)
+
+
+def test_random_numbers_that_other_threads_draw_change_nothing(draw_elsewhere):
+    augment = Augmenter(AugmentParams(randaugment="rand-m9-n4-mstd0.5-inc1"), 16)
+    alone = [augment(IMAGE, [seed]) for seed in range(10)]
+    draw_elsewhere()
+    assert all(torch.equal(augment(IMAGE, [seed]), crop) for seed, crop in enumerate(alone))
+
+
+def test_numbers_of_a_seed_are_those_of_the_global_generators():
+    own, of_numpy = separate_generators()
+    with fix_seed([3]):
+        found = own.random(), of_numpy.random(), torch.rand(1).item()
+    number = int(np.random.default_rng([3]).integers(2**31))
+    of_torch = torch.Generator().manual_seed(number)
+    assert found == (
+        random.Random(number).random(),
+        np.random.RandomState(number).random(),
+        torch.rand(1, generator=of_torch).item(),
+    )
 
 
 def test_without_augmentation_a_crop_of_all_is_the_picture_or_its_mirror():

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,20 @@ def test_fetched_once(tmp_path: Path, apt) -> None:
     assert fetch(["one", "two"], tmp_path / "cache") == folders
     assert len(calls()) == 2
     assert not list(home.glob(".*.part"))
+
+
+@DPKG
+def test_two_first_runs_fetch_once(tmp_path: Path, apt, caplog: pytest.LogCaptureFixture) -> None:
+    """A second one that fetched as well would replace the folder that the first one reads."""
+    install, calls = apt
+    make_deb(tmp_path, "pictures")
+    install(f"*update*) ;;\n*) sleep .3; cp {tmp_path}/pictures_1.0_all.deb . ;;")
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda cache: fetch(["pictures"], cache), [tmp_path / "cache"] * 2))
+    assert found[0] == found[1]
+    assert version(found[0], "pictures") == "1.0"
+    assert len(calls()) == 2  # update and download
+    assert "fetches packages into" in caplog.text
 
 
 @DPKG
