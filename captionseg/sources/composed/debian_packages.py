@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from captionseg.records import UserError
@@ -26,7 +27,8 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
     """Unpack packages, after fetching those that are not in the cache.
 
     A .deb that is already in the cache's folder `debian` is used; apt verifies what it fetches
-    against the signed lists.
+    against the signed lists. The cache is the user's, so first runs of two checkouts may want it
+    at once: the second one waits.
 
     Args:
         packages: their names.
@@ -40,20 +42,25 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
     """
     home = (cache or cache_folder()) / "debian"
     home.mkdir(parents=True, exist_ok=True)
-    missing = [p for p in packages if not (home / p).is_dir()]
-    if missing:
-        absent = [p for p in missing if not list(home.glob(f"{p}_*.deb"))]
-        if absent:
-            download(absent, home)
-        for package in missing:
-            archives = sorted(home.glob(f"{package}_*.deb"))
-            if not archives:
-                raise UserError(
-                    f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by "
-                    "hand"
-                )
-            unpack(archives[-1], home / package)
-    return {package: home / package for package in packages}
+    folders = {package: home / package for package in packages}
+    if not all(folder.is_dir() for folder in folders.values()):
+        with FileLock(home.with_suffix(".lock")):
+            fetch_missing([p for p, folder in folders.items() if not folder.is_dir()], home)
+    return folders
+
+
+def fetch_missing(packages: Sequence[str], home: Path) -> None:
+    """Fetch and unpack packages that are not unpacked in `home`."""
+    absent = [p for p in packages if not list(home.glob(f"{p}_*.deb"))]
+    if absent:
+        download(absent, home)
+    for package in packages:
+        archives = sorted(home.glob(f"{package}_*.deb"))
+        if not archives:
+            raise UserError(
+                f"download: apt-get left no {package}_VERSION.deb in {home}; put it there by hand"
+            )
+        unpack(archives[-1], home / package)
 
 
 def download(packages: Sequence[str], home: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,19 @@ def test_fetched_once(tmp_path: Path, apt) -> None:
     assert fetch(["one", "two"], tmp_path / "cache") == folders
     assert len(calls()) == 2
     assert not list(home.glob(".*.part"))
+
+
+@DPKG
+def test_two_at_once_fetch_once(tmp_path: Path, apt) -> None:
+    """The second one waits: were it to unpack too, it would take away what the first one reads."""
+    install, calls = apt
+    make_deb(tmp_path, "pictures")
+    install(f"*update*) sleep .1 ;;\n*download*) cp {tmp_path}/pictures_1.0_all.deb . ;;")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: fetch(["pictures"], tmp_path / "cache"), range(2))
+    assert first == second
+    assert version(first, "pictures") == "1.0"
+    assert len(calls()) == 2
 
 
 @DPKG
