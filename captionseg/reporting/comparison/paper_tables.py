@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captionseg.reporting.comparison.comparison import Comparison
+from captionseg.reporting.comparison.data_sizes import build_data_sizes
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
 from captionseg.reporting.comparison.papers import (
     AVERAGE,
@@ -48,6 +49,8 @@ def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
                 Listing(list_commands(missing)),
             ]
         gaps |= set(missing)
+        if paper.file == "cocu_2":
+            out += build_data_sizes(data)
     return out, gaps
 
 
@@ -181,7 +184,9 @@ def make_cell(
     if column.score == "gain":
         return format_gain(result.baseline)
     if column.score.startswith(OF_CLASS):
-        return Cell(format_number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
+        names = column.score.removeprefix(OF_CLASS).split(", ")
+        known = [result.per_class[name] for name in names if name in result.per_class]
+        return Cell(format_number(float(np.mean(known)) if len(known) == len(names) else None))
     return Cell(format_number(result.scores.get(column.score)), result.interval(column.score))
 
 
