@@ -15,13 +15,14 @@ from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, 
 from captionseg.reporting.comparison.papers import (
     AVERAGE,
     HOME,
+    LARGEST_OBJECT,
     OF_CLASS,
     TABLES,
     Column,
     PaperTable,
 )
 from captionseg.reporting.comparison.results import OWN
-from captionseg.reporting.comparison.row_recipes import COMMANDS, EVALUATE
+from captionseg.reporting.comparison.row_recipes import COMMANDS, EVALUATE, EVALUATE_OWN
 from captionseg.reporting.comparison.score_tables import format_gain
 from captionseg.reporting.rendering import DASH, format_number
 
@@ -175,7 +176,7 @@ def make_cell(
         recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run
     )
     if result is None:
-        if column.benchmark == HOME and data.has_no_masks:
+        if column.benchmark in (HOME, LARGEST_OBJECT) and data.has_no_masks:
             return Cell("no masks", kind="absent")  # no command can fill it
         if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
             return Cell(DASH)  # none of the listed commands fills it
@@ -203,18 +204,21 @@ def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterabl
 
 
 def list_commands(missing: Iterable[Missing]) -> str:
-    """Lines for a terminal, each once: first what trains, then what scores on published
-    benchmarks.
+    """Lines for a terminal, each once: first what trains, then what scores on own pictures and on
+    published benchmarks.
     """
     missing = list(dict.fromkeys(missing))
     trained: dict[str, list[str]] = {}
     scored: dict[str, list[str]] = {}
+    own = []
     for recipe, benchmark in missing:
         if benchmark == HOME:
             trained.setdefault(COMMANDS[recipe], []).append(recipe)
+        elif benchmark == LARGEST_OBJECT:
+            own.append(EVALUATE_OWN.format(recipe, benchmark))
         else:
             scored.setdefault(benchmark, []).append(recipe)
-    lines = [f"{command}  # {', '.join(names)}" for command, names in trained.items()]
+    lines = [f"{command}  # {', '.join(names)}" for command, names in trained.items()] + own
     if scored:
         benchmarks, recipes = (
             " ".join(scored),

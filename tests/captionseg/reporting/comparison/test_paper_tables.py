@@ -135,7 +135,7 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
 
 def test_classification_and_seen_classes_have_columns(data):
     acc = ours(build_stacked_table(TABLES["cocu_4"], data)[0])
-    assert texts(acc["cocu-mil"]) == ["cocu-mil", "ours", "2.5", "7.2"]
+    assert texts(acc["cocu-mil"]) == ["cocu-mil", "ours", "2.5", "7.2", "not run", "not run"]
     assert acc["cocu-mil"].cells[2].more == "2.2 \N{EN DASH} 2.8"
     assert "cocu-mil, tcl" not in acc  # nothing of it would be shown
     seen, missing = build_stacked_table(TABLES["ovsegmentor_7"], data)
@@ -207,6 +207,11 @@ def test_commands_are_given_once_and_say_what_to_run():
     assert list_commands(missing).splitlines() == [
         "make experiment NAME=groups  # nouns-groupvit, cocu-groupvit",
         "captionseg evaluate --recipe cocu-mil --benchmark voc --root /data",
+    ]
+    own = list_commands([Missing("cocu-mil", "largest_object")] * 2 + [Missing("b", "voc")])
+    assert own.splitlines() == [
+        "captionseg evaluate --recipe cocu-mil --benchmark largest_object",
+        "captionseg evaluate --recipe b --benchmark voc --root /data",
     ]
     loop = list_commands([Missing("a", "voc"), Missing("b", "voc"), Missing("b", "context")])
     assert loop.splitlines() == [
