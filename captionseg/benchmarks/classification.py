@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +32,26 @@ COARSE = (56, 56)
 
 
 class Item(NamedTuple):
-    """One picture and the number of its class."""
+    """One picture and the number of its class.
+
+    Attributes:
+        uid: of the picture.
+        image: its file, or the folder of shards that it lies in.
+        label: number of its class.
+    """
 
     uid: str
     image: Path
     label: int
+
+
+def read_file(item: Item) -> np.ndarray:
+    """Read the file of a picture, uint8 [H, W, 3].
+
+    Raises:
+        UserError: see `read_image`.
+    """
+    return read_image(item.image)
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,12 @@ class ClassificationSet:
     Attributes:
         names: [C] names of the classes, as they are prompted.
         items: the pictures.
+        read: returns the pixels of a picture, uint8 [H, W, 3].
     """
 
     names: tuple[str, ...]
     items: tuple[Item, ...]
+    read: Callable[[Item], np.ndarray] = read_file
 
     def __len__(self) -> int:
         return len(self.items)
@@ -89,7 +106,7 @@ def rank_pictures(
     prepare = build_preparation(model.reads, "none", None, encoder=loaded.frozen, maker=model.maker)
     places = []
     for item in tqdm(benchmark.items, desc="classify", unit="img", leave=False):
-        image = crop_centre(read_image(item.image), model.reads.picture)
+        image = crop_centre(benchmark.read(item), model.reads.picture)
         picture_embedding = None if own else embed_picture(loaded.model, loaded.frozen(), image)
         inputs = (
             without_regions(1, COARSE)

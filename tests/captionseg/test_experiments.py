@@ -20,11 +20,11 @@ FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 LEAST = {"about": "x", "minutes": 5, "params": {"seed": 1}}
 
 
-def merged(tmp_path, params, base=ROOT / "params.yaml"):
-    """params.yaml as DVC changes it."""
+def merged(tmp_path, words, base=ROOT / "params.yaml"):
+    """params.yaml as DVC changes it by overrides."""
     path = tmp_path / "params.yaml"
     shutil.copy(base, path)
-    overrides = to_path_overrides(list_overrides(params))
+    overrides = to_path_overrides(words)
     assert set(overrides) == {"params.yaml"}
     apply_overrides(str(path), overrides["params.yaml"])
     return path
@@ -33,9 +33,7 @@ def merged(tmp_path, params, base=ROOT / "params.yaml"):
 def test_recipes_may_be_left_out_with_their_descriptions(tmp_path):
     left_out = {"without": ["nouns-mil", "cocu-mil"], "params": {"pretrain": {"epochs": 1}}}
     experiment = read_experiment(write(tmp_path, LEAST | left_out))
-    path = tmp_path / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
-    apply_overrides(str(path), to_path_overrides(experiment.overrides)["params.yaml"])
+    path = merged(tmp_path, experiment.overrides)
     changed, before = (Params(file).raw for file in (path, ROOT / "params.yaml"))
     for section in ("recipes", "about"):
         assert set(before[section]) - set(changed[section]) == {"nouns-mil", "cocu-mil"}
@@ -61,7 +59,7 @@ def place(path, root):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_params_of_every_experiment_are_fine(path, tmp_path):
     experiment = place(path, tmp_path)
-    params = Params(merged(tmp_path, experiment.params))
+    params = Params(merged(tmp_path, experiment.overrides))
     check(params)
     assert set(experiment.expected) | set(experiment.recipes) <= set(params.recipes)
 
@@ -104,7 +102,8 @@ def test_every_kept_experiment_has_its_file():
 def test_values_arrive_as_they_are(tmp_path, value):
     base = tmp_path / "base.yaml"
     base.write_text("seed: 0\na: {kept: 1}\n")
-    path = merged(tmp_path, {"a": {"new-x": value}, "b": {"c-d": [value]}}, base)
+    words = list_overrides({"a": {"new-x": value}, "b": {"c-d": [value]}})
+    path = merged(tmp_path, words, base)
     assert yaml.safe_load(path.read_text()) == {
         "seed": 0,
         "a": {"kept": 1, "new-x": value},

@@ -14,6 +14,7 @@ from pathlib import Path
 from captionseg.benchmarks import any_folder
 from captionseg.benchmarks.classification import ClassificationSet
 from captionseg.benchmarks.folder_benchmark import FolderBenchmark
+from captionseg.benchmarks.largest_object import LargestObject
 from captionseg.benchmarks.layout import Layout
 from captionseg.benchmarks.own_data import OwnData
 from captionseg.benchmarks.own_folder import parse_values
@@ -25,7 +26,7 @@ from captionseg.benchmarks.published.part_imagenet import PartImageNet
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError
 
-Spec = Layout | OwnData | ImageNet | PartImageNet
+Spec = Layout | OwnData | LargestObject | ImageNet | PartImageNet
 
 PUBLISHED: dict[str, Spec] = {
     **voc.LAYOUTS,
@@ -37,6 +38,7 @@ PUBLISHED: dict[str, Spec] = {
     "imagenet": ImageNet(),
     "part_imagenet": PartImageNet(),
     "held_out": OwnData(),
+    "largest_object": LargestObject(),
     **any_folder.LAYOUTS,
 }
 """Name on the command line -> description of its files."""

@@ -227,7 +227,7 @@ def build_pictures(folder: Path, out: Outputs) -> list[Block]:
 
 def build_ablation(data: Comparison) -> list[tuple[Mapping[str, str], Result]]:
     """Return the rows of CoCu's Table 3 for which we have a result, with that result."""
-    table = next(table for table in TABLES if table.run)
+    table = next(table for table in TABLES if table.run == "ablation")
     rows = (
         (row, data.of(recipe, data.home, first=table.run))
         for recipe, row in zip(table.recipes, table.rows, strict=True)

@@ -48,7 +48,7 @@ def describe_comparison(data: Comparison) -> tuple[Text, Text]:
         f"Experiments besides the default run: {', '.join(experiments)}."
         if experiments
         else "No experiment on these data was kept besides the default run.",
-        " Left out, because they use other data: "
+        " Left out of the tables of scores, because they use other data: "
         f"{', '.join(f'{r.name} ({r.data.name})' for r in data.others)}."
         if data.others
         else "",

@@ -10,17 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from captionseg.reporting.comparison.comparison import Comparison
+from captionseg.reporting.comparison.data_sizes import build_data_sizes
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
 from captionseg.reporting.comparison.papers import (
     AVERAGE,
     HOME,
+    LARGEST_OBJECT,
     OF_CLASS,
     TABLES,
     Column,
     PaperTable,
 )
 from captionseg.reporting.comparison.results import OWN
-from captionseg.reporting.comparison.row_recipes import COMMANDS, EVALUATE
+from captionseg.reporting.comparison.row_recipes import COMMANDS, EVALUATE, EVALUATE_OWN
 from captionseg.reporting.comparison.score_tables import format_gain
 from captionseg.reporting.rendering import DASH, format_number
 
@@ -48,6 +50,8 @@ def build_blocks(data: Comparison) -> tuple[list[Block], set[Missing]]:
                 Listing(list_commands(missing)),
             ]
         gaps |= set(missing)
+        if paper.file == "cocu_2":
+            out += build_data_sizes(data)
     return out, gaps
 
 
@@ -172,7 +176,7 @@ def make_cell(
         recipe, data.home if column.benchmark == HOME else column.benchmark, protocol, first=run
     )
     if result is None:
-        if column.benchmark == HOME and data.has_no_masks:
+        if column.benchmark in (HOME, LARGEST_OBJECT) and data.has_no_masks:
             return Cell("no masks", kind="absent")  # no command can fill it
         if protocol != OWN or (column.benchmark and column.score.startswith("miou_")):
             return Cell(DASH)  # none of the listed commands fills it
@@ -181,7 +185,9 @@ def make_cell(
     if column.score == "gain":
         return format_gain(result.baseline)
     if column.score.startswith(OF_CLASS):
-        return Cell(format_number(result.per_class.get(column.score.removeprefix(OF_CLASS))))
+        names = column.score.removeprefix(OF_CLASS).split(", ")
+        known = [result.per_class[name] for name in names if name in result.per_class]
+        return Cell(format_number(float(np.mean(known)) if len(known) == len(names) else None))
     return Cell(format_number(result.scores.get(column.score)), result.interval(column.score))
 
 
@@ -198,18 +204,21 @@ def average_score(data: Comparison, recipe: str, protocol: str, columns: Iterabl
 
 
 def list_commands(missing: Iterable[Missing]) -> str:
-    """Lines for a terminal, each once: first what trains, then what scores on published
-    benchmarks.
+    """Lines for a terminal, each once: first what trains, then what scores on own pictures and on
+    published benchmarks.
     """
     missing = list(dict.fromkeys(missing))
     trained: dict[str, list[str]] = {}
     scored: dict[str, list[str]] = {}
+    own = []
     for recipe, benchmark in missing:
         if benchmark == HOME:
             trained.setdefault(COMMANDS[recipe], []).append(recipe)
+        elif benchmark == LARGEST_OBJECT:
+            own.append(EVALUATE_OWN.format(recipe, benchmark))
         else:
             scored.setdefault(benchmark, []).append(recipe)
-    lines = [f"{command}  # {', '.join(names)}" for command, names in trained.items()]
+    lines = [f"{command}  # {', '.join(names)}" for command, names in trained.items()] + own
     if scored:
         benchmarks, recipes = (
             " ".join(scored),

@@ -56,3 +56,5 @@ COMMANDS: Mapping[str, str] = {
 }
 """Recipe -> the command that scores it on the run's own pictures."""
 EVALUATE = "captionseg evaluate --recipe {} --benchmark {} --root /data"
+EVALUATE_OWN = "captionseg evaluate --recipe {} --benchmark {}"
+"""For a benchmark of the checkout's own pictures."""

@@ -2,6 +2,7 @@
 run.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from captionseg.reporting.comparison.paper_tables import (
 )
 from captionseg.reporting.comparison.score_files import read
 from captionseg.reporting.rendering import DASH
+from tests.captionseg.reporting.comparison.conftest import experiment
 
 ROOT = Path(__file__).parents[4]
 TABLES = {table.file: table for table in papers.TABLES}
@@ -133,7 +135,7 @@ def test_an_ablation_pairs_their_rows_with_our_recipes_in_columns_of_their_own(d
 
 def test_classification_and_seen_classes_have_columns(data):
     acc = ours(build_stacked_table(TABLES["cocu_4"], data)[0])
-    assert texts(acc["cocu-mil"]) == ["cocu-mil", "ours", "2.5", "7.2"]
+    assert texts(acc["cocu-mil"]) == ["cocu-mil", "ours", "2.5", "7.2", "not run", "not run"]
     assert acc["cocu-mil"].cells[2].more == "2.2 \N{EN DASH} 2.8"
     assert "cocu-mil, tcl" not in acc  # nothing of it would be shown
     seen, missing = build_stacked_table(TABLES["ovsegmentor_7"], data)
@@ -154,10 +156,43 @@ def test_parts_are_classes_of_their_benchmark(reports, recipes):
     assert [m for m in missing if m.recipe == "cocu-use"] == [Missing("cocu-use", papers.HOME)] * 3
 
 
+def test_several_classes_have_the_mean_of_a_score_of_all_and_no_number_if_one_lacks(
+    reports, recipes
+):
+    folder = reports.benchmarks / "entities-ovsegmentor"
+    folder.mkdir()
+    five = {"plant": 10.0, "sheep": 20.0, "sofa": 30.0, "train": 40.0, "monitor": 55.0}
+    for name, classes in (("voc", five | {"cat": 99.0}), ("context", {"cow": 10.0, "cat": 20.0})):
+        details = {"scores": {"miou": 90.0}, "per_class": classes}
+        (folder / f"{name}.json").write_text(json.dumps(details))
+    table, missing = build_stacked_table(
+        TABLES["ovsegmentor_2"], Comparison(read(reports, recipes))
+    )
+    # (10 + 20 + 30 + 40 + 55) / 5
+    assert texts(ours(table)["entities-ovsegmentor"])[2:] == ["31.0", DASH]
+    assert texts(ours(table)["cocu-ovsegmentor"])[2:] == ["not run", "not run"]
+    assert Missing("cocu-ovsegmentor", "voc") in missing
+    assert table.rows[0].cells[0].more == "masks of seen classes"
+
+
+def test_all_rows_of_an_ablation_are_of_its_own_experiment(reports, recipes):
+    """Others may have run the same recipe with older code."""
+    names = row_recipes.AGREEMENTS
+    for run, mious in (("groups", (19.0,)), ("ovsegmentor_consistency", (21.0, 20.0))):
+        models = dict.fromkeys(names[: len(mious)], ("entities", "ovsegmentor"))
+        experiment(reports.metrics.parent, run, models, dict(zip(names, mious, strict=False)))
+    table, _ = build_paired_table(TABLES["ovsegmentor_6"], Comparison(read(reports, recipes)))
+    assert [row.cells[-1].text for row in table.rows] == ["21.0", "20.0"]
+    for paper in papers.TABLES:
+        if paper.pairs:
+            ran = read_experiment(ROOT / "experiments" / f"{paper.run}.yaml")
+            assert set(paper.recipes) <= {*ran.recipes, *ran.params["recipes"]}, paper.file
+
+
 def test_every_recipe_that_a_table_asks_for_is_run_by_the_experiment_that_is_named():
     for name, recipes in row_recipes.EXPERIMENTS.items():
-        experiment = read_experiment(ROOT / "experiments" / f"{name}.yaml")
-        assert set(recipes) <= set(experiment.params["recipes"]), name
+        params = read_experiment(ROOT / "experiments" / f"{name}.yaml").params
+        assert set(recipes) <= set(params["recipes"]), name
     lines = list_commands([Missing("nouns_whole-code", ""), Missing("nouns_plain-code", "")])
     assert lines == "make experiment NAME=code_parts  # nouns_whole-code, nouns_plain-code"
 
@@ -172,6 +207,11 @@ def test_commands_are_given_once_and_say_what_to_run():
     assert list_commands(missing).splitlines() == [
         "make experiment NAME=groups  # nouns-groupvit, cocu-groupvit",
         "captionseg evaluate --recipe cocu-mil --benchmark voc --root /data",
+    ]
+    own = list_commands([Missing("cocu-mil", "largest_object")] * 2 + [Missing("b", "voc")])
+    assert own.splitlines() == [
+        "captionseg evaluate --recipe cocu-mil --benchmark largest_object",
+        "captionseg evaluate --recipe b --benchmark voc --root /data",
     ]
     loop = list_commands([Missing("a", "voc"), Missing("b", "voc"), Missing("b", "context")])
     assert loop.splitlines() == [
