@@ -59,46 +59,31 @@ def join_results(
 
 def join_rows(one: Any, more: dict[str, Any], examples: int) -> None:
     """Add the counts and failing rows of a further part to an expectation's result."""
-    elements, missing, unexpected = (
-        one.result[name] + more[name]
-        for name in ("element_count", "missing_count", "unexpected_count")
-    )
+    for name in ("element_count", "missing_count"):
+        if name in one.result:
+            one.result[name] += more[name]
     values, rows = (
         [*(one.result.get(name) or []), *(more.get(name) or [])][:LISTED]
         for name in ("unexpected_list", "unexpected_index_list")
     )
-    set_rows(
-        one,
-        elements=elements,
-        considered=elements - missing,
-        unexpected=unexpected,
-        values=values,
-        rows=rows,
-        examples=examples,
-    )
+    unexpected = one.result["unexpected_count"] + more["unexpected_count"]
+    set_failing(one, unexpected, values, rows, examples=examples)
 
 
-def set_rows(
-    result: Any,
-    *,
-    elements: int,
-    considered: int,
-    unexpected: int,
-    values: list[Any],
-    rows: list[dict[str, Any]],
-    examples: int,
+def set_failing(
+    result: Any, count: int, values: list[Any], rows: list[dict[str, Any]], *, examples: int
 ) -> None:
-    """Set an expectation's result by numbers of rows.
+    """Set which rows of an expectation's result failed, and what follows from it.
 
     Args:
-        result: the result, which is changed.
-        elements: number of rows.
-        considered: number of rows that it looked at, which were not null.
-        unexpected: number of rows that failed.
+        result: the result, with the right numbers of rows and of nulls; it is changed.
+        count: number of rows that failed.
         values: what stands in the first of these.
         rows: their keys.
         examples: number of failing rows that are shown.
     """
+    elements = result.result["element_count"]
+    considered = elements - result.result.get("missing_count", 0)
     mostly = result.expectation_config.kwargs.get("mostly", 1)
     formatted = format_rows(
         result_format={
@@ -106,10 +91,11 @@ def set_rows(
             "partial_unexpected_count": examples,
             "include_unexpected_rows": False,
         },
-        success=not considered or (considered - unexpected) / considered >= mostly,
+        success=not considered or (considered - count) / considered >= mostly,
         element_count=elements,
-        nonnull_count=considered,
-        unexpected_count=unexpected,
+        # that a column has no nulls is looked for in all rows
+        nonnull_count=considered if "missing_count" in result.result else None,
+        unexpected_count=count,
         unexpected_list=values,
         unexpected_index_list=rows,
         unexpected_index_column_names=result.result.get("unexpected_index_column_names"),

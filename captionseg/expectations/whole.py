@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt64
 
-from captionseg.expectations.results import LISTED, set_rows
+from captionseg.expectations.results import LISTED, set_failing
 from captionseg.expectations.suite import Suite
 
 
@@ -54,16 +54,9 @@ class Repeats:
             part.loc[is_among(part[self.column], repeated), names] for part in suite.parts()
         )
         found = found[found[self.column].duplicated(keep=False)]
-        elements = result.result["element_count"]
-        set_rows(
-            result,
-            elements=elements,
-            considered=elements - result.result["missing_count"],
-            unexpected=len(found),
-            values=found[self.column].tolist()[:LISTED],
-            rows=found[:LISTED].to_dict("records"),
-            examples=examples,
-        )
+        listed = found[:LISTED]
+        values, rows = listed[self.column].tolist(), listed.to_dict("records")
+        set_failing(result, len(found), values, rows, examples=examples)
 
 
 class Mean:
