@@ -72,23 +72,22 @@ def compare(
     views: list[View] = []
     for number, scene in enumerate(scenes, start=1):
         uid, stem = scene.uid, f"scene_{number}"
-        described = {
-            name: {
-                "name": name,
-                **save(drawn[name][uid], folder, f"{stem}_{name}.jpg"),
-                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
-            }
-            for name, labels in maps.items()
-        }
         views.append(
             {
                 **vars(scene),
                 **save(images[uid], folder, f"{stem}.jpg"),
                 "caption": run.pairs[uid]["caption"],
-                "maps": [view for name, view in described.items() if name in ("truth", best)],
-                "others": [view for name, view in described.items() if name not in ("truth", best)],
+                "maps": [],
+                "others": [],
             }
         )
+        for name, labels in maps.items():
+            view = {
+                "name": name,
+                **save(drawn[name][uid], folder, f"{stem}_{name}.jpg"),
+                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
+            }
+            views[-1]["maps" if name in ("truth", best) else "others"].append(view)
     write_sheet(run, images, maps, drawn, colours, folder / "overlays.jpg")
     return views
 
