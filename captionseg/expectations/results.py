@@ -103,7 +103,7 @@ def set_failing(
     result.success, result.result = formatted["success"], formatted["result"]
 
 
-def finish_results(suite_result: Any) -> None:
+def count_again(suite_result: Any) -> None:
     """Count again which expectations of a suite succeeded, after their results were changed."""
     statistics = count_successes(suite_result.results)
     suite_result.success = statistics.success

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from captionseg.expectations.docs import tidy
 from captionseg.expectations.quiet import gx, new_context
-from captionseg.expectations.results import finish_results, join_results, read_exception
+from captionseg.expectations.results import count_again, join_results, read_exception
 from captionseg.expectations.suite import Suite
-from captionseg.expectations.whole import WHOLE
+from captionseg.expectations.whole import WHOLE, judge_columns, watch_columns
 
 VIEW = {"view": {"module_name": "captionseg.expectations.view", "class_name": "EscapedView"}}
 RUN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
@@ -85,17 +85,11 @@ def write_docs(context: Any, docs: Path, tables: dict[str, Any]) -> None:
 def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
     """Run one suite and return its report; the context keeps the results for the docs."""
     checkpoint = build_checkpoint(suite, context, source, examples)
-    whole = {
-        (e.expectation_type, getattr(e, "column", "")): WHOLE[e.expectation_type](
-            getattr(e, "column", "")
-        )
-        for e in suite.expectations
-        if e.expectation_type in WHOLE
-    }
+    columns = watch_columns(suite)
     rows, parts, validation, place = 0, 0, None, None
     for frame in suite.parts():
         rows, parts = rows + len(frame), parts + 1
-        for column in whole.values():
+        for column in columns.values():
             column.add(frame)
         result = checkpoint.run(
             batch_parameters={"dataframe": frame},
@@ -107,18 +101,13 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
         else:
             join_results(validation, found, examples=examples, whole=WHOLE, together=suite.together)
         # before the next one is made; Great Expectations keeps its frame, so that it is emptied
-        for column in list(frame):
-            del frame[column]
+        for name in list(frame):
+            del frame[name]
         pa.default_memory_pool().release_unused()
     assert validation is not None, suite.name
     if parts > 1:
-        for one in validation.results:
-            kind = one.expectation_config.type
-            if kind in WHOLE and not read_exception(one.exception_info):
-                whole[kind, one.expectation_config.kwargs.get("column", "")].judge(
-                    one, suite, examples
-                )
-        finish_results(validation)
+        judge_columns(validation.results, columns, suite, examples)
+        count_again(validation)
         context.validation_results_store.set(place, validation)
     entries, exceptions = read_outcomes(validation.results, suite.key, examples)
     return {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt64
 
-from captionseg.expectations.results import LISTED, set_failing
+from captionseg.expectations.results import LISTED, read_exception, set_failing
 from captionseg.expectations.suite import Suite
 
 
@@ -144,6 +144,30 @@ WHOLE: dict[str, Callable[[str], WholeColumn]] = {
     "expect_column_proportion_of_unique_values_to_be_between": UniqueShare,
     "expect_table_row_count_to_be_between": RowCount,
 }
+
+
+def watch_columns(suite: Suite) -> dict[tuple[str, str], WholeColumn]:
+    """Return what is kept of all parts, by type and column of the expectations that need it."""
+    needed = {
+        (kind, getattr(expectation, "column", ""))
+        for expectation in suite.expectations
+        if (kind := expectation.expectation_type) in WHOLE
+    }
+    return {(kind, column): WHOLE[kind](column) for kind, column in needed}
+
+
+def judge_columns(
+    results: Sequence[Any],
+    columns: Mapping[tuple[str, str], WholeColumn],
+    suite: Suite,
+    examples: int,
+) -> None:
+    """Set the results of all expectations in WHOLE; see `WholeColumn.judge`."""
+    for result in results:
+        config = result.expectation_config
+        column = columns.get((config.type, config.kwargs.get("column", "")))
+        if column and not read_exception(result.exception_info):
+            column.judge(result, suite, examples)
 
 
 def set_value(result: Any, value: float) -> None:

@@ -65,10 +65,7 @@ def compare(
     images = {uid: decoded[uid] for uid in chosen}
     maps = {"truth": masks, **predict_all(run, masks, protocol, params.device)}
     colours = assign_colours(run)
-    drawn = {
-        name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
-        for name, labels in maps.items()
-    }
+    drawn = {name: draw_all(images, labels, colours) for name, labels in maps.items()}
     views: list[View] = []
     for number, scene in enumerate(scenes, start=1):
         uid, stem = scene.uid, f"scene_{number}"
@@ -90,6 +87,15 @@ def compare(
             views[-1]["maps" if name in ("truth", best) else "others"].append(view)
     write_sheet(run, images, maps, drawn, colours, folder / "overlays.jpg")
     return views
+
+
+def draw_all(
+    images: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], colours: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Draw the labels [H, W] of each picture on it, no larger than it is shown."""
+    return {
+        uid: fit(draw_overlay(image, labels[uid], colours), SHOWN) for uid, image in images.items()
+    }
 
 
 def write_sheet(
