@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -40,7 +41,10 @@ def join_results(
     Raises:
         TypeError: for an expectation whose results on parts do not give that on the whole.
     """
-    for one, more in zip(first.results, other.results, strict=True):
+    # in another order where some cannot be computed
+    others = {identify(result): result for result in other.results}
+    for one in first.results:
+        more = others[identify(one)]
         kind, kwargs = one.expectation_config.type, one.expectation_config.kwargs
         if read_exception(one.exception_info):
             continue
@@ -55,6 +59,12 @@ def join_results(
     prints = (str(part.meta["batch_markers"].get(FINGERPRINT)) for part in (first, other))
     joined = hashlib.md5("".join(prints).encode(), usedforsecurity=False).hexdigest()
     first.meta["batch_markers"][FINGERPRINT] = joined
+
+
+def identify(result: Any) -> tuple[str, str]:
+    """Return type and arguments of an expectation, from its result."""
+    config = result.expectation_config
+    return config.type, json.dumps(config.kwargs, sort_keys=True, default=str)
 
 
 def join_rows(one: Any, more: dict[str, Any], examples: int) -> None:
