@@ -162,19 +162,79 @@ def build(  # noqa: PLR0913 - an argument for each path
     frozen = params.build()
     given = open_embeddings(params, pairs, frozen)
     stored = Stored(regions, dense=params.keep_dense, cells=not frozen.aligned)
-    made_of = describe(pairs, params, regions)
-    taken = take_over(earlier, features, pairs, made_of, stored) if earlier else 0
-    write_json(made_of, features / MADE_OF)
-    if lent:
-        remove_lent(lent, mine := find_lent(lent, features))
-        if not params.keep_dense and len(pairs) <= params.lend_dense:
-            stored = dataclasses.replace(stored, lent=mine)
+    taken = reuse_features(pairs, params, features, stored, earlier)
+    stored = lend_dense(pairs, params, features, stored, lent)
     first = pairs["shard"][0].as_py()
     encoder = with_reduction(frozen, pairs_folder, first, params, features / "encoder")
     each = PerProcess(functools.partial(encoder_of, params, features / "encoder"), made=encoder)
     extract(
         pairs, pairs_folder, each, features, stored=stored, device=params.device, runtime=runtime
     )
+    measures = write_embeddings(
+        pairs, encoder, params, given, features=features, index=index, seed=seed, runtime=runtime
+    )
+    if reason := find_incomplete(rows_of_all(pairs, features, index, stored)):
+        raise UserError(f"index: {reason}; no output was written, run it again")
+    return {
+        "pairs": float(len(pairs)),
+        **({"reused_shards": float(taken)} if taken else {}),
+        **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
+        **measures,
+    }
+
+
+def reuse_features(
+    pairs: pa.Table, params: IndexParams, features: Path, stored: Stored, earlier: Path | None
+) -> int:
+    """Take over features of an earlier run, and write what those of this run are made of.
+
+    Returns:
+        the number of shards that were taken over.
+    """
+    made_of = describe(pairs, params, stored.regions)
+    taken = take_over(earlier, features, pairs, made_of, stored) if earlier else 0
+    write_json(made_of, features / MADE_OF)
+    return taken
+
+
+def lend_dense(
+    pairs: pa.Table, params: IndexParams, features: Path, stored: Stored, lent: Path | None
+) -> Stored:
+    """Return what is stored where dense features of few pictures are lent to segment_text."""
+    if not lent:
+        return stored
+    remove_lent(lent, mine := find_lent(lent, features))
+    if params.keep_dense or len(pairs) > params.lend_dense:
+        return stored
+    return dataclasses.replace(stored, lent=mine)
+
+
+def write_embeddings(
+    pairs: pa.Table,
+    encoder: Encoder,
+    params: IndexParams,
+    given: tuple[EmbeddingFolder, np.ndarray] | None,
+    *,
+    features: Path,
+    index: Path,
+    seed: int,
+    runtime: RuntimeParams,
+) -> dict[str, float]:
+    """Align the features of images and captions, and write the index with its searches.
+
+    Args:
+        pairs: see `build`.
+        encoder: of the features.
+        params: section `index`.
+        given: see `open_embeddings`.
+        features: folder with the features of all pairs.
+        index: output folder.
+        seed: seed of folds and alignments.
+        runtime: how searches are distributed.
+
+    Returns:
+        embedding_dimensions, and measures of the searches.
+    """
     with open_scratch(index) as scratch:
         # numpy's products; those of torch come out the same anyway
         with threadpool_limits(1, user_api="blas"):
@@ -189,15 +249,7 @@ def build(  # noqa: PLR0913 - an argument for each path
         measures = write_searches(
             pairs, file, found.text, params=params, features=features, index=index, runtime=runtime
         )
-    if reason := find_incomplete(rows_of_all(pairs, features, index, stored)):
-        raise UserError(f"index: {reason}; no output was written, run it again")
-    return {
-        "pairs": float(len(pairs)),
-        "embedding_dimensions": float(image.width),
-        **({"reused_shards": float(taken)} if taken else {}),
-        **({"reused_embeddings": float((given[1] >= 0).sum())} if given else {}),
-        **measures,
-    }
+    return {"embedding_dimensions": float(image.width), **measures}
 
 
 @contextlib.contextmanager

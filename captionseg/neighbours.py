@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,9 @@ def write_neighbours(
     train = np.flatnonzero(pc.equal(pairs["split"], "train").to_numpy())
     picture = number_pictures(pairs)
     copies = count_copies(picture[train])
-    if k > len(train) - copies:
+    if k > (most := len(train) - copies):
         log.warning(
-            "index.%s: %d is more than the %d training pairs of other pictures",
-            name,
-            k,
-            len(train) - copies,
+            "index.%s: %d is more than the %d training pairs of other pictures", name, k, most
         )
     search = open_search(vectors.select(train), params, folder)
     measures = check_recall(name, search, vectors.select(train), rows, k + copies, params)
@@ -138,13 +135,30 @@ def write_neighbours(
         similarities=similar,
         runtime=runtime,
     )
-    with ExitStack() as stack, tqdm(total=len(pairs), desc=name, unit="row") as bar:
+    write_blocks(found, files, shape, name)
+    return measures
+
+
+def write_blocks(
+    blocks: Iterable[Sequence[np.ndarray]],
+    files: Sequence[tuple[Path, type]],
+    shape: tuple[int, int],
+    name: str,
+) -> None:
+    """Write arrays of one shape a block of rows at a time.
+
+    Args:
+        blocks: the next rows of each array.
+        files: path and type of each array.
+        shape: of all of them.
+        name: of the bar that shows how far it is.
+    """
+    with ExitStack() as stack, tqdm(total=shape[0], desc=name, unit="row") as bar:
         append = [stack.enter_context(open_array(path, shape, kind)) for path, kind in files]
-        for block in found:
+        for block in blocks:
             for add, part in zip(append, block, strict=True):
                 add(part)
             bar.update(len(block[0]))
-    return measures
 
 
 def open_descriptors(features: Path, shards: Mapping[str, int]) -> Rows:

@@ -88,7 +88,7 @@ class PreparedInputs:
     """Model inputs for rows of the index, read on demand.
 
     Args:
-        regions: folder of the regions stage; it needs `features`.
+        regions: folder of the regions stage, with `features`; None makes no regions.
         features: folder of the features of the index stage, pooled over these regions.
         pictures: pictures of the index's rows.
         dense: their dense features.
@@ -97,6 +97,9 @@ class PreparedInputs:
         masks: makes masks of pictures; those of one batch must have grids of equal size.
         pixels: whether inputs include the pictures, not only what is made from them.
         shards: number of rows per shard that files must have; None does not check.
+
+    Raises:
+        ValueError: for regions without features.
     """
 
     def __init__(
@@ -113,6 +116,8 @@ class PreparedInputs:
     ) -> None:
         self.pictures, self.side, self.masks, self.pixels = pictures, side, masks, pixels
         self.dense, self.labels, self.pooled = dense, None, None
+        if regions and not features:
+            raise ValueError(f"{regions}: regions need the folder of their features")
         if regions and features:
             self.labels = map_labels(regions, shards)
             self.pooled = RegionFeatures.of_folders(regions, features, shards)

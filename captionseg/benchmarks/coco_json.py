@@ -37,26 +37,7 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture,
         UserError: for a file that is missing or invalid.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        names = {
-            row["id"]: str(row["name"])
-            for row in sorted(table["categories"], key=lambda row: int(row["id"]))
-        }
-        label = {id_: number for number, id_ in enumerate(names)}
-        objects: dict[Any, list[Instance]] = {row["id"]: [] for row in table["images"]}
-        for row in table["annotations"]:
-            if not row.get("iscrowd"):
-                objects[row["image_id"]].append(
-                    Instance(label[row["category_id"]], row["segmentation"])
-                )
-        pictures = tuple(
-            AnnotatedPicture(
-                str(row["file_name"]),
-                (int(row["height"]), int(row["width"])),
-                tuple(objects[row["id"]]),
-            )
-            for row in table["images"]
-        )
+        names, pictures = parse_instances(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (
@@ -74,6 +55,30 @@ def read_instances(path: Path) -> tuple[tuple[str, ...], tuple[AnnotatedPicture,
         ) from None
     if not names or not pictures:
         raise UserError(f"{path}: has no {'categories' if not names else 'images'}")
+    return names, pictures
+
+
+def parse_instances(table: Any) -> tuple[tuple[str, ...], tuple[AnnotatedPicture, ...]]:
+    """Return what `read_instances` does, of the content of a file; any error if it is invalid."""
+    names = {
+        row["id"]: str(row["name"])
+        for row in sorted(table["categories"], key=lambda row: int(row["id"]))
+    }
+    label = {id_: number for number, id_ in enumerate(names)}
+    objects: dict[Any, list[Instance]] = {row["id"]: [] for row in table["images"]}
+    for row in table["annotations"]:
+        if not row.get("iscrowd"):
+            objects[row["image_id"]].append(
+                Instance(label[row["category_id"]], row["segmentation"])
+            )
+    pictures = tuple(
+        AnnotatedPicture(
+            str(row["file_name"]),
+            (int(row["height"]), int(row["width"])),
+            tuple(objects[row["id"]]),
+        )
+        for row in table["images"]
+    )
     return tuple(names.values()), pictures
 
 

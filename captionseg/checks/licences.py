@@ -219,15 +219,26 @@ def find_towers(config: Any) -> Iterator[tuple[str, str]]:
     """Yield the name and the weights of every image tower in a config and those nested in it."""
     from captionseg.modeling.layers.backbone import Network
 
+    for _, one in walk_configs(config):
+        name = one.name if isinstance(one, Network) else getattr(one, "backbone", "")
+        if name and (weights := getattr(one, "weights", "")):
+            yield name, weights
+
+
+def walk_configs(config: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the value of a config and of all configs in it.
+
+    Args:
+        config: a dataclass; nothing else is a config.
+        where: its own path.
+    """
     if not dataclasses.is_dataclass(config):
         return
-    name = config.name if isinstance(config, Network) else getattr(config, "backbone", "")
-    if name and (weights := getattr(config, "weights", "")):
-        yield name, weights
+    yield where, config
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         for inner in value if isinstance(value, tuple | list) else [value]:
-            yield from find_towers(inner)
+            yield from walk_configs(inner, f"{where}.{field.name}")
 
 
 def make_part(stage: str, where: str, family: str, member: str) -> Part:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from captionseg.checks.licences import find_towers
+from captionseg.checks.licences import find_towers, walk_configs
 from captionseg.index_params import IndexParams
 from captionseg.modeling.layers.backbone import Network
 from captionseg.modeling.layers.timm_tags import PACKAGED, check_tag, is_tag
@@ -115,12 +114,10 @@ def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
     """Yield the path and value of every field `weights` that names a file, in a config and in the
     configs nested in it. Networks of timm may have a tag there.
     """
-    takes_tags = isinstance(config, Network) or bool(getattr(config, "backbone", ""))
-    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
-        value, path = getattr(config, field.name), f"{where}.{field.name}"
-        is_needed = value or getattr(config, "needs_weights", False)
-        elsewhere = value == PACKAGED or (takes_tags and is_tag(str(value)))
-        if field.name == "weights" and is_needed and not elsewhere:
-            yield path, value
-        for inner in value if isinstance(value, tuple | list) else [value]:
-            yield from find_weights(inner, path)
+    for path, one in walk_configs(config, where):
+        weights = getattr(one, "weights", None)
+        takes_tags = isinstance(one, Network) or bool(getattr(one, "backbone", ""))
+        elsewhere = weights == PACKAGED or (takes_tags and is_tag(str(weights)))
+        is_needed = weights or getattr(one, "needs_weights", False)
+        if hasattr(one, "weights") and is_needed and not elsewhere:
+            yield f"{path}.weights", weights

@@ -19,8 +19,7 @@ from captionseg.encoders.dense_head import build_joint_head
 from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.last_block import LastBlock, Mix, split_heads
 from captionseg.encoders.reduction import Reduction
-from captionseg.encoders.transformers_folder import load_folder, tokenise
-from captionseg.grids import squash
+from captionseg.encoders.transformers_folder import load_folder, see_squares, tokenise
 from captionseg.records import UserError
 from captionseg.remarks import group_warnings
 from captionseg.runtime.device import Runtime
@@ -71,14 +70,7 @@ class Tips:
         self, images: Sequence[np.ndarray], reduction: Reduction | None = None
     ) -> Features:
         """See Encoder. P = R = F = D, the width of the joint space."""
-        pixels = self.runtime.to(
-            torch.from_numpy(np.stack([squash(image, self.size) for image in images])).float()
-        )
-        with torch.inference_mode(), self.runtime.autocast():
-            pooled, dense = self.towers(pixels.permute(0, 3, 1, 2))
-        image, dense = normalise(pooled.float().cpu().numpy()), dense.float()
-        dense = reduction.reduce_tensor(dense) if reduction else dense
-        return Features(image, image, dense.cpu().numpy())
+        return see_squares(images, self.size, self.towers, self.runtime, reduction)
 
     def towers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """See Encoder; for pictures of other sizes, positions are resized as transformers does.

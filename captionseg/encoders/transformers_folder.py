@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from captionseg.encoders.encoder import Features, normalise
 from captionseg.encoders.open_clip_tokenizer import check_vocabulary
+from captionseg.encoders.reduction import Reduction
+from captionseg.grids import squash
 from captionseg.remarks import may_be_cut, warn_too_long
+from captionseg.runtime.device import Runtime
 from captionseg.runtime.transformers_folder import TransformersFolder
 from captionseg.typed import MOST
 
@@ -33,6 +41,34 @@ def load_folder(folder: Path, family: Sequence[str], *, where: str) -> tuple[Any
     check_vocabulary(folder, len(tokenizer), tokens=tokens, where=where)
     tokenizer.model_max_length = MOST  # what is cut is said by captionseg.remarks
     return model, tokenizer, processor
+
+
+def see_squares(
+    images: Sequence[np.ndarray],
+    side: int,
+    towers: Callable[[Tensor], tuple[Tensor, Tensor]],
+    runtime: Runtime,
+    reduction: Reduction | None,
+) -> Features:
+    """Compute the features of pictures that are squashed to squares.
+
+    Args:
+        images: uint8 [h, w, 3] each.
+        side: of the squares, in pixels.
+        towers: see Encoder.
+        runtime: device and precision.
+        reduction: of dense features; None leaves them.
+
+    Returns:
+        features whose pooled vector and descriptor are the image's embedding.
+    """
+    squares = np.stack([squash(image, side) for image in images])
+    pixels = runtime.to(torch.from_numpy(squares).float())
+    with torch.inference_mode(), runtime.autocast():
+        pooled, dense = towers(pixels.permute(0, 3, 1, 2))
+    image, dense = normalise(pooled.float().cpu().numpy()), dense.float()
+    dense = reduction.reduce_tensor(dense) if reduction else dense
+    return Features(image, image, dense.cpu().numpy())
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], context: int) -> Any:

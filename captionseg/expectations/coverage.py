@@ -1,31 +1,35 @@
 """Expectations across tables: no row was lost, duplicated or moved between stages.
 
-Counts are read from parquet footers and array headers, and rows are compared column by column, so
-that this is cheap for millions of pairs.
+Counts are read from parquet footers and array headers, and rows are compared by hashes, so that
+this is cheap for millions of pairs.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool
 from pyarrow import compute
 
 from captionseg.datasets.ids import number_shards
 from captionseg.expectations.coverage_tables import (
     CoverageParams,
     Folders,
-    read_kept,
-    tabulate_pairs,
-    tabulate_pictures,
+    count_pictures,
+    find_kept,
     tabulate_rules,
     tabulate_splits,
 )
+from captionseg.expectations.known_pairs import KnownPairs
+from captionseg.expectations.occurrences import frame_pairs, list_columns, tabulate_pairs
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_true
 from captionseg.records import CAPTION_NEIGHBOURS, DROPPED, NEIGHBOURS, SIMILARITIES, UserError
@@ -61,16 +65,13 @@ class Part:
         )
 
 
-def build_suites(
-    folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
-) -> list[Suite]:
+def build_suites(folders: Folders, params: CoverageParams, pairs: KnownPairs) -> Iterator[Suite]:
     """Build the suites across the tables of a run.
 
     Args:
         folders: paths of all tables.
         params: what must exist.
-        pairs: successful rows of the pairs, with a column `shard`.
-        ids: ids of the index.
+        pairs: the successful pairs.
     """
     equal = expect.ExpectColumnPairValuesToBeEqual
     of_splits = [equal(column_A="pairs", column_B="tar"), equal(column_A="pairs", column_B="index")]
@@ -80,26 +81,20 @@ def build_suites(
         equal(column_A="concepts", column_B="concepts_measured"),
     ]
     of_parts = [*expect_true("there"), equal(column_A="rows", column_B="expected")]
-    parts = tabulate_parts(folders, params, pairs, ids)
-    splits = tabulate_splits(folders.pairs, pairs, ids)
-    rules = tabulate_rules(folders, params)
-    uid_rows, columns = tabulate_pairs(folders, params, pairs, ids)
-    return [
-        Suite("rows by shard", parts, of_parts, key="part"),
-        Suite("splits by shard", splits, of_splits, key="shard"),
-        Suite("rules of curation", rules, of_rules, key="rule"),
-        Suite("pairs in all tables", uid_rows, expect_true(*columns)),
-    ]
+    yield Suite.of("rows by shard", tabulate_parts(folders, params, pairs), of_parts, key="part")
+    yield Suite.of("splits by shard", tabulate_splits(folders, pairs), of_splits, key="shard")
+    yield Suite.of("rules of curation", tabulate_rules(folders, params), of_rules, key="rule")
+    found, alike = tabulate_pairs(folders, params, pairs)
+    frames = functools.partial(frame_pairs, found, alike, params.rules)
+    yield Suite("pairs in all tables", frames, expect_true(*list_columns(params.rules)))
 
 
-def tabulate_parts(
-    folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
-) -> pd.DataFrame:
+def tabulate_parts(folders: Folders, params: CoverageParams, pairs: KnownPairs) -> pd.DataFrame:
     """Tabulate the files of all stages with their actual and expected numbers of rows."""
-    kept = read_kept(folders.supervision / params.curation)
+    kept = find_kept(folders.supervision / params.curation, pairs)
     checked = [
         *check_pairs(folders, pairs),
-        *check_index(folders, pairs, len(ids)),
+        *check_index(folders, pairs),
         *check_rules(folders, params, pairs),
         *check_segments(folders, kept, pairs),
     ]
@@ -108,14 +103,6 @@ def tabulate_parts(
             {"part": p.description, "there": p.exists, "rows": p.rows, "expected": p.expected}
             for p in checked
         ]
-    )
-
-
-def count_rows(table: pa.Table) -> dict[str, int]:
-    """Count the rows of each shard in a table with a column `shard`, in order."""
-    counts = table["shard"].value_counts()
-    return dict(
-        zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     )
 
 
@@ -145,11 +132,11 @@ def list_strays(folder: Path, suffix: str, names: Sequence[str]) -> Iterator[Par
             yield Part(f"{folder.name}/{file.name}, of no shard", max(1, count_file_rows(file)), 0)
 
 
-def check_pairs(folders: Folders, pairs: pa.Table) -> Iterator[Part]:
+def check_pairs(folders: Folders, pairs: KnownPairs) -> Iterator[Part]:
     """Check that pairs, features and regions have a row per successful pair, and that the truth has
     all shards.
     """
-    shards = count_rows(pairs)
+    shards = pairs.rows
     for shard in list_shards(folders):
         yield from check_shard(folders, shard, shards.get(shard, 0))
     for folder, kinds in (
@@ -218,28 +205,22 @@ def check_shard(folders: Folders, shard: str, successes: int) -> Iterator[Part]:
         yield Part(f"{path.parent.name}/{path.name}", 0, 0, path.is_file())
 
 
-def check_index(folders: Folders, pairs: pa.Table, indexed: int) -> Iterator[Part]:
-    """Check that the index has a row per successful pair.
-
-    Args:
-        folders: paths of all tables.
-        pairs: successful rows of the pairs.
-        indexed: number of ids of the index.
-    """
-    numbers = number_shards(count_rows(pairs))
+def check_index(folders: Folders, pairs: KnownPairs) -> Iterator[Part]:
+    """Check that the index has a row per successful pair."""
+    numbers = number_shards(pairs.rows)
     for kind, suffix in BY_NUMBER.items():
         expected = {f"{kind}_{number}{suffix}": rows for number, rows in numbers.items()}
         yield from (check_file(folders.index / kind, name, rows) for name, rows in expected.items())
         yield from list_strays(folders.index / kind, suffix, list(expected))
-    yield Part("index/ids.parquet", indexed, len(pairs))
+    yield check_file(folders.index, "ids.parquet", len(pairs))
     yield from (check_file(folders.index, name, len(pairs)) for name in NEAR)
     for name in ("image", "text"):
         yield Part(f"index/{name}.index", 0, 0, (folders.index / f"{name}.index").is_file())
 
 
-def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> Iterator[Part]:
+def check_rules(folders: Folders, params: CoverageParams, pairs: KnownPairs) -> Iterator[Part]:
     """Every rule has a row for each training pair, and the marks one for each that was counted."""
-    shards = count_rows(pairs.filter(pc.equal(pairs["split"], "train")))
+    shards = pairs.count_rows(pairs.is_of("train"))
     for rule in params.rules:
         expected = {f"{shard}.parquet": rows for shard, rows in shards.items()}
         for name, rows in expected.items():
@@ -252,12 +233,13 @@ def check_rules(folders: Folders, params: CoverageParams, pairs: pa.Table) -> It
     yield check_file(vocabulary, "embedding.npy", count_file_rows(vocabulary / "concepts.parquet"))
 
 
-def check_segments(folders: Folders, kept: pa.Array, pairs: pa.Table) -> Iterator[Part]:
+def check_segments(
+    folders: Folders, kept: Bool[np.ndarray, " row"], pairs: KnownPairs
+) -> Iterator[Part]:
     """Check that every kept pair of the split was processed, and that its segments are in the
     tables.
     """
-    kept_pairs = pairs.filter(pc.is_in(pairs["uid"], kept))
-    expected, pictures = count_rows(kept_pairs), count_rows(tabulate_pictures(kept_pairs))
+    expected, pictures = pairs.count_rows(kept), count_pictures(pairs, kept)
     for shard, rows in expected.items():
         file, notes = (
             folders.segments / f"{shard}.parquet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import Bool
 from pyarrow import compute
 
 from captionseg.datasets.ids import number_pictures
-from captionseg.records import MARKS, SUPERVISION
-from captionseg.storage.reading import read_json, read_table
+from captionseg.expectations.known_pairs import KnownPairs, Uids, count_rows, hash_texts
+from captionseg.records import IDS, MARKS, SUPERVISION
+from captionseg.storage.folders import ROWS
+from captionseg.storage.reading import read_batches, read_json, read_table
 
 pc: Any = compute  # its functions are made when it is imported
-
-PLACE = ["uid", "shard", "key", "split"]
-"""Columns in which the rows of a pair are the same in all tables."""
 
 
 @dataclass(frozen=True)
@@ -53,46 +53,63 @@ class CoverageParams:
     curation: str
 
 
-def tabulate_pictures(pairs: pa.Table) -> pa.Table:
-    """List shard and number of each picture; a picture in two shards counts twice, as in
+def count_pictures(pairs: KnownPairs, chosen: Bool[np.ndarray, " row"]) -> dict[str, int]:
+    """Count the pictures of the chosen pairs by shard; a picture in two shards counts twice, as in
     segment_text.
     """
-    both = pa.table({"shard": pairs["shard"], "picture": number_pictures(pairs)})
-    return both.group_by(["shard", "picture"]).aggregate([])
+    counts = dict[str, int]()
+    for rows, table in pairs.stream(["uid", "sha256"]):
+        part = table.filter(pa.array(chosen[rows]))
+        both = pa.table({"shard": part["shard"], "picture": number_pictures(part)})
+        counts |= count_rows(both.group_by(["shard", "picture"]).aggregate([]))
+    return counts
 
 
-def read_kept(folder: Path) -> pa.Array:
-    """Read the uids of the rows that a rule keeps; empty without files."""
-    files = sorted(folder.glob("*.parquet"))
-    tables = (read_table(file, schema=SUPERVISION, columns=["uid", "kept"]) for file in files)
-    kept = [table["uid"].filter(table["kept"]) for table in tables]
-    parts = [part for column in kept for part in column.chunks]
-    return pa.chunked_array(parts, pa.string()).combine_chunks()
+def find_kept(folder: Path, pairs: KnownPairs) -> Bool[np.ndarray, " row"]:
+    """Return which pairs a rule keeps; none without files."""
+    kept = np.zeros(len(pairs), bool)
+    for file in sorted(folder.glob("*.parquet")):
+        table = read_table(file, schema=SUPERVISION, columns=["uid", "kept"])
+        pairs.mark(table["uid"].filter(table["kept"]), kept)
+    return pairs.uids.repeat(kept)
 
 
-def read_marked(supervision: Path) -> set[str]:
+def read_marked(supervision: Path) -> Uids:
     """uids of the pairs that are marked, so that no rule keeps them."""
     file = supervision / "marks" / "marks.parquet"
-    return set(read_table(file, schema=MARKS, columns=["uid"])["uid"].to_pylist())
+    batches = read_batches(file, ["uid"], ROWS, schema=MARKS)
+    return Uids(np.concatenate([np.zeros(0, np.uint64), *(hash_texts(b["uid"]) for b in batches)]))
 
 
-def tabulate_splits(folder: Path, pairs: pa.Table, ids: pa.Table) -> pd.DataFrame:
+def stream_ids(index: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the ids of an index, whatever they are; `datasets.ids` refuses what is wrong."""
+    return read_batches(index / "ids.parquet", IDS.names, ROWS, schema=IDS)
+
+
+def tabulate_splits(folders: Folders, pairs: KnownPairs) -> pd.DataFrame:
     """Build a row per shard with its split according to its table, its tar file and the index.
 
     A test pair in a training shard would be trained on and scored.
     """
-    by_table, by_index = (read_splits(table) for table in (pairs, ids))
+    splits = (table.select(["shard", "split"]) for _, table in pairs.stream(["split"]))
+    by_table = read_splits(splits)
+    ids = (pa.Table.from_batches([batch]) for batch in stream_ids(folders.index))
+    by_index = read_splits(ids)
     rows = [
-        (shard, split, read_tar_split(folder / f"{shard}.tar"), by_index.get(shard, "none"))
+        (shard, split, read_tar_split(folders.pairs / f"{shard}.tar"), by_index.get(shard, "none"))
         for shard, split in by_table.items()
     ]
     return pd.DataFrame(rows, columns=["shard", "pairs", "tar", "index"])
 
 
-def read_splits(table: pa.Table) -> dict[str, str]:
-    """Return shard -> its split according to a table; several splits are joined."""
+def read_splits(tables: Iterable[pa.Table]) -> dict[str, str]:
+    """Return shard -> its split according to some tables; several splits are joined."""
+    names = ["shard", "split"]
+    seen = [IDS.empty_table().select(names)]
+    seen += [table.group_by(names).aggregate([]).select(names) for table in tables]
     rows = (
-        table.group_by(["shard", "split"])
+        pa.concat_tables(seen)
+        .group_by(names)
         .aggregate([])
         .sort_by([("shard", "ascending"), ("split", "ascending")])
     )
@@ -126,72 +143,20 @@ def tabulate_rules(folders: Folders, params: CoverageParams) -> pd.DataFrame:
     for rule in params.rules:
         files = sorted((folders.supervision / rule).glob("*.parquet"))
         measures = measured.get(rule, {})
-        kept, concepts = [np.zeros(0)], [np.zeros(0)]
+        count, kept, concepts = 0, 0, 0
         for file in files:
             table = read_table(file, schema=SUPERVISION, columns=["kept", "concepts"])
-            kept.append(pc.fill_null(table["kept"], False).to_numpy().astype(float))
-            concepts.append(
-                pc.fill_null(pc.list_value_length(table["concepts"]), 0).to_numpy().astype(float)
-            )
-        means = [
-            float(np.mean(np.concatenate(values))) if files else 0.0 for values in (kept, concepts)
-        ]
+            count += len(table)
+            kept += pc.sum(table["kept"]).as_py() or 0
+            concepts += pc.sum(pc.list_value_length(table["concepts"])).as_py() or 0
         rows.append(
             {
                 "rule": rule,
                 "there": bool(files),
-                "kept": round(means[0], 9),
-                "concepts": round(means[1], 9),
+                "kept": round(kept / max(1, count), 9),
+                "concepts": round(concepts / max(1, count), 9),
                 "kept_measured": round(float(measures.get("kept", -1)), 9),
                 "concepts_measured": round(float(measures.get("concepts_per_image", -1)), 9),
             }
         )
     return pd.DataFrame(rows)
-
-
-def tabulate_pairs(
-    folders: Folders, params: CoverageParams, pairs: pa.Table, ids: pa.Table
-) -> tuple[pd.DataFrame, list[str]]:
-    """Build a row per uid of any table, and return the columns that must be True.
-
-    pair: it is a successful pair. indexed: it is in the index once, with the same shard, key and
-    split. truth: it has at most one true mask. supervision RULE: the rule has it once if it is in
-    the training split, otherwise never.
-    """
-    uids = {"index": ids["uid"], "truth": read_uids(folders.truth)}
-    uids |= {rule: read_uids(folders.supervision / rule) for rule in params.rules}
-    known = pairs["uid"].unique()
-    successes = len(known)
-    for column in uids.values():
-        place = pc.index_in(column, value_set=known)
-        known = pa.concat_arrays([known, column.filter(pc.is_null(place)).unique()])
-    number = {name: count_uids(column, known) for name, column in uids.items()}
-    # of a uid that is there twice the first row is compared
-    paired, indexed = (
-        table.take(pc.index_in(known, value_set=table["uid"].combine_chunks()))
-        for table in (pairs.select(PLACE), ids.select(PLACE))
-    )
-    same = number["index"] == 1
-    for name in PLACE[1:]:
-        same &= pc.fill_null(pc.equal(paired[name], indexed[name]), False).to_numpy()
-    rows = known.to_pandas().to_frame("uid")
-    rows["pair"] = np.arange(len(known)) < successes
-    rows["indexed"] = same
-    rows["truth"] = number["truth"] <= 1
-    train = pc.fill_null(pc.equal(paired["split"], "train"), False).to_numpy()
-    for rule in params.rules:
-        rows[f"supervision {rule}"] = number[rule] == train
-    return rows, [name for name in rows if name != "uid"]
-
-
-def read_uids(folder: Path) -> pa.ChunkedArray:
-    """Read column uid of all parquet files in a folder; there may be none."""
-    files = sorted(folder.glob("*.parquet"))
-    columns = [read_table(file, columns=["uid"])["uid"].cast(pa.string()) for file in files]
-    return pa.chunked_array([part for column in columns for part in column.chunks], pa.string())
-
-
-def count_uids(column: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
-    """Count how often each uid of `known`, which has all of them, is in a column."""
-    place = pc.index_in(column, value_set=known).to_numpy()
-    return np.bincount(place, minlength=len(known))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pyarrow as pa
 
+from captionseg.expectations.known_pairs import stream_shards
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import Column, expect
 from captionseg.expectations.suite import Suite, expect_not_null, expect_true
@@ -26,11 +29,11 @@ COLUMNS = (
 STATUSES = ["success", "failed_to_download", "failed_to_resize"]
 
 
-def build_suite(table: pa.Table, params: ValidateParams) -> Suite:
-    """Build the suite of a table with the COLUMNS of schema PAIRS."""
+def build_suite(folder: Path, params: ValidateParams) -> Suite:
+    """Build the suite of tables with the COLUMNS of schema PAIRS, in shards."""
     return Suite(
         "pairs",
-        to_frame(table),
+        lambda: (to_frame(table) for table in stream_shards(folder, COLUMNS)),
         [
             expect.ExpectTableRowCountToBeBetween(min_value=params.min_pairs),
             *expect_not_null("uid", "key", "url", "caption", "split", "status"),

@@ -18,9 +18,11 @@ with hide_packages(*EXTRAS):
     from great_expectations import expectations as expect
     from great_expectations.data_context import EphemeralDataContext
     from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.expectation import _format_map_output as format_rows
     from great_expectations.expectations.row_conditions import Column
+    from great_expectations.validator.validator import calc_validation_statistics as count_successes
 
-__all__ = ["Column", "expect", "gx", "new_context"]
+__all__ = ["Column", "count_successes", "expect", "format_rows", "gx", "new_context"]
 
 
 def new_context() -> EphemeralDataContext:

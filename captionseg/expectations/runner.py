@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from captionseg.expectations.docs import tidy
 from captionseg.expectations.quiet import gx, new_context
+from captionseg.expectations.results import count_again, join_results, read_exception
 from captionseg.expectations.suite import Suite
+from captionseg.expectations.whole import WHOLE, judge_columns, watch_columns
 
 VIEW = {"view": {"module_name": "captionseg.expectations.view", "class_name": "EscapedView"}}
 RUN = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
@@ -25,7 +27,7 @@ def run(suites: Iterable[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     """Check all suites.
 
     Args:
-        suites: suites with different names; each is emptied when it is checked.
+        suites: suites with different names.
         docs: folder for the Data Docs; it is emptied first.
         examples: number of failing rows to list per expectation.
 
@@ -40,11 +42,7 @@ def run(suites: Iterable[Suite], docs: Path, *, examples: int) -> dict[str, Any]
     tables = {}
     for suite in suites:
         tables[suite.name] = check(suite, context, source, examples)
-        # before the next one is made; Great Expectations keeps its frame, so that it is emptied
-        for column in list(suite.frame):
-            del suite.frame[column]
-        del suite
-        pa.default_memory_pool().release_unused()
+        del suite  # before the next one is made
     write_docs(context, docs, tables)
     entries = [e for table in tables.values() for e in table["expectations"]]
     raised = sum(len(table["exceptions"]) for table in tables.values())
@@ -86,6 +84,42 @@ def write_docs(context: Any, docs: Path, tables: dict[str, Any]) -> None:
 
 def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
     """Run one suite and return its report; the context keeps the results for the docs."""
+    checkpoint = build_checkpoint(suite, context, source, examples)
+    columns = watch_columns(suite)
+    rows, parts, validation, place = 0, 0, None, None
+    for frame in suite.parts():
+        rows, parts = rows + len(frame), parts + 1
+        for column in columns.values():
+            column.add(frame)
+        result = checkpoint.run(
+            batch_parameters={"dataframe": frame},
+            run_id=gx.RunIdentifier(run_name="validate", run_time=RUN),
+        )
+        ((place, found),) = result.run_results.items()
+        if validation is None:
+            validation = found
+        else:
+            join_results(validation, found, examples=examples, whole=WHOLE, together=suite.together)
+        # before the next one is made; Great Expectations keeps its frame, so that it is emptied
+        for name in list(frame):
+            del frame[name]
+        pa.default_memory_pool().release_unused()
+    assert validation is not None, suite.name
+    if parts > 1:
+        judge_columns(validation.results, columns, suite, examples)
+        count_again(validation)
+        context.validation_results_store.set(place, validation)
+    entries, exceptions = read_outcomes(validation.results, suite.key, examples)
+    return {
+        "rows": rows,
+        "success": not exceptions and all(e["success"] for e in entries),
+        "expectations": entries,
+        "exceptions": exceptions,
+    }
+
+
+def build_checkpoint(suite: Suite, context: Any, source: Any, examples: int) -> Any:
+    """Build what checks the parts of a suite's table."""
     batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
     rules = context.suites.add(
         gx.ExpectationSuite(suite.name, expectations=list(suite.expectations))
@@ -100,18 +134,7 @@ def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, A
             "partial_unexpected_count": examples,
         },
     )
-    result = context.checkpoints.add(checkpoint).run(
-        batch_parameters={"dataframe": suite.frame},
-        run_id=gx.RunIdentifier(run_name="validate", run_time=RUN),
-    )
-    (validation,) = result.run_results.values()
-    entries, exceptions = read_outcomes(validation.results, suite.key, examples)
-    return {
-        "rows": len(suite.frame),
-        "success": not exceptions and all(e["success"] for e in entries),
-        "expectations": entries,
-        "exceptions": exceptions,
-    }
+    return context.checkpoints.add(checkpoint)
 
 
 def read_outcomes(
@@ -166,12 +189,3 @@ def to_json(value: Any) -> Any:
         or (isinstance(value, float) and value == value)
         else str(value)
     )
-
-
-def read_exception(info: Any) -> str:
-    """Return the first message in an exception_info, which is a dictionary or one per metric; empty
-    without an exception.
-    """
-    infos = [info] if "raised_exception" in info else list(info.values())
-    messages = [str(i["exception_message"]) for i in infos if i.get("raised_exception")]
-    return " ".join(messages[0].split())[:300] if messages else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,39 @@ class Suite:
 
     Attributes:
         name: unique heading in the docs and the report.
-        frame: the rows; lists must be counted or flattened, because expectations need scalars.
+        frames: yields the rows from the first on, a part at a time; lists must be counted or
+            flattened, because expectations need scalars.
         expectations: expectations of Great Expectations, in the order of the report.
         key: the column that identifies a failing row.
+        together: a column whose equal values are all in one part.
     """
 
     name: str
-    frame: pd.DataFrame
+    frames: Callable[[], Iterator[pd.DataFrame]]
     expectations: Sequence[Any]
     key: str = "uid"
+    together: str | None = None
+
+    @staticmethod
+    def of(name: str, frame: pd.DataFrame, expectations: Sequence[Any], key: str = "uid") -> Suite:
+        """Build a suite of a table in one part."""
+        return Suite(name, lambda: iter([frame.copy(deep=False)]), expectations, key)
+
+    def parts(self) -> Iterator[pd.DataFrame]:
+        """Yield the parts that have rows; if none has any, the first."""
+        rows, first = 0, None
+        for frame in self.frames():
+            rows += len(frame)
+            if len(frame):
+                yield frame
+            elif first is None:
+                first = frame
+        if not rows and first is not None:
+            yield first
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows at once."""
+        return pd.concat(self.parts(), ignore_index=True)
 
 
 def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
@@ -49,7 +73,7 @@ def build_schemas(tables: dict[str, tuple[Path, pa.Schema]]) -> Suite:
             with explain_read_errors(file):
                 schemas.append(pq.read_schema(file))
         rows += list_columns(name, schemas, schema)
-    return Suite(
+    return Suite.of(
         "schemas",
         pd.DataFrame(rows, columns=["table", "column", "expected", "found"]),
         [expect.ExpectColumnPairValuesToBeEqual(column_A="found", column_B="expected")],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
 
+from captionseg.expectations.known_pairs import KnownPairs, Uids, stream_shards
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.quiet import expect
 from captionseg.expectations.suite import Suite, expect_not_null, expect_true, explode
@@ -36,36 +38,41 @@ FINITE = {"score": (-1e6, 1e6)}
 
 def build_suites(
     rule: str,
-    read: Callable[[Sequence[str]], pa.Table],
-    home: pa.Table,
+    folder: Path,
+    pairs: KnownPairs,
     vocabulary: Collection[str],
     params: ValidateParams,
     *,
-    marked: Collection[str] = (),
+    marked: Uids,
 ) -> Iterator[Suite]:
-    """Yield the suites of a rule's table; each is read when it is its turn.
+    """Yield the suites of a rule's table.
 
     Args:
         rule: its name.
-        read: reads columns of its table of schema SUPERVISION, and a column `shard`.
-        home: uid and shard of the successful training pairs.
+        folder: its tables of schema SUPERVISION, in shards.
+        pairs: the successful pairs.
         vocabulary: all concepts.
         params: section `validate`.
         marked: uids that no rule keeps.
     """
-    yield Suite(
-        f"supervision {rule}",
-        to_frame(read(["uid", "kept", "drop_reason", "concepts"]), home, marked),
-        expect_rows(rule, params, marks=bool(marked)),
-    )
-    concepts = explode(read(["uid", "concepts"]), "concepts", keep=["uid"])
-    concepts["in_vocabulary"] = concepts["text"].isin(list(vocabulary))
-    if len(concepts):
-        yield Suite(f"concepts {rule}", concepts, expect_concepts(rule, params))
+
+    def list_rows() -> Iterator[pd.DataFrame]:
+        for table in stream_shards(folder, ["uid", "kept", "drop_reason", "concepts"]):
+            yield to_frame(table, pairs, marked)
+
+    def list_concepts() -> Iterator[pd.DataFrame]:
+        for table in stream_shards(folder, ["uid", "concepts"]):
+            concepts = explode(table, "concepts", keep=["uid"])
+            concepts["in_vocabulary"] = concepts["text"].isin(list(vocabulary))
+            yield concepts
+
+    yield Suite(f"supervision {rule}", list_rows, expect_rows(rule, params, marks=len(marked) > 0))
+    if any(len(part) for part in list_concepts()):
+        yield Suite(f"concepts {rule}", list_concepts, expect_concepts(rule, params))
 
 
-def to_frame(table: pa.Table, home: pa.Table, marked: Collection[str] = ()) -> pd.DataFrame:
-    """A row for each pair.
+def to_frame(table: pa.Table, pairs: KnownPairs, marked: Uids) -> pd.DataFrame:
+    """A row for each pair of a table with a column `shard`.
 
     concepts: how many. concepts_if_kept: the same, null where the row is not kept. concepts_given:
     there is a list, be it empty. texts_unique: no concept twice. reason_given: exactly the rows
@@ -83,15 +90,17 @@ def to_frame(table: pa.Table, home: pa.Table, marked: Collection[str] = ()) -> p
     rows["texts_unique"] = ~rows.index.isin(texts["row"][texts.duplicated()])
     rows["reason_given"] = rows["kept"].fillna(False).astype(bool) == rows["drop_reason"].isna()
     rows["concepts_given"] = pc.is_valid(table["concepts"]).to_numpy()
-    place = pc.index_in(table["uid"], value_set=home["uid"].combine_chunks())
-    shard = home["shard"].combine_chunks().take(place.combine_chunks())
-    rows["in_pairs"] = pc.is_valid(place).to_numpy()
-    # of rows that are no pairs there is no shard, so the comparison is null
-    same = pc.equal(table["shard"], pa.chunked_array([shard]))
-    rows["in_its_shard"] = pc.fill_null(same, True).to_numpy()
-    if marked:
-        chosen = pc.is_in(table["uid"], value_set=pa.array(list(marked), pa.string()))
-        is_marked = pd.Series(chosen.to_numpy())
+    place = pairs.uids.find(table["uid"])
+    known = place >= 0
+    known[known] = pairs.is_of("train", place[known])
+    shards = pc.index_in(table["shard"], value_set=pa.array(pairs.rows, pa.string()))
+    rows["in_pairs"] = known
+    # rows that are no pairs have no shard to be compared with
+    rows["in_its_shard"] = ~known | (
+        pc.fill_null(shards, -1).to_numpy() == pairs.find_shards(place)
+    )
+    if len(marked):
+        is_marked = pd.Series(marked.find(table["uid"]) >= 0)
         rows["kept_unless_marked"] = rows["kept"].where(~is_marked)
         rows["marked_dropped"] = ~(is_marked & rows["kept"].fillna(False).astype(bool))
     return rows

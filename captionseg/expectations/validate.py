@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import compute
-
 from captionseg.expectations import coverage, pairs, segments, supervision
-from captionseg.expectations.coverage_tables import CoverageParams, Folders, read_marked
+from captionseg.expectations.coverage_tables import CoverageParams, Folders, find_kept, read_marked
+from captionseg.expectations.known_pairs import KnownPairs
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.runner import run
 from captionseg.expectations.suite import Suite, build_schemas
-from captionseg.records import IDS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError
+from captionseg.records import PAIRS, SEGMENTS, SUPERVISION, TRUTH, UserError
 from captionseg.segment_text.counts import read_counts
-from captionseg.storage.folders import list_files, read_tables
 from captionseg.storage.reading import read_table
 from captionseg.storage.writing import write_json
-
-pc: Any = compute  # its functions are made when it is imported
 
 
 def validate(
@@ -84,16 +78,15 @@ def build_all_suites(
     }
     tables |= {f"supervision {rule}": (folders.supervision / rule, SUPERVISION) for rule in rules}
     first = build_schemas(tables)
-    wrong = set(first.frame.loc[first.frame["found"] != first.frame["expected"], "table"])
+    columns = first.read()
+    wrong = set(columns.loc[columns["found"] != columns["expected"], "table"])
     yield first
     if "pairs" in wrong:
         return
-    successful = read_successful(folders.pairs)
-    ids = read_table(folders.index / "ids.parquet", schema=IDS)
+    successful = KnownPairs.read(folders.pairs)
     if not wrong:
-        yield from coverage.build_suites(folders, coverage_params, successful, ids)
-    del ids
-    yield pairs.build_suite(read_with_shards(folders.pairs, pairs.COLUMNS), params)
+        yield from coverage.build_suites(folders, coverage_params, successful)
+    yield pairs.build_suite(folders.pairs, params)
     readable = [rule for rule in rules if f"supervision {rule}" not in wrong]
     yield from build_rule_suites(folders, params, readable, successful)
     if "segments" not in wrong and f"supervision {coverage_params.curation}" not in wrong:
@@ -101,7 +94,7 @@ def build_all_suites(
 
 
 def build_rule_suites(
-    folders: Folders, params: ValidateParams, rules: Sequence[str], successful: pa.Table
+    folders: Folders, params: ValidateParams, rules: Sequence[str], successful: KnownPairs
 ) -> Iterator[Suite]:
     """Build the suites of the supervision of each rule.
 
@@ -109,47 +102,34 @@ def build_rule_suites(
         folders: paths of all tables.
         params: the limits.
         rules: names of rules whose tables can be read.
-        successful: rows of the pairs.
+        successful: the pairs.
     """
-    train = successful.filter(pc.equal(successful["split"], "train"))
     file = folders.supervision / "vocabulary" / "concepts.parquet"
     words = set(read_table(file, columns=["text"])["text"].to_pylist())
     marked = read_marked(folders.supervision)
     for rule in rules:
-        folder = folders.supervision / rule
         yield from supervision.build_suites(
-            rule, functools.partial(read_with_shards, folder), train, words, params, marked=marked
+            rule, folders.supervision / rule, successful, words, params, marked=marked
         )
 
 
 def build_segment_suites(
-    folders: Folders, params: ValidateParams, coverage_params: CoverageParams, successful: pa.Table
-) -> list[Suite]:
+    folders: Folders,
+    params: ValidateParams,
+    coverage_params: CoverageParams,
+    successful: KnownPairs,
+) -> Iterator[Suite]:
     """Build the suites of the segments of the split that has them, without marked pairs."""
-    kept = coverage.read_kept(folders.supervision / coverage_params.curation)
-    marked = pa.array(sorted(read_marked(folders.supervision)), pa.string())
-    of_split = successful.filter(pc.equal(successful["split"], coverage_params.split))
-    known = of_split.filter(pc.invert(pc.is_in(of_split["uid"], marked)))
-    return segments.build_suites(
-        read_tables(folders.segments), known, read_counts(folders.segments), params, kept=kept
-    )
-
-
-def read_successful(folder: Path) -> pa.Table:
-    """Read what several suites need of the pairs that were successful."""
-    names = ("uid", "key", "split", "sha256", "width", "height", "status")
-    rows = read_with_shards(folder, names)
-    return rows.filter(pc.equal(rows["status"], "success")).drop_columns("status")
-
-
-def read_with_shards(folder: Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of all parquet files in a folder, and a column `shard`."""
-    tables = {
-        file.stem: read_table(file, columns=columns) for file in list_files(folder, ".parquet")
-    }
-    return pa.concat_tables(
-        table.append_column("shard", pa.array([name] * len(table), pa.string()))
-        for name, table in tables.items()
+    known = successful.is_of(coverage_params.split)
+    marked = read_marked(folders.supervision)
+    for rows, table in successful.stream(["uid"]) if len(marked) else ():
+        known[rows] &= marked.find(table["uid"]) < 0
+    kept = find_kept(folders.supervision / coverage_params.curation, successful)
+    yield from segments.build_suites(
+        folders.segments,
+        segments.Pictured(successful, known, kept),
+        read_counts(folders.segments),
+        params,
     )
 
 

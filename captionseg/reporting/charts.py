@@ -112,29 +112,8 @@ def draw(
         `wide` and `narrow` -> width and height in pixels.
     """
     for (suffix, size), theme in itertools.product({"": wide, "_narrow": narrow}.items(), THEMES):
-        settings: Any = {
-            "text.color": theme.ink,
-            "axes.labelcolor": theme.ink,
-            "xtick.color": theme.ink,
-            "ytick.color": theme.ink,
-            "axes.edgecolor": theme.faint,
-            "axes.facecolor": theme.paper,
-            "figure.facecolor": theme.paper,
-            "grid.color": theme.faint,
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "xtick.major.size": 0,
-            "ytick.major.size": 0,
-            "axes.titlesize": 10,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "legend.frameon": False,
-        }
         with (
-            mpl.rc_context(settings),
+            mpl.rc_context(style_charts(theme)),
             atomic_path(path.with_name(f"{path.name}{suffix}{theme.suffix}.png")) as part,
         ):
             figure = Figure(figsize=size, layout="constrained")
@@ -144,6 +123,31 @@ def draw(
     return {
         "wide": measure_picture(path.with_name(f"{path.name}.png")),
         "narrow": measure_picture(path.with_name(f"{path.name}_narrow.png")),
+    }
+
+
+def style_charts(theme: Theme) -> Any:
+    """Return matplotlib's settings for a theme."""
+    return {
+        "text.color": theme.ink,
+        "axes.labelcolor": theme.ink,
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+        "axes.edgecolor": theme.faint,
+        "axes.facecolor": theme.paper,
+        "figure.facecolor": theme.paper,
+        "grid.color": theme.faint,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "legend.frameon": False,
     }
 
 

@@ -65,32 +65,37 @@ def compare(
     images = {uid: decoded[uid] for uid in chosen}
     maps = {"truth": masks, **predict_all(run, masks, protocol, params.device)}
     colours = assign_colours(run)
-    drawn = {
-        name: {uid: fit(draw_overlay(images[uid], labels[uid], colours), SHOWN) for uid in chosen}
-        for name, labels in maps.items()
-    }
+    drawn = {name: draw_all(images, labels, colours) for name, labels in maps.items()}
     views: list[View] = []
     for number, scene in enumerate(scenes, start=1):
         uid, stem = scene.uid, f"scene_{number}"
-        described = {
-            name: {
-                "name": name,
-                **save(drawn[name][uid], folder, f"{stem}_{name}.jpg"),
-                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
-            }
-            for name, labels in maps.items()
-        }
         views.append(
             {
                 **vars(scene),
                 **save(images[uid], folder, f"{stem}.jpg"),
                 "caption": run.pairs[uid]["caption"],
-                "maps": [view for name, view in described.items() if name in ("truth", best)],
-                "others": [view for name, view in described.items() if name not in ("truth", best)],
+                "maps": [],
+                "others": [],
             }
         )
+        for name, labels in maps.items():
+            view = {
+                "name": name,
+                **save(drawn[name][uid], folder, f"{stem}_{name}.jpg"),
+                **describe_labels(labels[uid], masks[uid], run.classes.names, colours),
+            }
+            views[-1]["maps" if name in ("truth", best) else "others"].append(view)
     write_sheet(run, images, maps, drawn, colours, folder / "overlays.jpg")
     return views
+
+
+def draw_all(
+    images: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], colours: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Draw the labels [H, W] of each picture on it, no larger than it is shown."""
+    return {
+        uid: fit(draw_overlay(image, labels[uid], colours), SHOWN) for uid, image in images.items()
+    }
 
 
 def write_sheet(

@@ -87,15 +87,7 @@ def segment(
     encoder, cells = None, None
     if params.reads_dense and jobs:
         encoder = PerProcess(functools.partial(load_encoder, inputs.features / "encoder"))
-        rows = count_pairs(inputs.pairs)
-        maps = open_dense(
-            inputs.features,
-            rows,
-            pictures=functools.partial(Pictures.of_pairs, inputs.pairs),
-            encoder=encoder,
-            lent=inputs.lent,
-        )
-        cells = sample_cells(maps, sum(rows.values()), params.cells, seed=seed)
+        cells = draw_cells(inputs, params, encoder, seed=seed)
     work = functools.partial(
         segment_shard,
         inputs,
@@ -118,6 +110,21 @@ def segment(
     if inputs.lent:
         shutil.rmtree(inputs.lent, ignore_errors=True)
     return summarize(segments)
+
+
+def draw_cells(
+    inputs: Inputs, params: SegmentTextParams, encoder: Callable[[], Encoder], *, seed: int
+) -> np.ndarray:
+    """Draw the cells of dense features that phrases are standardised over."""
+    rows = count_pairs(inputs.pairs)
+    maps = open_dense(
+        inputs.features,
+        rows,
+        pictures=functools.partial(Pictures.of_pairs, inputs.pairs),
+        encoder=encoder,
+        lent=inputs.lent,
+    )
+    return sample_cells(maps, sum(rows.values()), params.cells, seed=seed)
 
 
 def find_flaw(segments: Path, shard: str, images: pa.Table) -> str:

@@ -78,6 +78,11 @@ def test_inputs_are_those_of_the_files_in_the_order_asked_for(world):
     assert inputs.dense is None
 
 
+def test_regions_without_features_are_refused(world):
+    with pytest.raises(ValueError, match=r"regions: regions need the folder of their features$"):
+        PreparedInputs(regions=world.regions)
+
+
 def test_pictures_and_dense_features_where_they_are_asked_for(world):
     rows, pictures = np.array([30, 1]), Pictures.of_index(world.pairs, world.index)
     dense = world.prepared.dense(world.prepared.shards())

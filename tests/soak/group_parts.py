@@ -66,9 +66,7 @@ def main() -> None:
 def take_apart(root: Path, folder: Path) -> dict[str, float | str]:
     """Return the numbers of a model by the names of COLUMNS."""
     truth, names = read_truth(root)
-    inputs = PreparedInputs(
-        regions=root / "data" / "regions", pictures=list_folders(root / "data").pictures()
-    )
+    inputs = PreparedInputs(pictures=list_folders(root / "data").pictures())
     labeller = Labeller.load(folder, ScoringOptions(device="cpu"), names=names, regions=False)
     rows = OwnData(split="test").open(root)[0].pictures.rows
     total = {reading: np.zeros((3, len(names)), np.int64) for reading in READINGS}

@@ -270,7 +270,8 @@ def changes_alone(known: dict, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
         asked = [expectation.json() for expectation in suite.expectations]
-        rows = suite.frame.to_dict("list"), suite.frame.dtypes.to_dict()
+        frame = suite.read()
+        rows = frame.to_dict("list"), frame.dtypes.to_dict()
         of = repr((suite.name, suite.key, rows, asked, examples))
         if of not in known:
             known[of] = whole(suite, context, source, examples)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from captionseg.expectations import known_pairs
 from captionseg.expectations.params import ValidateParams
 from captionseg.expectations.validate import build_all_suites, validate
 from captionseg.records import UserError
@@ -41,7 +43,7 @@ def whole(module_run: Run) -> Run:
 
 def test_what_is_whole_passes(whole: Run) -> None:
     for suite in build_all_suites(whole.folders, ValidateParams(), whole.asked):
-        frame = suite.frame
+        frame = suite.read()
         truths = [
             name
             for name in frame
@@ -57,6 +59,28 @@ def test_what_is_whole_passes(whole: Run) -> None:
         ):
             if {one, other} <= set(frame):
                 assert (frame[one] == frame[other]).all(), suite.name
+
+
+def read_parts(run: Run) -> dict[str, list[pd.DataFrame]]:
+    suites = build_all_suites(run.folders, ValidateParams(), run.asked)
+    return {suite.name: list(suite.parts()) for suite in suites}
+
+
+def check_parts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that are read a shard at a time are those that are read at once."""
+    at_once = read_parts(run)
+    monkeypatch.setattr(known_pairs, "ROWS", 1)
+    in_parts = read_parts(run)
+    assert list(in_parts) == list(at_once)
+    for name, parts in in_parts.items():
+        joined, whole = (pd.concat(each, ignore_index=True) for each in (parts, at_once[name]))
+        pd.testing.assert_frame_equal(joined, whole, check_dtype=False)
+    assert [len(part) for part in in_parts["pairs"]] == [SHARD] * 4
+    assert len(in_parts["texts of segments"]) > 1
+
+
+def test_parts_make_the_whole(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_parts(whole, monkeypatch)
 
 
 def changed(path: Path, change: Any) -> None:
@@ -268,3 +292,8 @@ def test_the_docs_say_which_shard_and_how_many_rows(whole: Run, found: dict) -> 
         path.read_text() for path in (whole.folder.parent / "failed" / "docs").rglob("*.html")
     )
     assert "supervision/nouns/00000.parquet (7 rows of 10)" in pages
+
+
+@pytest.mark.usefixtures("found")
+def test_parts_make_the_whole_of_what_is_lost(whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_parts(whole, monkeypatch)

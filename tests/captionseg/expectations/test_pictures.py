@@ -89,7 +89,7 @@ def test_a_run_over_pictures_of_three_captions_is_valid(folders: Folders, tmp_pa
 
 def test_a_row_of_segments_per_image_is_a_picture(folders: Folders) -> None:
     frame = next(
-        suite.frame
+        suite.read()
         for suite in build_all_suites(folders, PARAMS, ASKED)
         if suite.name == "segments per image"
     )

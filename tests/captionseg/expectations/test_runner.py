@@ -1,5 +1,6 @@
 """How outcomes of Great Expectations become a report."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from captionseg.expectations.suite import Suite, expect_true
 
 def test_a_report_by_hand(tmp_path: Path) -> None:
     frame = pd.DataFrame({"uid": ["a", "b", "b", "c"], "x": [1.0, 2.0, 9.0, float("nan")]})
-    suite = Suite(
+    suite = Suite.of(
         "t",
         frame,
         [
@@ -44,16 +45,22 @@ def test_plain_values() -> None:
     assert to_json(pd.Series([3])[0]) == 3
 
 
-def test_of_several_suites_one_is_in_memory(tmp_path: Path) -> None:
+def test_of_several_suites_one_part_is_in_memory(tmp_path: Path) -> None:
     """Great Expectations keeps every frame that it is given."""
-    frames = [pd.DataFrame({"uid": ["a", "b"], "good": [True, i > 0]}) for i in range(2)]
+    given: list[pd.DataFrame] = []
 
-    def make() -> Iterator[Suite]:
-        for i, frame in enumerate(frames):
-            assert [list(f) for f in frames[:i]] == [[]] * i
-            yield Suite(f"suite {i}", frame, expect_true("good"))
+    def make_parts(good: bool) -> Iterator[pd.DataFrame]:
+        for uid in "ab":
+            assert [list(frame) for frame in given] == [[]] * len(given)
+            given.append(pd.DataFrame({"uid": [uid], "good": [good or uid == "a"]}))
+            yield given[-1]
 
-    result = run(make(), tmp_path / "docs", examples=3)
+    suites = (
+        Suite(f"suite {i}", functools.partial(make_parts, i > 0), expect_true("good"))
+        for i in range(2)
+    )
+    result = run(suites, tmp_path / "docs", examples=3)
     assert [table["rows"] for table in result["tables"].values()] == [2, 2]
     assert result["tables"]["suite 0"]["expectations"][0]["examples"] == ["b"]
     assert result["tables"]["suite 1"]["success"]
+    assert len(given) == 4

@@ -80,7 +80,7 @@ def data_docs(root: Path) -> list[Path]:
         }
     )
     suites = [
-        Suite(
+        Suite.of(
             "pairs",
             frame,
             [
