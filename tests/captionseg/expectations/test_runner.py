@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from captionseg.expectations.quiet import expect
-from captionseg.expectations.runner import run, to_json
-from captionseg.expectations.suite import Suite, expect_true
+from tests.imported_late import import_late
+
+quiet = import_late("captionseg.expectations.quiet")
+runner = import_late("captionseg.expectations.runner")
+suites = import_late("captionseg.expectations.suite")
 
 
 def test_a_report_by_hand(tmp_path: Path) -> None:
+    expect = quiet().expect
     frame = pd.DataFrame({"uid": ["a", "b", "b", "c"], "x": [1.0, 2.0, 9.0, float("nan")]})
-    suite = Suite(
+    suite = suites().Suite(
         "t",
         frame,
         [
@@ -23,7 +26,7 @@ def test_a_report_by_hand(tmp_path: Path) -> None:
             expect.ExpectColumnMaxToBeBetween(column="none", min_value=0),  # cannot be computed
         ],
     )
-    report = run([suite], tmp_path / "docs", examples=1)
+    report = runner().run([suite], tmp_path / "docs", examples=1)
     assert not report["success"]
     assert report["statistics"] == {"expectations": 4, "failed": 2, "exceptions": 1}
     unique, between, mean = report["tables"]["t"]["expectations"]
@@ -39,21 +42,21 @@ def test_a_report_by_hand(tmp_path: Path) -> None:
 
 
 def test_plain_values() -> None:
-    assert to_json(float("nan")) == "nan"
-    assert to_json(None) is None
-    assert to_json(pd.Series([3])[0]) == 3
+    assert runner().to_json(float("nan")) == "nan"
+    assert runner().to_json(None) is None
+    assert runner().to_json(pd.Series([3])[0]) == 3
 
 
 def test_of_several_suites_one_is_in_memory(tmp_path: Path) -> None:
     """Great Expectations keeps every frame that it is given."""
     frames = [pd.DataFrame({"uid": ["a", "b"], "good": [True, i > 0]}) for i in range(2)]
 
-    def make() -> Iterator[Suite]:
+    def make() -> Iterator:
         for i, frame in enumerate(frames):
             assert [list(f) for f in frames[:i]] == [[]] * i
-            yield Suite(f"suite {i}", frame, expect_true("good"))
+            yield suites().Suite(f"suite {i}", frame, suites().expect_true("good"))
 
-    result = run(make(), tmp_path / "docs", examples=3)
+    result = runner().run(make(), tmp_path / "docs", examples=3)
     assert [table["rows"] for table in result["tables"].values()] == [2, 2]
     assert result["tables"]["suite 0"]["expectations"][0]["examples"] == ["b"]
     assert result["tables"]["suite 1"]["success"]
