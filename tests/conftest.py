@@ -5,12 +5,17 @@ for each other; and the shapes that signatures name are checked at each call.
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests start hundreds of processes: each would compile the code again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Until all tests are collected nothing is garbage, and afterwards none of it becomes garbage: the
 # collector would go over a million objects again and again.
