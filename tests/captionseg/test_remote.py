@@ -4,12 +4,9 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import fsspec
 import pytest
-import s3fs
 from fsspec.implementations.memory import MemoryFileSystem
-from moto.server import ThreadedMotoServer
 
 from captionseg.records import UserError
 from captionseg.sources.table import Table
@@ -28,6 +25,11 @@ from captionseg.storage.remote import (
     read_ranges,
 )
 from tests.captionseg.sources import layouts
+from tests.imported_late import import_late
+
+boto3 = import_late("boto3")
+moto_server = import_late("moto.server")
+s3fs = import_late("s3fs")
 
 
 def read(url: str) -> bytes:
@@ -49,7 +51,7 @@ def memory() -> Iterator[str]:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """A bucket of a store on this machine."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = moto_server().ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
@@ -58,9 +60,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    boto3.client("s3").create_bucket(Bucket="pictures")
+    boto3().client("s3").create_bucket(Bucket="pictures")
     yield "s3://pictures"
-    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs().S3FileSystem.clear_instance_cache()
     server.stop()
 
 
@@ -217,14 +219,14 @@ def test_access_is_refused(monkeypatch: pytest.MonkeyPatch, memory: str) -> None
 def test_no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs().S3FileSystem.clear_instance_cache()
     assert "no credentials are set for s3://" in one_line_of(lambda: list_files(f"{bucket}/x/*"))
 
 
 def test_nothing_listens(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs().S3FileSystem.clear_instance_cache()
     assert "s3://pictures/a: cannot be read" in one_line_of(lambda: read(f"{bucket}/a"))
 
 

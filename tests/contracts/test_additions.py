@@ -96,8 +96,10 @@ def test_words_plain(world, folders, params, tmp_path):
 
 @pytest.fixture
 def copied(tmp_path) -> Path:
-    """The code of the repository, to be changed."""
-    without = shutil.ignore_patterns("__pycache__")
+    """The code of the repository, to be changed. Compiled files come along, or whatever runs here
+    would compile all of it again; those that another process is just writing do not.
+    """
+    without = shutil.ignore_patterns("*.pyc.*")
     for name in ("captionseg", "stages", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=without)
     for name in ("params.yaml", "dvc.yaml", "pyproject.toml"):

@@ -29,7 +29,7 @@ def test_a_python_that_the_package_is_not_for_is_refused_at_once(tmp_path, versi
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dvc.repo import Repo
-
 from tests.contracts.test_additions import add_rule
 from tests.soak import checkout
 
@@ -32,6 +30,8 @@ def stale(root: Path) -> set[str]:
 
 def pretend(root: Path) -> None:
     """Something in the place of every dep and out that is not there, and a lock that knows it."""
+    from dvc.repo import Repo
+
     with Repo(str(root)) as repository:
         stages = list(repository.index.stages)
         paths = [Path(e.fs_path) for stage in stages for e in (*stage.deps, *stage.outs)]

@@ -5,13 +5,13 @@ commands.
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 import flows  # noqa: F401  telemetry off, before Prefect is imported
+from tests.dvc_repository import init_dvc
 
 DAG = """
 stages:
@@ -54,7 +54,7 @@ def server():
 def empty_repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("empty")
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
+    init_dvc(root, git=True)
     (root / ".dvc" / "config").write_text(
         "[core]\n    analytics = false\n    check_update = false\n"
     )

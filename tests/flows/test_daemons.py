@@ -9,11 +9,11 @@ from flows import daemons
 
 # A parent that starts a child in a session of its own, and dies: nothing but the environment says
 # whose it is.
-ORPHANS = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True)"
+ORPHANS = "import subprocess, sys; subprocess.Popen(['sleep', '600'], start_new_session=True)"
 
 
 def until(what):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 240
     while not what():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -44,7 +44,7 @@ def test_orphans_are_ended_though_no_file_names_them_and_others_are_not(tmp_path
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     launch(tmp_path / "a", "one", sys.executable, "-c", ORPHANS)
-    other = launch(tmp_path / "b", "one", "sleep", "60")
+    other = launch(tmp_path / "b", "one", "sleep", "600")
     until(lambda: [p.name() for _, p in daemons.list_marked(tmp_path / "a")] == ["sleep"])
     assert daemons.list_running(tmp_path / "a") == {}
     assert daemons.stop(tmp_path / "a", last=lambda name: False) == 1
@@ -72,7 +72,7 @@ def test_the_last_outlive_the_others_and_who_ignores_sigterm_is_killed(tmp_path)
 def test_a_daemon_is_found_though_its_file_is_gone_or_half_written(tmp_path):
     """As after a starter that was killed, or somebody who deleted the folder."""
     daemon = launch(
-        tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(60)"
+        tmp_path, "one", sys.executable, "-c", f"{ORPHANS}; import time; time.sleep(600)"
     )
     # the child leads a session as the daemon does
     until(lambda: len(daemons.list_marked(tmp_path)) == 2)
@@ -86,7 +86,7 @@ def test_a_daemon_is_found_though_its_file_is_gone_or_half_written(tmp_path):
 def test_a_daemon_stays_ours_where_the_checkout_is_renamed_and_a_copy_has_none(tmp_path):
     old, new, copy = (tmp_path / name / ".services" for name in ("old", "new", "copy"))
     old.mkdir(parents=True)
-    daemon = launch(old, "one", "sleep", "60")
+    daemon = launch(old, "one", "sleep", "600")
     shutil.copytree(old.parent, copy.parent)
     old.parent.rename(new.parent)
     assert daemons.list_running(copy) == {}, "its file was copied, it was not"
@@ -102,7 +102,7 @@ def test_a_daemon_stays_ours_where_the_checkout_is_renamed_and_a_copy_has_none(t
 
 def test_a_clock_that_is_set_ends_nothing(tmp_path):
     """When a process began is counted from the boot, whose time moves with the clock."""
-    daemon = launch(tmp_path, "one", "sleep", "60")
+    daemon = launch(tmp_path, "one", "sleep", "600")
     path = tmp_path / "run" / "one.json"
     path.write_text(path.read_text().replace(str(daemon.started), str(daemon.started - 3600)))
     assert daemons.list_running(tmp_path).keys() == {"one"}

@@ -9,24 +9,16 @@ import httpx
 import pytest
 from PIL import Image
 
-from flows import publish as module
 from flows.plan import Stage
-from flows.publish import (
-    build_address,
-    find_mlflow_run,
-    flatten,
-    format_table,
-    publish_comparison,
-    publish_metrics,
-    publish_overlays,
-    publish_validation,
-)
+from tests.imported_late import import_late
+
+module = import_late("flows.publish")
 
 
 def test_a_table_has_the_numbers_by_dotted_name():
     values = {"recipes": {"a": {"miou": 1 / 3}}, "name": "x", "gate": {"passed": 1}}
-    assert flatten(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
-    assert format_table(values).splitlines()[2:] == [
+    assert module().flatten(values) == [("recipes.a.miou", 1 / 3), ("gate.passed", 1)]
+    assert module().format_table(values).splitlines()[2:] == [
         "| recipes.a.miou | 0.333333 |",
         "| gate.passed | 1 |",
     ]
@@ -35,16 +27,16 @@ def test_a_table_has_the_numbers_by_dotted_name():
 def test_only_reports_of_stages_of_this_run_are_shown(tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr(
-        module,
+        module(),
         "create_markdown_artifact",
         lambda markdown, key, description: shown.update({key: 1}),
     )
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "metrics.json").write_text("{}")
     (tmp_path / "reports" / "comparison.md").write_text("# Recipes\n")
-    module.publish(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
+    module().publish(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
     assert shown == {}
-    module.publish(
+    module().publish(
         tmp_path, [Stage("report", outs=("reports/metrics.json", "reports/pictures"))], "k"
     )
     assert shown == {"metrics": 1}, "no pictures are there"
@@ -52,10 +44,10 @@ def test_only_reports_of_stages_of_this_run_are_shown(tmp_path, monkeypatch):
 
 def test_a_report_that_cannot_be_shown_fails_no_run(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(module, "warn", said.append)
+    monkeypatch.setattr(module(), "warn", said.append)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "metrics.json").write_text("{")
-    module.publish(tmp_path, [Stage("report", outs=("reports/metrics.json",))], "k")
+    module().publish(tmp_path, [Stage("report", outs=("reports/metrics.json",))], "k")
     assert len(said) == 1
     assert said[0].startswith("artifacts: JSONDecodeError: ")
 
@@ -70,25 +62,30 @@ sys.exit(len(sys.argv) - 2 + os.path.exists("broken"))
 
 def test_mlflow_is_told_of_what_no_stage_could_say(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(module, "warn", said.append)
+    monkeypatch.setattr(module(), "warn", said.append)
     (tmp_path / "captionseg").mkdir()
     (tmp_path / "captionseg" / "__main__.py").write_text(PROGRAM)
     (tmp_path / "dvc.lock").touch()
-    module.synchronise(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
+    module().synchronise(tmp_path, [Stage("curate", outs=("data/supervision",))], "k")
     assert not (tmp_path / "said").exists(), "nothing is whole yet"
     report = [Stage("report", outs=("reports/metrics.json",))]
-    module.synchronise(tmp_path, report, "k")
+    module().synchronise(tmp_path, report, "k")
     assert (tmp_path / "said").read_text() == "['sync'] k"
     assert said == []
     (tmp_path / "broken").touch()
-    module.synchronise(tmp_path, report, "k")
+    module().synchronise(tmp_path, report, "k")
     assert said == ["MLflow: error: tracking: the store is locked"]
 
 
 def test_what_is_not_there_is_not_shown(tmp_path):
     assert [
         make(tmp_path)
-        for make in (publish_metrics, publish_validation, publish_comparison, publish_overlays)
+        for make in (
+            module().publish_metrics,
+            module().publish_validation,
+            module().publish_comparison,
+            module().publish_overlays,
+        )
     ] == ["", "", "", ""]
 
 
@@ -106,7 +103,7 @@ def test_a_verdict_names_what_failed(tmp_path):
         "tables": {"pairs": {"expectations": [good, bad]}, "segments": {"expectations": [good]}},
     }
     (tmp_path / "reports" / "validation.json").write_text(json.dumps(found))
-    text = publish_validation(tmp_path)
+    text = module().publish_validation(tmp_path)
     assert text.startswith("**FAILED**\n")
     assert "| pairs | 2 | 1 |\n| segments | 1 | 0 |" in text
     assert "- pairs: expect_unique of `uid`: `{'unexpected': 2}`" in text
@@ -117,7 +114,7 @@ def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
     (tmp_path / "reports" / "comparison.md").write_text(
         "# Recipes\n\n![chart](comparison/a.png)\n\n| a |\n"
     )
-    text = publish_comparison(tmp_path)
+    text = module().publish_comparison(tmp_path)
     assert "![" not in text
     assert "# Recipes" in text
     assert f"`{tmp_path / 'reports' / 'comparison.html'}`" in text
@@ -126,7 +123,7 @@ def test_the_comparison_has_no_links_to_files_that_a_server_has_not(tmp_path):
 def test_overlays_are_a_small_picture_in_the_text(tmp_path):
     (tmp_path / "reports" / "pictures").mkdir(parents=True)
     Image.new("RGB", (1800, 1000), "red").save(tmp_path / "reports" / "pictures" / "overlays.jpg")
-    data = publish_overlays(tmp_path).split("base64,")[1].split(")")[0]
+    data = module().publish_overlays(tmp_path).split("base64,")[1].split(")")[0]
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (900, 500)
 
 
@@ -148,11 +145,11 @@ def test_the_link_is_of_the_parent_run_and_missing_where_nobody_answers(monkeypa
     ):
         transport = httpx.MockTransport(handler)
         fake = functools.partial(client, transport=transport)
-        monkeypatch.setattr(module.httpx, "Client", fake)
-        assert find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
+        monkeypatch.setattr(module().httpx, "Client", fake)
+        assert module().find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "http://x:5/"}) == found
     assert (
-        find_mlflow_run("k", {})
-        == find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"})
+        module().find_mlflow_run("k", {})
+        == module().find_mlflow_run("k", {"MLFLOW_TRACKING_URI": "sqlite:///x.db"})
         == ""
     )
 
@@ -162,11 +159,13 @@ def test_the_link_compares_the_recipes_if_there_are_any():
         {"info": {"run_id": name}, "data": {"tags": [{"key": "role", "value": role}]}}
         for name, role in (("a", "reproduction"), ("b", "recipe"), ("c", "recipe"))
     ]
-    link = build_address("http://x:5", "7", runs)
+    link = module().build_address("http://x:5", "7", runs)
     assert link == (
         "http://x:5/#/compare-runs?runs=%5B%22b%22%2C%20%22c%22%5D&experiments=%5B%227%22%5D"
     )
-    assert build_address("http://x:5", "7", runs[:1]) == "http://x:5/#/experiments/7/runs/a"
+    assert (
+        module().build_address("http://x:5", "7", runs[:1]) == "http://x:5/#/experiments/7/runs/a"
+    )
 
 
 def test_a_password_is_sent_and_not_shown(monkeypatch):
@@ -180,14 +179,14 @@ def test_a_password_is_sent_and_not_shown(monkeypatch):
 
     client, transport = httpx.Client, httpx.MockTransport(answer)
     monkeypatch.setattr(
-        module.httpx, "Client", lambda **options: client(transport=transport, **options)
+        module().httpx, "Client", lambda **options: client(transport=transport, **options)
     )
     named = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}
     for environ in (
         {"MLFLOW_TRACKING_URI": "https://me:secret@x"},
         {"MLFLOW_TRACKING_URI": "https://x", **named},
     ):
-        assert find_mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"
+        assert module().find_mlflow_run("k", environ) == "https://x/#/experiments/7/runs/abc"
 
 
 EVIL = [
@@ -233,13 +232,13 @@ def test_what_stages_say_is_shown_as_it_is_and_links_to_nothing(tmp_path, monkey
     """
     shown = {}
     monkeypatch.setattr(
-        module,
+        module(),
         "create_markdown_artifact",
         lambda markdown, key, description: shown.update(
             {key: markdown, "description": description}
         ),
     )
-    module.publish_failure(evil, evil, ["before", evil, "after"])
+    module().publish_failure(evil, evil, ["before", evil, "after"])
     (tmp_path / "reports").mkdir()
     bad = {
         "expectation": "expect_x",
@@ -254,9 +253,9 @@ def test_what_stages_say_is_shown_as_it_is_and_links_to_nothing(tmp_path, monkey
     texts = [
         shown["failure"],
         shown["description"],
-        publish_validation(tmp_path),
-        format_table({evil: 1.5}),
-        publish_comparison(tmp_path),
+        module().publish_validation(tmp_path),
+        module().format_table({evil: 1.5}),
+        module().publish_comparison(tmp_path),
     ]
     pages = [rendered(text) for text in texts]
     for page in pages:

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import reproduce as module
-from flows import stage_task
 from flows.process import TooLate
-from flows.reproduce import main, reproduce
-from flows.stage_task import StageError, find_reason
+from tests.imported_late import import_late
+
+module = import_late("flows.reproduce")
+stage_task = import_late("flows.stage_task")
 
 # Stages that tell of their runs in files beside the repository, where DVC does not look.
 CHAIN = """
@@ -84,7 +84,7 @@ def test_stages_run_in_order_once_and_a_failure_is_tried_again(repository, heard
         '{"recipes": {"cocu-mil": {"miou": 36.25}}, "data": {"pairs": 4}}'
     )
     (root / "reports" / "index.html").write_text("")
-    assert outcomes(reproduce(root=str(root))) == {"a": "ran", "b": "ran", "c": "ran"}
+    assert outcomes(module().reproduce(root=str(root))) == {"a": "ran", "b": "ran", "c": "ran"}
     assert ran(root) == ["a", "b", "b", "c"]
     assert "the voice of a" in heard.messages
     assert len((root.parent / "flow").read_text().strip()) == 36, (
@@ -94,12 +94,12 @@ def test_stages_run_in_order_once_and_a_failure_is_tried_again(repository, heard
     assert str(root / "reports" / "index.html") in artifacts()["metrics"]
 
     (root / "b.txt").unlink()
-    rows = reproduce(["b"], root=str(root))
+    rows = module().reproduce(["b"], root=str(root))
     assert outcomes(rows) == {"a": "unchanged", "b": "restored"}
     assert ran(root) == ["a", "b", "b", "c"]
     assert outcomes(json.loads(artifacts()["stages"])) == outcomes(rows)
 
-    rows = reproduce(["b"], force=True, root=str(root))
+    rows = module().reproduce(["b"], force=True, root=str(root))
     assert outcomes(rows) == {"a": "unchanged", "b": "ran"}, "what it needs is not forced"
     assert ran(root)[4:] == ["b"]
     assert exit_code_of_a_fork() == 0, "tests with loaders run in the same process"
@@ -111,7 +111,7 @@ def test_a_stage_that_keeps_failing_stops_the_flow(repository, capsys):
     (root / "reports" / "metrics.json").write_text('{"of_the_run_before": 1}')
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        assert main(["--root", str(root), "--targets", "c"]) == 1
+        assert module().main(["--root", str(root), "--targets", "c"]) == 1
     finally:
         signal.signal(signal.SIGTERM, handler)
     said = capsys.readouterr().err.strip().splitlines()[-1]
@@ -132,9 +132,9 @@ def test_a_stage_that_takes_too_long_fails_by_name(repository, monkeypatch):
             raise TooLate("timed out after 0.5 s")
         return 0
 
-    monkeypatch.setattr(stage_task, "run", late)
-    with pytest.raises(StageError, match=r"^stage 'b': timed out after 0.5 s$"):
-        reproduce(root=str(root))
+    monkeypatch.setattr(stage_task(), "run", late)
+    with pytest.raises(stage_task().StageError, match=r"^stage 'b': timed out after 0.5 s$"):
+        module().reproduce(root=str(root))
     assert allowed == [("a", None), ("b", 0.5), ("b", 0.5)], "its own time-out, and its retry"
 
 
@@ -175,21 +175,28 @@ def test_sigterm_ends_the_stage_and_the_temporary_server(repository, tmp_path):
 
 
 def test_a_failure_carries_the_end_of_the_log():
-    error = StageError("b", " failed with exit code 4: no pairs", [f"line {i}" for i in range(100)])
+    error = stage_task().StageError(
+        "b", " failed with exit code 4: no pairs", [f"line {i}" for i in range(100)]
+    )
     said = str(error).splitlines()
     assert said[:2] == ["stage 'b' failed with exit code 4: no pairs", "last lines of its log:"]
     assert said[2:] == [f"line {i}" for i in range(80, 100)]
-    assert str(StageError("b", ": timed out after 3 s")) == "stage 'b': timed out after 3 s"
+    assert (
+        str(stage_task().StageError("b", ": timed out after 3 s"))
+        == "stage 'b': timed out after 3 s"
+    )
 
 
 def test_recipes_are_targets_and_each_delay_is_twice_the_last(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(module, "read", lambda root, targets: asked.append(targets) or [])
-    reproduce(["curate"], ["cocu-mil"], root=str(tmp_path))
+    monkeypatch.setattr(module(), "read", lambda root, targets: asked.append(targets) or [])
+    module().reproduce(["curate"], ["cocu-mil"], root=str(tmp_path))
     assert asked == [["curate", "evaluate@cocu-mil"]]
-    delays = module.add_options(
-        module.Stage("index", retries=3, retry_delay_seconds=10)
-    ).retry_delay_seconds
+    delays = (
+        module()
+        .add_options(module().Stage("index", retries=3, retry_delay_seconds=10))
+        .retry_delay_seconds
+    )
     assert delays == [10, 20, 40]
 
 
@@ -201,13 +208,15 @@ def test_what_is_forced_are_the_targets_all_stages_where_none_is_named(
 ):
     asked = []
     monkeypatch.setattr(
-        module, "read", lambda root, targets: [module.Stage(name) for name in ("a", "b@x", "b@y")]
+        module(),
+        "read",
+        lambda root, targets: [module().Stage(name) for name in ("a", "b@x", "b@y")],
     )
     monkeypatch.setattr(
-        module, "run_all", lambda stages, root, key, forced: asked.append(forced) or []
+        module(), "run_all", lambda stages, root, key, forced: asked.append(forced) or []
     )
-    reproduce(targets, force=True, root=str(tmp_path))
-    reproduce(targets, root=str(tmp_path))
+    module().reproduce(targets, force=True, root=str(tmp_path))
+    module().reproduce(targets, root=str(tmp_path))
     assert asked == [forced, set()]
 
 
@@ -218,10 +227,10 @@ def test_the_reason_is_what_the_stage_said_last():
         "",
         "ERROR: failed to reproduce 'b': exited with 1",
     ]
-    assert find_reason(lines) == "error: no pairs"
-    assert find_reason([]) == "no output"
+    assert stage_task().find_reason(lines) == "error: no pairs"
+    assert stage_task().find_reason([]) == "no output"
 
 
 def test_a_gpu_stage_has_the_tag_that_a_limit_can_hold():
-    assert module.add_options(module.Stage("index", gpu=True)).tags == {"gpu"}
-    assert module.add_options(module.Stage("curate")).tags == set()
+    assert module().add_options(module().Stage("index", gpu=True)).tags == {"gpu"}
+    assert module().add_options(module().Stage("curate")).tags == set()

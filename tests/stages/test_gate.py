@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from stages import gate
+from tests.dvc_repository import init_dvc
 
 RULES = (
     'gate: {more: "recipes.cocu-mil.p.miou - recipes.nouns-mil.p.miou >= 3", enough: '
@@ -71,7 +72,8 @@ def origin(tmp_path_factory):
     }
     for name, text in files.items():
         (root / name).write_text(text)
-    shell(root, f"git init -q -b main && {sys.executable} -m dvc init -q")
+    shell(root, "git init -q -b main")
+    init_dvc(root, git=True)
     config = (
         "[core]\n    analytics = false\n    check_update = false\n    site_cache_dir = ../../site\n"
     )

@@ -40,7 +40,7 @@ def test_a_stage_ends_with_its_dvc_and_the_next_run_loses_nothing(tmp_path: Path
         dvc.kill()
         dvc.wait()
     checkout.reproduce(root, "download")
-    assert checkout.wait_for(lambda: not any(map(checkout.alive, orphans)), seconds=10)
+    assert checkout.wait_for(lambda: not any(map(checkout.alive, orphans)), seconds=60)
     assert not (root / "data" / "pairs" / "00044.tar").exists()
     write_shards(
         Shapes(**SMALL), tmp_path / "pairs", tmp_path / "truth", shard_size=5, min_success=0, seed=0
@@ -72,7 +72,7 @@ def test_a_download_of_urls_is_killed_and_goes_on_and_failed_rows_are_asked_for_
         )
         dvc = checkout.start(root, "repro", "download")
         assert checkout.wait_for(
-            lambda: len(list(root.glob(".work/download/*/pairs/*_stats.json"))) > 2, seconds=60
+            lambda: len(list(root.glob(".work/download/*/pairs/*_stats.json"))) > 2, seconds=240
         ), (root / ".work.log").read_text()
         for process in checkout.tree(dvc):
             os.kill(process.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import yaml
 
 from captionseg.records import UserError
 from stages.arguments import insert_recipe
+from tests.dvc_repository import init_dvc
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("validate", "pretrain", "evaluate")
@@ -72,7 +73,7 @@ def project(tmp_path_factory):
     (root / "reports" / "curation.json").write_text("{}")
     params(root, recipes={"a-mil": {"curation": "cocu", "archive": "nouns"}})
     run(root, "git", "init", "-q")
-    run(root, sys.executable, "-m", "dvc", "init", "-q")
+    init_dvc(root, git=True)
     run(
         root,
         "git",

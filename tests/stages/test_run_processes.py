@@ -216,7 +216,7 @@ def test_a_mistake_of_the_users_is_one_line_and_code_1(repository):
     assert (process.returncode, error) == (1, "error: toy: this cannot be; do that\n")
 
 
-def until(true, *processes: subprocess.Popen, seconds: float = 60.0) -> None:
+def until(true, *processes: subprocess.Popen, seconds: float = 240.0) -> None:
     """Wait, as long as these processes run."""
     deadline = time.monotonic() + seconds
     while not true():

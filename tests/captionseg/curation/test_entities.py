@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from sklearn.metrics import roc_auc_score
 
 from captionseg.curation.entities import Entities
 from captionseg.curation.leave_one_out import LeaveOneOut
@@ -32,6 +31,8 @@ def corpus(make_corpus):
 
 
 def test_visibility_is_the_area_under_the_roc_curve(corpus):
+    from sklearn.metrics import roc_auc_score
+
     model = LeaveOneOut.fit(corpus.image_feature, corpus.named, 30.0)
     score = model.predict(np.arange(200), corpus.image_feature, corpus.named.toarray())
     expected = [roc_auc_score(corpus.named.toarray()[:, c], score[:, c]) for c in range(3)]

@@ -29,7 +29,7 @@ FLAGS = (
     "--disable-extensions",
     "--remote-debugging-port=0",
 )
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds until a page has what is waited for, on a machine that has much else to do."""
 KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), " ": (32, " "), "ArrowRight": (39, "")}
 

@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from captionseg.expectations import runner
-from captionseg.expectations.coverage import ARRAYS, NEAR
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
-from captionseg.expectations.suite import Suite
 from captionseg.records import DROPPED, IDS, MARKS, PAIRS, SEGMENTS, SUPERVISION, TRUTH, make_uid
 from captionseg.segment_text.rle import encode
 from captionseg.storage.packed import SUFFIX, write_packed
 from captionseg.storage.writing import write_array, write_json, write_table
+from tests.imported_late import import_late
 
+runner = import_late("captionseg.expectations.runner")
+coverage = import_late("captionseg.expectations.coverage")
 COUNT = 40
 
 
@@ -75,7 +75,7 @@ class Run:
             write_tar(self.folder / "pairs" / f"{name}.tar", pairs[0])
             self.save([], TRUTH, "truth", name)
             embeddings = dict.fromkeys(("img_emb", "text_emb"), ".npy")
-            for folder, kinds in (*ARRAYS.items(), ("index", embeddings)):
+            for folder, kinds in (*coverage().ARRAYS.items(), ("index", embeddings)):
                 for kind, suffix in kinds.items():
                     file = self.folder / folder / kind / f"{kind}_{name}{suffix}"
                     write = write_packed if suffix == SUFFIX else write_array
@@ -112,7 +112,7 @@ class Run:
             for row, p in enumerate(indexed)
         ]
         write_table(pa.Table.from_pylist(ids, schema=IDS), self.folder / "index" / "ids.parquet")
-        for name in NEAR:
+        for name in coverage().NEAR:
             write_array(np.zeros((len(ids), 0), np.int32), self.folder / "index" / name)
         for name in ("image", "text"):
             (self.folder / "index" / f"{name}.index").write_bytes(b"")
@@ -266,9 +266,9 @@ def changes_alone(known: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of twenty tables most tests spoil one: those that are as in an earlier test are not checked
     again, and no docs are built, at which other tests look.
     """
-    whole = runner.check
+    whole = runner().check
 
-    def check(suite: Suite, context: Any, source: Any, examples: int) -> dict[str, Any]:
+    def check(suite: Any, context: Any, source: Any, examples: int) -> dict[str, Any]:
         asked = [expectation.json() for expectation in suite.expectations]
         frame = suite.read()
         rows = frame.to_dict("list"), frame.dtypes.to_dict()
@@ -277,7 +277,7 @@ def changes_alone(known: dict, monkeypatch: pytest.MonkeyPatch) -> None:
             known[of] = whole(suite, context, source, examples)
         return copy.deepcopy(known[of])
 
-    monkeypatch.setattr(runner, "check", check)
+    monkeypatch.setattr(runner(), "check", check)
     monkeypatch.setattr(
-        runner, "write_docs", lambda context, docs, tables: docs.mkdir(exist_ok=True)
+        runner(), "write_docs", lambda context, docs, tables: docs.mkdir(exist_ok=True)
     )

@@ -16,10 +16,11 @@ import pytest
 
 from captionseg.expectations import known_pairs
 from captionseg.expectations.params import ValidateParams
-from captionseg.expectations.validate import build_all_suites, validate
 from captionseg.records import UserError
 from captionseg.storage.packed import write_packed
+from tests.imported_late import import_late
 
+validation = import_late("captionseg.expectations.validate")
 Run = Any  # of conftest.py
 EQUAL, IN_SET = "pair_values_to_be_equal", "values_to_be_in_set"
 SHARD = 10
@@ -42,7 +43,7 @@ def whole(module_run: Run) -> Run:
 
 
 def test_what_is_whole_passes(whole: Run) -> None:
-    for suite in build_all_suites(whole.folders, ValidateParams(), whole.asked):
+    for suite in validation().build_all_suites(whole.folders, ValidateParams(), whole.asked):
         frame = suite.read()
         truths = [
             name
@@ -62,7 +63,7 @@ def test_what_is_whole_passes(whole: Run) -> None:
 
 
 def read_parts(run: Run) -> dict[str, list[pd.DataFrame]]:
-    suites = build_all_suites(run.folders, ValidateParams(), run.asked)
+    suites = validation().build_all_suites(run.folders, ValidateParams(), run.asked)
     return {suite.name: list(suite.parts()) for suite in suites}
 
 
@@ -264,7 +265,7 @@ def found(whole: Run) -> dict[tuple[str, str, str], list[str]]:
     whole.supervision["captions"] = []  # asked for, and not there
     out = whole.folder.parent
     with pytest.raises(UserError, match="validate: "):
-        validate(
+        validation().validate(
             whole.folders,
             ValidateParams(examples=50),
             coverage_params=whole.asked,

@@ -12,11 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from captionseg.expectations import results, whole
 from captionseg.expectations.known_pairs import Uids, hash_texts, look_up
-from captionseg.expectations.quiet import Column, expect
-from captionseg.expectations.runner import run
-from captionseg.expectations.suite import Suite, expect_not_null, expect_true
+from tests.imported_late import import_late
+
+quiet = import_late("captionseg.expectations.quiet")
+results = import_late("captionseg.expectations.results")
+runner = import_late("captionseg.expectations.runner")
+suites = import_late("captionseg.expectations.suite")
+whole = import_late("captionseg.expectations.whole")
 
 NAN = float("nan")
 ROWS = pd.DataFrame(
@@ -33,13 +36,14 @@ ROWS = pd.DataFrame(
 
 
 def build_expectations() -> list[Any]:
+    expect = quiet().expect
     between = expect.ExpectColumnValuesToBeBetween
     mean, median = expect.ExpectColumnMeanToBeBetween, expect.ExpectColumnMedianToBeBetween
     share = expect.ExpectColumnProportionOfUniqueValuesToBeBetween
     count = expect.ExpectTableRowCountToBeBetween
     return [
-        *expect_not_null("uid", "key"),
-        *expect_true("good"),
+        *suites().expect_not_null("uid", "key"),
+        *suites().expect_true("good"),
         expect.ExpectColumnValuesToBeInSet(column="good", value_set=[True], mostly=10 / 12),
         expect.ExpectColumnValuesToBeUnique(column="uid"),
         expect.ExpectColumnValuesToBeUnique(column="key"),
@@ -48,7 +52,7 @@ def build_expectations() -> list[Any]:
         between(column="size", max_value=8, mostly=0.91),
         expect.ExpectColumnPairValuesToBeEqual(column_A="size", column_B="other"),
         expect.ExpectColumnValueLengthsToBeBetween(
-            column="text", min_value=2, row_condition=Column("group") == "c"
+            column="text", min_value=2, row_condition=quiet().Column("group") == "c"
         ),
         expect.ExpectColumnValuesToMatchRegex(column="text", regex="^[xy]+$"),
         mean(column="size", min_value=3.6, max_value=3.6),  # 36 / 10
@@ -63,7 +67,7 @@ def build_expectations() -> list[Any]:
     ]
 
 
-def cut(*ends: int) -> Suite:
+def cut(*ends: int) -> Any:
     """The suite of ROWS, in parts that end at some rows; the first has none."""
 
     def list_parts() -> Iterator[pd.DataFrame]:
@@ -71,7 +75,7 @@ def cut(*ends: int) -> Suite:
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             yield ROWS[start:end].reset_index(drop=True)
 
-    return Suite("table", list_parts, build_expectations(), key="key", together="group")
+    return suites().Suite("table", list_parts, build_expectations(), key="key", together="group")
 
 
 def read_cells(docs: Path) -> list[str]:
@@ -85,7 +89,7 @@ def read_cells(docs: Path) -> list[str]:
 
 def test_parts_have_the_report_of_the_whole(tmp_path: Path) -> None:
     reports = [
-        run([suite], tmp_path / str(number), examples=3)
+        runner().run([suite], tmp_path / str(number), examples=3)
         for number, suite in enumerate([cut(12), cut(4, 8, 12), cut(8, 12)])
     ]
     assert reports[1] == reports[0]
@@ -103,24 +107,26 @@ def test_parts_have_the_report_of_the_whole(tmp_path: Path) -> None:
 
 def test_an_expectation_that_parts_cannot_answer_is_refused(tmp_path: Path) -> None:
     for expectation in (
-        expect.ExpectColumnMaxToBeBetween(column="size", max_value=9),
-        expect.ExpectCompoundColumnsToBeUnique(column_list=["uid", "text"]),
+        quiet().expect.ExpectColumnMaxToBeBetween(column="size", max_value=9),
+        quiet().expect.ExpectCompoundColumnsToBeUnique(column_list=["uid", "text"]),
     ):
-        suite = Suite("table", cut(4, 12).frames, [expectation], key="key", together="group")
+        suite = suites().Suite(
+            "table", cut(4, 12).frames, [expectation], key="key", together="group"
+        )
         with pytest.raises(TypeError, match=f"{expectation.expectation_type} looks at more than"):
-            run([suite], tmp_path / "docs", examples=3)
+            runner().run([suite], tmp_path / "docs", examples=3)
 
 
 def test_what_cannot_be_computed_of_a_part_is_an_exception(tmp_path: Path) -> None:
     parts = [pd.DataFrame({"uid": ["a"], "x": [1]}), pd.DataFrame({"uid": ["b"]})]
     rules = [
-        expect.ExpectColumnValuesToMatchRegex(column="uid", regex="a"),
-        expect.ExpectColumnValuesToBeBetween(column="x", max_value=2),
+        quiet().expect.ExpectColumnValuesToMatchRegex(column="uid", regex="a"),
+        quiet().expect.ExpectColumnValuesToBeBetween(column="x", max_value=2),
     ]
     for order in (parts, parts[::-1], [parts[0], parts[1], parts[0]]):
         frames = [part.copy() for part in order]
-        suite = Suite("table", lambda frames=frames: iter(frames), rules)
-        report = run([suite], tmp_path / "docs", examples=3)
+        suite = suites().Suite("table", lambda frames=frames: iter(frames), rules)
+        report = runner().run([suite], tmp_path / "docs", examples=3)
         assert report["statistics"] == {"expectations": 2, "failed": 1, "exceptions": 1}
         assert not report["success"]
         (entry,) = report["tables"]["table"]["expectations"]
@@ -131,9 +137,11 @@ def test_what_cannot_be_computed_of_a_part_is_an_exception(tmp_path: Path) -> No
 def test_of_many_failing_rows_some_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "LISTED", 2)
-    monkeypatch.setattr(whole, "LISTED", 2)
-    entries = run([cut(4, 8, 12)], tmp_path / "docs", examples=3)["tables"]["table"]["expectations"]
+    monkeypatch.setattr(results(), "LISTED", 2)
+    monkeypatch.setattr(whole(), "LISTED", 2)
+    entries = runner().run([cut(4, 8, 12)], tmp_path / "docs", examples=3)["tables"]["table"][
+        "expectations"
+    ]
     assert entries[4]["observed"] == {"rows": 12, "unexpected": 5}
     assert entries[4]["examples"] == ["b", "d"]
     assert entries[11]["observed"] == {"rows": 12, "unexpected": 4}  # "", z, w, xyz
@@ -141,9 +149,9 @@ def test_of_many_failing_rows_some_are_kept(
 
 
 def test_values_with_one_hash_are_not_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "hash_column", lambda values: np.zeros(len(values), np.uint64))
-    column, judged = whole.Repeats("uid"), []
-    monkeypatch.setattr(whole, "set_failing", lambda *args, **kwargs: judged.append(args[1:]))
+    monkeypatch.setattr(whole(), "hash_column", lambda values: np.zeros(len(values), np.uint64))
+    column, judged = whole().Repeats("uid"), []
+    monkeypatch.setattr(whole(), "set_failing", lambda *args, **kwargs: judged.append(args[1:]))
     for part in cut(4, 8, 12).parts():
         column.add(part)
     column.judge(None, cut(4, 8, 12), examples=3)
@@ -164,7 +172,7 @@ def test_rows_are_found_by_uid() -> None:
 
 
 def test_hashes_of_different_values_are_counted_once() -> None:
-    share, seen = whole.UniqueShare("x"), []
+    share, seen = whole().UniqueShare("x"), []
     rng = np.random.default_rng(0)
     for _ in range(20):
         part = pd.DataFrame({"x": [f"{n}" for n in rng.integers(0, 500, 200)]})

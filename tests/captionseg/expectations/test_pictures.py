@@ -18,7 +18,6 @@ from captionseg.captioners.corpus_captions import write_captions
 from captionseg.encoders.text_space import TextSpace
 from captionseg.expectations.coverage_tables import CoverageParams, Folders
 from captionseg.expectations.params import ValidateParams
-from captionseg.expectations.validate import build_all_suites, validate
 from captionseg.grounding.relevance import Relevance
 from captionseg.segment_text.params import SegmentTextParams
 from captionseg.segment_text.pipeline import Inputs, segment
@@ -28,7 +27,9 @@ from captionseg.sources.folder import Folder
 from captionseg.storage.reading import read_json
 from captionseg.storage.writing import write_json, write_table
 from tests.captionseg.conftest import make_world
+from tests.imported_late import import_late
 
+validation = import_late("captionseg.expectations.validate")
 PICTURES = 14
 ASKED = CoverageParams(["nouns", "cocu"], "train", "cocu")
 PARAMS = ValidateParams(min_with_segments=0.9, max_full_image=1.0)
@@ -76,7 +77,7 @@ def folders(toy: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> F
 
 
 def test_a_run_over_pictures_of_three_captions_is_valid(folders: Folders, tmp_path: Path) -> None:
-    validate(
+    validation().validate(
         folders,
         PARAMS,
         coverage_params=ASKED,
@@ -90,7 +91,7 @@ def test_a_run_over_pictures_of_three_captions_is_valid(folders: Folders, tmp_pa
 def test_a_row_of_segments_per_image_is_a_picture(folders: Folders) -> None:
     frame = next(
         suite.read()
-        for suite in build_all_suites(folders, PARAMS, ASKED)
+        for suite in validation().build_all_suites(folders, PARAMS, ASKED)
         if suite.name == "segments per image"
     )
     shards = {path.stem: pq.read_table(path) for path in sorted(folders.pairs.glob("*.parquet"))}
@@ -153,7 +154,7 @@ def test_what_is_lost_of_shared_pictures_is_noticed(
 ) -> None:
     segments = Path(shutil.copytree(folders.segments, tmp_path / "segments"))
     lose(segments)
-    found = build_all_suites(replace(folders, segments=segments), PARAMS, ASKED)
+    found = validation().build_all_suites(replace(folders, segments=segments), PARAMS, ASKED)
     parts = next(suite.frame for suite in found if suite.name == "rows by shard")
     wrong = parts.loc[parts["rows"] != parts["expected"], "part"].tolist()
     assert set(noticed) <= set(wrong)

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from captionseg.expectations.quiet import expect
-from captionseg.expectations.runner import run, to_json
-from captionseg.expectations.suite import Suite, expect_true
+from tests.imported_late import import_late
+
+quiet = import_late("captionseg.expectations.quiet")
+runner = import_late("captionseg.expectations.runner")
+suites = import_late("captionseg.expectations.suite")
 
 
 def test_a_report_by_hand(tmp_path: Path) -> None:
+    expect = quiet().expect
     frame = pd.DataFrame({"uid": ["a", "b", "b", "c"], "x": [1.0, 2.0, 9.0, float("nan")]})
-    suite = Suite.of(
+    suite = suites().Suite.of(
         "t",
         frame,
         [
@@ -24,7 +27,7 @@ def test_a_report_by_hand(tmp_path: Path) -> None:
             expect.ExpectColumnMaxToBeBetween(column="none", min_value=0),  # cannot be computed
         ],
     )
-    report = run([suite], tmp_path / "docs", examples=1)
+    report = runner().run([suite], tmp_path / "docs", examples=1)
     assert not report["success"]
     assert report["statistics"] == {"expectations": 4, "failed": 2, "exceptions": 1}
     unique, between, mean = report["tables"]["t"]["expectations"]
@@ -40,9 +43,9 @@ def test_a_report_by_hand(tmp_path: Path) -> None:
 
 
 def test_plain_values() -> None:
-    assert to_json(float("nan")) == "nan"
-    assert to_json(None) is None
-    assert to_json(pd.Series([3])[0]) == 3
+    assert runner().to_json(float("nan")) == "nan"
+    assert runner().to_json(None) is None
+    assert runner().to_json(pd.Series([3])[0]) == 3
 
 
 def test_of_several_suites_one_part_is_in_memory(tmp_path: Path) -> None:
@@ -55,11 +58,13 @@ def test_of_several_suites_one_part_is_in_memory(tmp_path: Path) -> None:
             given.append(pd.DataFrame({"uid": [uid], "good": [good or uid == "a"]}))
             yield given[-1]
 
-    suites = (
-        Suite(f"suite {i}", functools.partial(make_parts, i > 0), expect_true("good"))
+    both = (
+        suites().Suite(
+            f"suite {i}", functools.partial(make_parts, i > 0), suites().expect_true("good")
+        )
         for i in range(2)
     )
-    result = run(suites, tmp_path / "docs", examples=3)
+    result = runner().run(both, tmp_path / "docs", examples=3)
     assert [table["rows"] for table in result["tables"].values()] == [2, 2]
     assert result["tables"]["suite 0"]["expectations"][0]["examples"] == ["b"]
     assert result["tables"]["suite 1"]["success"]

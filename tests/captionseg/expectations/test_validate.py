@@ -12,17 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionseg.expectations.params import ValidateParams
-from captionseg.expectations.validate import validate
 from captionseg.records import UserError
 from captionseg.segment_text.rle import encode
+from tests.imported_late import import_late
 
+validation = import_late("captionseg.expectations.validate")
 Run = Any  # of conftest.py
 NAN, INFINITE = float("nan"), float("inf")
 
 
 def check(run: Run, **params: float) -> dict[str, float]:
     out = run.folder.parent
-    return validate(
+    return validation().validate(
         run.folders,
         ValidateParams(**params),
         coverage_params=run.asked,

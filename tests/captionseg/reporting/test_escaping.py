@@ -15,9 +15,6 @@ import pandas as pd
 import pytest
 
 from captionseg.benchmarks.params import EvaluateParams
-from captionseg.expectations.quiet import expect
-from captionseg.expectations.runner import run as validate
-from captionseg.expectations.suite import Suite
 from captionseg.gate import findings_table as gate
 from captionseg.reporting import rendering
 from captionseg.reporting.comparison.document import (
@@ -39,6 +36,11 @@ from captionseg.reporting.params import ReportParams
 from captionseg.reporting.report import Outputs, write_report
 from captionseg.tracking.run_comparison import Table as Runs
 from captionseg.tracking.run_comparison import to_markdown as runs_markdown
+from tests.imported_late import import_late
+
+quiet = import_late("captionseg.expectations.quiet")
+runner = import_late("captionseg.expectations.runner")
+suites = import_late("captionseg.expectations.suite")
 
 EVIL = (
     "<evil-tag>\"'></textarea></style></title></script><script>document.title='ran'</script>"
@@ -70,6 +72,7 @@ class Elements(HTMLParser):
 
 
 def data_docs(root: Path) -> list[Path]:
+    expect = quiet().expect
     frame = pd.DataFrame(
         {
             "uid": [EVIL + str(i) for i in range(3)],
@@ -79,8 +82,8 @@ def data_docs(root: Path) -> list[Path]:
             EVIL: [1, 2, 3],
         }
     )
-    suites = [
-        Suite.of(
+    found = [
+        suites().Suite.of(
             "pairs",
             frame,
             [
@@ -97,7 +100,7 @@ def data_docs(root: Path) -> list[Path]:
             ],
         )
     ]
-    validate(suites, root / "docs", examples=2)
+    runner().run(found, root / "docs", examples=2)
     return sorted((root / "docs").rglob("*.html"))
 
 

@@ -58,7 +58,7 @@ def run(what: str, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def gone(out: Path, seconds: float = 15.0) -> bool:
+def gone(out: Path, seconds: float = 240.0) -> bool:
     """Whether all processes end."""
     pids = [json.loads(path.read_text())[0] for path in out.glob("*.json")]
     assert len(pids) == 3

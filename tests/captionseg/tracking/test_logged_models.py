@@ -7,6 +7,7 @@ import yaml
 
 from captionseg.tracking import logged_models
 from captionseg.tracking.store import Store
+from tests.dvc_repository import init_dvc
 
 
 def test_the_digest_is_the_one_of_dvc(tmp_path):
@@ -21,7 +22,7 @@ def test_the_digest_is_the_one_of_dvc(tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    init_dvc(tmp_path, git=False)
     subprocess.run([*dvc, "add", "-q", "models/a"], cwd=tmp_path, check=True)
     (out,) = yaml.safe_load((tmp_path / "models" / "a.dvc").read_text())["outs"]
     assert logged_models.hash_folder(folder) == out["md5"].removesuffix(".dir")

@@ -18,6 +18,7 @@ from captionseg.tracking.reproduction import (
     is_dead,
     store_uri,
 )
+from tests.dvc_repository import init_dvc
 
 
 def process(*words, pid=7, started=1000.0) -> Any:
@@ -58,7 +59,7 @@ def test_stages_of_a_real_dvc_process_find_it(tmp_path, monkeypatch):
     stages = "".join(f"  {name}:\n    cmd: {sys.executable} stage.py\n" for name in "ab")
     (tmp_path / "dvc.yaml").write_text(f"stages:\n{stages}")
     dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    init_dvc(tmp_path, git=False)
     repro = subprocess.Popen([*dvc, "repro", "-q"], cwd=tmp_path)
     assert repro.wait() == 0
     first, second = (tmp_path / "keys").read_text().split()

@@ -15,6 +15,7 @@ from captionseg.tracking import logged_models, reproduction_files
 from captionseg.tracking.registry import NAME
 from captionseg.tracking.stage_run import open_stage_run
 from captionseg.tracking.store import Store
+from tests.dvc_repository import init_dvc
 
 WORDS = (
     "--models models --areas areas --pairs pairs --pictures pictures --metrics "
@@ -59,7 +60,7 @@ def checkout(root, left, monkeypatch):
     shutil.copytree(root / "models", root / "kept")  # DVC empties outs before it runs a stage
     dag["pretrain"]["cmd"] = "cp -r kept/. models"
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": dag}))
-    dvc(root, "init", "-q", "--no-scm")
+    init_dvc(root, git=False)
     dvc(root, "repro", "-q")
     return root
 

@@ -200,10 +200,10 @@ class Hostile:
     async def stalled(self, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(GOOD)[: -len(GOOD) // 2])
         await writer.drain()
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
 
     async def silent(self, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
 
     async def trickle(self, writer: asyncio.StreamWriter) -> None:
         whole = answer(GOOD)

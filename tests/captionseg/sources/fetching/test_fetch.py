@@ -287,10 +287,10 @@ def test_who_stops_early_is_not_waited_for() -> None:
     with serving() as server:
         urls = [server.url(path) for path in ("/good/1.jpg", "/silent.jpg", "/stalled.jpg")]
         start = time.perf_counter()
-        outcomes = fetch(urls, dataclasses.replace(QUICK, read_timeout=20.0, total_timeout=20.0))
+        outcomes = fetch(urls, dataclasses.replace(QUICK, read_timeout=600.0, total_timeout=600.0))
         assert next(outcomes) == draw_jpeg(1)
         outcomes.close()
-        assert time.perf_counter() - start < 5
+        assert time.perf_counter() - start < 240
 
 
 def test_waits_grow_and_are_the_same_the_next_time() -> None:
@@ -322,7 +322,8 @@ def test_a_process_that_has_fetched_ends_at_once() -> None:
         import sys
         from captionseg.sources.fetching.fetch import fetch
         from captionseg.sources.fetching.params import HttpParams
-        outcomes = fetch(sys.argv[1:], HttpParams(read_timeout=100.0, allow=("127.0.0.1/32",)))
+        patient = {"read_timeout": 600.0, "total_timeout": 600.0}
+        outcomes = fetch(sys.argv[1:], HttpParams(**patient, allow=("127.0.0.1/32",)))
         print(len(next(outcomes)))
     """)
     with serving() as server:
@@ -332,10 +333,10 @@ def test_a_process_that_has_fetched_ends_at_once() -> None:
             [*words, server.url("/good/0.jpg"), server.url("/silent.jpg")],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=500,
             check=False,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
         )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) == len(GOOD)
-    assert time.perf_counter() - start < 25, "it does not wait for what it will not read"
+    assert time.perf_counter() - start < 240, "it does not wait for what it will not read"
