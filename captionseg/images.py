@@ -124,13 +124,27 @@ def is_plain_jpeg(data: bytes) -> bool:
     return _decode_safely(look)
 
 
+def is_turned(path: Path) -> bool:
+    """Whether `open_image` turns a picture, because of its EXIF orientation; only its head is read.
+    False for a file that cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                return _read_orientation(image) != 1
+    except Exception:  # said by `open_image`
+        return False
+
+
 def read_pixels(data: bytes, *, name: str = "") -> np.ndarray:
     """Decode a picture to uint8 [H, W, 3]; see `open_image`."""
     return np.array(open_image(data, name=name))
 
 
 def read_mask(data: bytes) -> tuple[str, np.ndarray]:
-    """Decode a mask; return its mode in Pillow and its stored values, [H, W] or [H, W, channels].
+    """Decode a mask; return its mode in Pillow and its stored values, upright as its picture is,
+    [H, W] or [H, W, channels].
 
     Raises:
         Unreadable: not PNG or TIFF, damaged, too large, or several pages.
@@ -180,7 +194,8 @@ def _decode_mask(data: bytes) -> tuple[str, np.ndarray]:
     with Image.open(io.BytesIO(data), formats=MASK_FORMATS) as image:
         check_size(image)
         raw, tags = read_raw_mode(image), getattr(image, "tag_v2", {})
-        content = np.array(image)
+        image.load()
+        content = np.array(turn_upright(image))
         if _is_one_of_several(image):
             raise Unreadable("has several frames or pages; save only one")
         if image.mode != "P" and read_tag(tags, WHITE_IS_ZERO) == 0:

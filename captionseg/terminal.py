@@ -26,6 +26,7 @@ def guarded(run: Callable[[], None]) -> int:
     User errors, unreadable or unwritable files, a full disk and Ctrl-C print no traceback. A closed
     pipe (`| head -1`) prints nothing.
     """
+    reopen_closed()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError, OSError):  # None, or replaced
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -46,6 +47,27 @@ def guarded(run: Callable[[], None]) -> int:
                 raise
             code = error.exit_code if isinstance(error, click.ClickException) else MISTAKE
             return ended(code, f"error: {line}")
+
+
+def reopen_closed() -> None:
+    """Connect standard streams that the caller closed (`2>&-`) to the null device.
+
+    Otherwise the file that is opened next gets the number of such a stream, and whatever a library
+    writes to the stream goes into the file; and what is meant for stderr is printed to stdout.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)  # by processes that we start
+        stream = open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: SIM115
+        setattr(sys, name, stream)
 
 
 @contextlib.contextmanager
@@ -101,7 +123,7 @@ def ended(code: int, text: str = "") -> int:
     is dropped.
     """
     if text:
-        line = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else " " for c in text)
+        line = blank_controls(text)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
@@ -113,6 +135,19 @@ def ended(code: int, text: str = "") -> int:
             os.dup2(sink, sys.stdout.fileno())
             os.close(sink)
     return code
+
+
+def blank_controls(text: str) -> str:
+    """Replace control characters, of which terminals take some for commands, by spaces."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else " " for c in text)
+
+
+def shown(line: str) -> str:
+    """Return a line of output with names of files in it: without control characters if a terminal
+    shows it, otherwise as it is, for programs that open the files.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return blank_controls(line) if is_terminal else line
 
 
 def number(

@@ -176,7 +176,9 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
         )
         # a dataclass whose fields are not all given keeps the rest
         makers[name] = (
-            functools.partial(replace_fields, default, value[name] or {}, path)
+            functools.partial(
+                replace_fields, default, {} if value[name] is None else value[name], path
+            )
             if dataclasses.is_dataclass(default)
             and not isinstance(default, type)
             and field.default_factory is not dataclasses.MISSING

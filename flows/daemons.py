@@ -90,7 +90,7 @@ def launch(
     daemon = Daemon(name, process.pid, begun, url, str(_log(folder, name)), str(folder))
     path = _file(folder, name)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(daemon)))
+    part.write_text(json.dumps(asdict(daemon)), encoding="utf-8")
     part.replace(path)
     return daemon
 
@@ -130,7 +130,7 @@ def list_known(folder: Path) -> dict[str, Daemon]:
     daemons = {}
     for path in sorted((folder / "run").glob("*.json")):
         with contextlib.suppress(ValueError, TypeError, OSError):  # not our file
-            daemon = Daemon(**json.loads(path.read_text()))
+            daemon = Daemon(**json.loads(path.read_text(encoding="utf-8")))
             daemons[daemon.name] = dataclasses.replace(daemon, log=str(_log(folder, daemon.name)))
     return daemons
 
@@ -220,7 +220,9 @@ def _read_environ(process: psutil.Process) -> dict[str, str]:
 
 def read_tail(daemon: Daemon, lines: int = 10) -> str:
     """Return the last lines of a daemon's log."""
-    return "\n".join(Path(daemon.log).read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join(
+        Path(daemon.log).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    )
 
 
 def _log(folder: Path, name: str) -> Path:

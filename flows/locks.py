@@ -37,9 +37,8 @@ def hold_lock(
                 say(f"waiting: {what or path.parents[2]} is in use by {holder}")
                 announced = holder
     try:
-        note.write_text(
-            json.dumps(f"{who} (pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})")
-        )
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        note.write_text(json.dumps(f"{who} (pid {os.getpid()}, since {since})"), encoding="utf-8")
         yield
     finally:
         note.unlink(missing_ok=True)
@@ -48,6 +47,6 @@ def hold_lock(
 
 def _read(note: Path) -> str:
     try:
-        return json.loads(note.read_text())
+        return json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "another run"

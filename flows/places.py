@@ -91,5 +91,5 @@ def read_identity(folder: Path) -> str:
     path = folder / "identity"
     if not path.exists():
         folder.mkdir(exist_ok=True)
-        path.write_text(f"{secrets.token_hex(3)}\n")
-    return path.read_text().strip()
+        path.write_text(f"{secrets.token_hex(3)}\n", encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()

@@ -109,7 +109,7 @@ def publish_metrics(root: Path) -> str:
     path, page = root / "reports" / "metrics.json", root / "reports" / "index.html"
     if not path.exists():
         return ""
-    return format_table(json.loads(path.read_text())) + (
+    return format_table(json.loads(path.read_text(encoding="utf-8"))) + (
         f"\n\nPage: {format_code(page)}\n" if page.exists() else "\n"
     )
 
@@ -119,7 +119,7 @@ def publish_validation(root: Path) -> str:
     path = root / "reports" / "validation.json"
     if not path.exists():
         return ""
-    validation = json.loads(path.read_text())
+    validation = json.loads(path.read_text(encoding="utf-8"))
     rows, failed = ["| table | expectations | failed |", "|---|---:|---:|"], []
     for name, of in validation["tables"].items():
         bad = [one for one in of["expectations"] if not one["success"]]
@@ -141,7 +141,9 @@ def publish_comparison(root: Path) -> str:
     path = root / "reports" / "comparison.md"
     if not path.exists():
         return ""
-    text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("!["))
+    text = "\n".join(
+        line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("![")
+    )
     return f"Page: {format_code(path.with_suffix('.html'))}\n\n{defuse(text)}\n"
 
 

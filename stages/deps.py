@@ -126,7 +126,8 @@ class Repository:
         for function, node in runtime_imports(self.tree(file), ""):
             names = [a.name for a in node.names]
             if isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{file}: relative import"
+                if node.level:
+                    raise RuntimeError(f"{file}: relative import")
                 names = [str(node.module), *(f"{node.module}.{name}" for name in names)]
             for name in names:
                 parts = name.split(".")

@@ -179,12 +179,12 @@ def check_once(name: str, *, root: Path = Path()) -> None:
     ]
     state = json.dumps([params.raw, code], sort_keys=True, default=str)
     key = hashlib.sha256(state.encode("utf-8", "backslashreplace")).hexdigest()
-    if not mark.is_file() or mark.read_text() != key:
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
         from captionseg.checks.check import check  # takes seconds: it imports all models
 
         check(params, done=STAGES[: STAGES.index(name)])
         mark.parent.mkdir(exist_ok=True)
-        mark.write_text(key)
+        mark.write_text(key, encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from captionseg.api.model_folders import find_folder
 from captionseg.api.pictures import Picture, is_one, read
 from captionseg.api.segmentation import Segmentation
+from captionseg.records import UserError
 from captionseg.text.label_names import LabelNames
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Model:
         Raises:
             UserError: for labels or pictures that cannot be used.
         """
-        if is_one(pictures):
+        if is_one(pictures) or not isinstance(pictures, Iterable):
             return next(self.stream([pictures], labels, other=other))  # type: ignore[list-item]
         return list(self.stream(pictures, labels, other=other))  # type: ignore[arg-type]
 
@@ -167,6 +168,8 @@ class Model:
         Raises:
             UserError: see `segment`.
         """
+        if side < 1:
+            raise UserError(f"side: expected at least 1 pixel, found {side}")
         words = Words(LabelNames.read(labels), [])
         return self.score_pixels(read(picture).image, words, side=side)
 

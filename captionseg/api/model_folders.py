@@ -58,10 +58,28 @@ def find_model(models: Path | str = MODELS) -> Path | None:
     Returns:
         the folder; None without any model.
     """
-    folders = [file.parent for file in sorted(Path(models).glob("*/model.safetensors"))]
-    if folders:
+    if folders := list_own(Path(models)):
         return max(folders, key=measure_recipe)  # of equal ones the first
     return shipped.path()
+
+
+def list_own(models: Path) -> list[Path]:
+    """List the folders of our models below a folder, by name. Those of other libraries, which also
+    write config.json and model.safetensors, are passed over.
+    """
+    folders = [file.parent for file in sorted(models.glob("*/model.safetensors"))]
+    return [folder for folder in folders if not _is_foreign(folder)]
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether config.json can be read, and is that of a model that is never ours to load."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # said when the model is loaded
+        return False
+    if not isinstance(config, dict) or "context" in config:
+        return False
+    return config.get("model_type") != "groupvit"  # of transformers, which is loaded as it is
 
 
 def measure_recipe(folder: Path) -> float:

@@ -79,7 +79,12 @@ class Segmentation:
         Args:
             opacity: of the colours, 0 to 1.
             legend: whether a legend is added below.
+
+        Raises:
+            UserError: for another opacity.
         """
+        if not 0 <= opacity <= 1:
+            raise UserError(f"opacity: expected a number from 0 to 1, found {opacity}")
         from captionseg.api.drawing import draw_segmentation
 
         return draw_segmentation(self, opacity=opacity, legend=legend)

@@ -13,6 +13,7 @@ from captionseg.benchmarks.benchmark import Sample, spread
 from captionseg.benchmarks.layout import BACKGROUND, Item, Layout, list_files
 from captionseg.benchmarks.mask_files import RAW, read_mask
 from captionseg.encoders.encoder import Encoder
+from captionseg.images import is_turned
 from captionseg.inference.image_files import read_image
 from captionseg.inference.preparation import build_preparation
 from captionseg.model_inputs import Inputs
@@ -91,12 +92,18 @@ class FolderBenchmark:
                 layout, void=tuple(void), ids=tuple(n for n in range(len(names)) if n not in void)
             )
         scored = tuple(names[number] for number in layout.ids) if void is not None else names
+        if not scored:
+            raise UserError(
+                f"{home / layout.names}: the values of all {len(names)} classes are ignored; leave "
+                "one to score"
+            )
         benchmark = FolderBenchmark(layout, scored, selected, len(items))
         images = dict(list_files(home, layout.images))
         used = [path for item in items for path in item[1:]]
         remarks = [
             *own_folder.about_names(scored, [name for name in names if name not in scored]),
             *own_folder.about_files(home, (layout.images, layout.masks), used, images),
+            *own_folder.about_turned([item.image for item in selected]),
             *benchmark.about_masks(),
         ]
         return replace(benchmark, remarks=tuple(remarks))
@@ -137,6 +144,7 @@ class FolderBenchmark:
                 raise UserError(
                     f"{item.mask}: {truth.shape[1]} x {truth.shape[0]} pixels, but its picture is "
                     f"{image.shape[1]} x {image.shape[0]}"
+                    + (", upright by its EXIF orientation" if is_turned(item.image) else "")
                 )
             yield Sample(item.uid, self.prepare(image), truth)
 

@@ -15,6 +15,7 @@ from captionseg.benchmarks.mask_files import RAW
 from captionseg.benchmarks.own_folder import BACKGROUND, clean_class_lines, normalise_name
 from captionseg.inference.windows import WindowParams
 from captionseg.records import UserError, one_line
+from captionseg.text.typed_labels import fold
 
 NAMES = Path(__file__).parent / "published" / "names"
 NUMBER = r"^\s*(\d+)\s*:\s*"
@@ -118,7 +119,8 @@ class Layout:
         """
         path = NAMES / self.names if (NAMES / self.names).is_file() else home / self.names
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            # other separators, such as form feeds, would shift the numbers of the classes below
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path}: cannot be read: {one_line(error)}; expected one class name per line"
@@ -127,7 +129,7 @@ class Layout:
         self.check_numbers(path, lines)
         entries = [re.sub(NUMBER, "", line).strip() for line in lines]
         names = [*([BACKGROUND] if self.background else []), *filter(None, entries)]
-        same = [name.casefold() for name in names] if self.own else names
+        same = [fold(name) for name in names] if self.own else names
         twice = sorted(
             {name for name, like in zip(names, same, strict=True) if same.count(like) > 1}
         )

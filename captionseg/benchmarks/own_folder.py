@@ -9,8 +9,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from captionseg.images import is_turned
 from captionseg.inference.protocols import BACKGROUND
 from captionseg.records import UserError, one_line
+from captionseg.text import typed_labels
+from captionseg.text.typed_labels import clean
 
 NUMBERED = re.compile(r"^\s*[\"']?(\d+)[\"']?(?:\s*[:;,.)=|\t]\s*|\s+)(?=\S)")
 IGNORE = re.compile(r"^\s*#?\s*ignored?\s*[:=]\s*(.*)$", re.IGNORECASE)
@@ -44,8 +47,8 @@ LABELME = "__ignore__"  # labelme's first line, which has no number
 
 
 def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
-    """Remove comments (#), heading and quotes from a list of classes, and write numbers as `0:
-    name`.
+    """Remove comments (#), heading, quotes and invisible characters from a list of classes, and
+    write numbers as `0: name`.
 
     Numbers are recognised if all lines, or all but a heading, start with one, followed by a comma,
     semicolon, tab, dot or space.
@@ -88,9 +91,7 @@ def clean_class_lines(path: Path, lines: Sequence[str]) -> list[str]:
 
 def strip_quotes(name: str) -> str:
     """Remove quotes around a name, and normalise the spelling of `background`."""
-    name = name.strip()
-    if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
-        name = name[1:-1].strip()
+    name = typed_labels.strip_quotes(clean(name))
     return BACKGROUND if name.strip("_ -").casefold() == BACKGROUND else name
 
 
@@ -139,6 +140,11 @@ def about_names(names: Sequence[str], left_out: Sequence[str]) -> list[str]:
         )
     if BACKGROUND in names[1:]:
         remarks.append("background is not the first class, so it is prompted like any other word")
+    if several := [name for name in names if ";" in name]:
+        remarks.append(
+            f"{join_names(several)}: prompted as one text; only `captionseg segment` takes several "
+            "names of a label"
+        )
     if odd := [name for name in names if name.strip("_ -").casefold() in NO_CLASS]:
         remarks.append(
             f"{join_names(odd)}: scored like any other class; use --ignore to ignore pixels with "
@@ -177,6 +183,17 @@ def about_files(
         f"{len(names)} {what}{'s' * (len(names) > 1)} {more}, such as {one_line(names[0])}"
         for names, what, more in groups
         if names
+    ]
+
+
+def about_turned(pictures: Sequence[Path]) -> list[str]:
+    """Return a remark about pictures whose masks may be of the picture as it lies in the file."""
+    turned = [path.name for path in pictures if is_turned(path)]
+    if not turned:
+        return []
+    return [
+        f"{len(turned)} of {len(pictures)} pictures are turned upright by their EXIF orientation, "
+        f"such as {one_line(turned[0])}; their masks have to be upright too"
     ]
 
 

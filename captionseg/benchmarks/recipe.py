@@ -180,6 +180,6 @@ def seen_and_unseen(model: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         {"seen": [C] bool, "unseen": [C] bool}; empty if all classes are of one kind.
     """
     path = model / CONCEPTS
-    known = set(path.read_text().splitlines()) if path.exists() else set()
+    known = set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
     seen = np.array([name.lower() in known for name in names])
     return {"seen": seen, "unseen": ~seen} if seen.any() and not seen.all() else {}

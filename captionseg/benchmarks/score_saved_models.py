@@ -182,6 +182,8 @@ def format_result(result: Mapping[str, Any], speed: float, *, most: int = 5) -> 
     main, several = next(iter(measured)), len(result["seeds"]) > 1
     low, high = (measured.get(f"{main}_{end}") for end in ("low", "high"))
     interval = f"  (95 % {low:.2f} to {high:.2f})" if low is not None else ""
+    if pictures["scored"] < 2:  # every bootstrap sample is the same
+        interval = "  (no interval: only one picture)"
     lines = [f"{NAMES[main]:15} {measured[main]:6.2f}{interval}"]
     lines += [
         f"{text:15} {measured[key]:6.2f}"

@@ -68,7 +68,7 @@ class Captions:
             UserError: if it is unfinished.
         """
         try:
-            key = json.loads((captions / SIGN).read_text())["key"]
+            key = json.loads((captions / SIGN).read_text(encoding="utf-8"))["key"]
         except (OSError, ValueError, LookupError, TypeError):
             raise UserError(
                 f"{captions}: unfinished, it has no {SIGN}; run `dvc repro caption`"

@@ -145,13 +145,15 @@ def score(arguments: Arguments, root: Path, areas: Path | None) -> None:
     from captionseg.benchmarks import score_saved_models
     from captionseg.benchmarks.command import result_path, scoring_options
     from captionseg.benchmarks.folder_benchmark import FolderBenchmark
-    from captionseg.benchmarks.published.catalogue import find_benchmark, open_benchmark
+    from captionseg.benchmarks.published.catalogue import PUBLISHED, find_benchmark, open_benchmark
     from captionseg.inference.model_encoder import find_encoder
     from captionseg.records import UserError
     from captionseg.storage.writing import write_json
 
     out = result_path(arguments, RESULTS)
-    spec = find_benchmark(arguments.benchmark, read_own_name(root))
+    # a folder of pictures may lie in the checkout of another project
+    own = "" if arguments.benchmark in PUBLISHED else read_own_name(root)
+    spec = find_benchmark(arguments.benchmark, own)
     options = scoring_options(arguments, spec)
     benchmark, total = open_benchmark(spec, root, limit=arguments.limit, ignore=arguments.ignore)
     if areas and not (arguments.recipe and isinstance(benchmark, FolderBenchmark)):
@@ -220,9 +222,11 @@ def find_models(arguments: Arguments, benchmark: object) -> tuple[Path, Mapping[
 
 
 def read_own_name(root: Path) -> str:
-    """Return the name that the params.yaml of a checkout gives its own data; empty without one."""
-    if not (root / "params.yaml").is_file():
-        return ""
+    """Return the name that the params.yaml of a checkout gives its own data; empty without one, and
+    in a checkout of another project, whose params have no section `evaluate`.
+    """
     from captionseg.params import Params
+    from captionseg.storage.yaml_numbers import has_section
 
-    return Params(root / "params.yaml").evaluate.name
+    path = root / "params.yaml"
+    return Params(path).evaluate.name if has_section(path, "evaluate") else ""

@@ -26,7 +26,12 @@ def make_command(name: str, short_help: str) -> Callable[[Callable[..., None]], 
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        make = click.command(name, short_help=short_help, context_settings=SETTINGS)
+        make = click.command(
+            name,
+            help=function.__doc__ or short_help,  # python -OO has no docstrings
+            short_help=short_help,
+            context_settings=SETTINGS,
+        )
         made = make(add_verbosity(function))
         made.params.sort(key=lambda option: option.name in ("verbose", "quiet"))  # at the end
         return made

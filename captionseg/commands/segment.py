@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from captionseg.commands.options import PATH, add_device, add_labelling, make_command
-from captionseg.terminal import is_quiet, mistake, number
+from captionseg.terminal import is_quiet, mistake, number, shown
 
 if TYPE_CHECKING:
     from captionseg.api.model import Model, Words
@@ -154,7 +154,7 @@ def run(pictures: tuple[str, ...], options: Options) -> None:
             else:
                 lines = format_shares(result, words, background=options.background is not None)
                 lines.append(str(planned[source].overlay))
-            tqdm.write("\n".join(lines), file=sys.stdout)
+            tqdm.write("\n".join(map(shown, lines)), file=sys.stdout)
 
 
 def read_labels(options: Options) -> list[str]:

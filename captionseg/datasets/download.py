@@ -175,7 +175,7 @@ def finish_download(
     write_json({"names": list(classes.names), "kinds": list(classes.kinds)}, truth / "classes.json")
     if text := source.licences():
         with atomic_path(pairs / "licences.csv") as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
 
 
 def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> set[str]:
@@ -190,7 +190,10 @@ def keep_finished(pairs: Path, truth: Path, jobs: Sequence[Job], stamp: str) -> 
     for number, _, rows in jobs:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             name = f"{number:05d}"
-            if json.loads((pairs / f"{name}_stats.json").read_text()).get("source") == stamp:
+            if (
+                json.loads((pairs / f"{name}_stats.json").read_text(encoding="utf-8")).get("source")
+                == stamp
+            ):
                 if reason := find_flaw(pairs, truth, name, rows=len(rows), stamp=stamp):
                     log.warning(
                         "shard %s of %s is not whole (%s): it is made again", name, pairs, reason

@@ -65,7 +65,7 @@ class EarlierDownload:
         """Whether any of these shards has the stamp."""
         for name in names:
             with suppress(OSError, ValueError, AttributeError):
-                stats = json.loads((self.pairs / f"{name}_stats.json").read_text())
+                stats = json.loads((self.pairs / f"{name}_stats.json").read_text(encoding="utf-8"))
                 if stats.get("source") == self.stamp:
                     return True
         return False

@@ -36,7 +36,10 @@ def find_flaw(pairs: Path, truth: Path, name: str, *, rows: int, stamp: str) -> 
         stamp: hash of the source and its settings, that its stats should have.
     """
     try:
-        stats = _read(pairs / f"{name}_stats.json", lambda path: dict(json.loads(path.read_text())))
+        stats = _read(
+            pairs / f"{name}_stats.json",
+            lambda path: dict(json.loads(path.read_text(encoding="utf-8"))),
+        )
         table = _read(pairs / f"{name}.parquet", lambda path: pq.ParquetFile(path).read())
         truth_table = _read(
             truth / f"{name}.parquet", lambda path: pq.ParquetFile(path).read(["uid"])

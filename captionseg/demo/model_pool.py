@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captionseg import shipped
-from captionseg.api.model_folders import ADDRESS, find_folder, measure_recipe
+from captionseg.api.model_folders import ADDRESS, find_folder, list_own, measure_recipe
 from captionseg.records import UserError
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def list_models(sources: Sequence[str], models: Path) -> dict[str, str]:
             if not ADDRESS.match(source) and not any(Path(source).glob("*.json")):
                 raise UserError(f"--model: {source}: no model; name the folder of a trained recipe")
         return name_apart(sources)
-    own = [file.parent for file in sorted(models.glob("*/model.safetensors"))]
-    own.sort(key=lambda folder: -measure_recipe(folder))
+    own = sorted(list_own(models), key=lambda folder: -measure_recipe(folder))
     listed = name_apart([str(folder) for folder in own])
     if (packaged := shipped.path()) is not None:
         listed[f"{packaged.name} ({SHIPPED})"] = str(packaged)

@@ -221,7 +221,7 @@ def load_text_tower() -> BertTower:
     folder = find_package_file(*TEXT_WEIGHTS)
     try:
         encode = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return BertTower(load_file(folder / "model.safetensors"), config, encode)
     except Exception as error:  # tokenizers raises plain Exception
         raise UserError(

@@ -66,7 +66,9 @@ def export_hub(folder: Path, target: Path, *, licence: str = "") -> str:
 def describe_outside_files(encoder: Path) -> Iterator[str]:
     """Yield what a model needs that is not in its folder and comes with no package."""
     path = encoder / "encoder.json"
-    params: dict[str, Any] = json.loads(path.read_text())["params"] if path.exists() else {}
+    params: dict[str, Any] = (
+        json.loads(path.read_text(encoding="utf-8"))["params"] if path.exists() else {}
+    )
     if Path(str(params.get(CHECKPOINT, ""))).is_absolute():
         yield f"its encoder reads {params[CHECKPOINT]}, which who loads it needs too"
 

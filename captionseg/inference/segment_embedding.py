@@ -168,6 +168,6 @@ def split_spans(uids: Sequence[str], sizes: Sequence[tuple[int, int]]) -> Iterat
 def holds_value(file: Path, value: dict[str, Any]) -> bool:
     """Return whether a JSON file contains a value."""
     try:
-        return json.loads(file.read_text()) == value
+        return json.loads(file.read_text(encoding="utf-8")) == value
     except (OSError, ValueError):
         return False

@@ -67,7 +67,8 @@ def mark(rows: Rows, markers: Mapping[str, Marker], before: Marks, *, seed: int)
     for name, marker in markers.items():
         kept = train & (kind == "")
         marked = marker(rows, kept, seed=seed)
-        assert kept[marked.row].all(), f"marker {name} marks what is not kept"
+        if not kept[marked.row].all():
+            raise RuntimeError(f"marker {name} marks what is not kept")
         kind[marked.row] = np.array(marked.kind, object)
         reason[marked.row] = np.array(marked.reason, object)
         has_twin = marked.twin >= 0

@@ -27,7 +27,7 @@ def compute_difference(
         resample_seeds: draw the seeds of each recipe too.
 
     Raises:
-        UserError: for a recipe that was not scored.
+        UserError: for a recipe that was not scored, and for a single picture.
     """
     files = [folder / f"{name}.parquet" for name in (one, other)]
     if missing := next((file for file in files if not file.is_file()), None):
@@ -41,6 +41,11 @@ def compute_difference(
     if not all(len(difference) and difference.any((1, 2, 3)).all() for difference in areas):
         raise UserError(
             f"{one} and {other} were not scored on the same pictures; run `dvc repro evaluate`"
+        )
+    if len(areas[0]) < 2:  # every bootstrap sample would be the same
+        raise UserError(
+            f"{folder}: {one} and {other} were scored on one picture, so no interval can be given; "
+            "score them on more"
         )
     difference = paired_difference(
         *areas, samples=samples, seed=seed, resample_seeds=resample_seeds

@@ -165,7 +165,7 @@ def read_curves(path: Path, recipes: Sequence[str]) -> tuple[list[str], list[lis
     """
     if not path.exists():
         return ["recipe", "seed", "step", "loss", "tune_miou"], []
-    with path.open(newline="") as stream:
+    with path.open(encoding="utf-8", newline="") as stream:
         header, *rows = csv.reader(stream)
     of_seed: dict[tuple[str, str], list[list[str]]] = {}
     for row in rows:
@@ -205,7 +205,7 @@ def format_scores(metrics: Mapping[str, Any]) -> list[str]:
                 benchmark,
                 f"{s['miou']:.1f}",
                 f"{s['miou_low']:.1f} to {s['miou_high']:.1f}",
-                f"{s['miou_std']:.2f}",
+                f"{s['miou_std']:.2f}" if s["miou_std"] else "-",  # of one seed it is 0
             )
             for benchmark, s in scores.items()
             if "miou" in s

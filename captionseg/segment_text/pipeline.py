@@ -136,7 +136,7 @@ def find_flaw(segments: Path, shard: str, images: pa.Table) -> str:
         images: that it should be of, see `list_images`.
     """
     try:
-        count = Counter(json.loads((segments / f"{shard}_stats.json").read_text()))
+        count = Counter(json.loads((segments / f"{shard}_stats.json").read_text(encoding="utf-8")))
         uids = pq.ParquetFile(segments / f"{shard}.parquet").read(["uid"])["uid"]
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):

@@ -33,6 +33,8 @@ DROPPED = (("<!--", "-->"), (r"<script\b", r"</script\s*>"), (r"<style\b", r"</s
 ENTITY = re.compile(
     r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});|&(?:amp|lt|gt|quot|nbsp)\b", re.IGNORECASE
 )
+MISSING = {"nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "NULL", "null"}
+"""Captions that are no words of a person: what programs write where there is none."""
 LINES = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 """Direction marks, word joiners and soft hyphens; joiners within emoji and letters are kept."""
@@ -59,7 +61,7 @@ def read_captions(data: bytes, *, joined: bool = False) -> tuple[list[str], str]
     if 4 * data.count(0) > len(data):
         raise Refusal("bad_caption", "caption is not UTF-8 (is it UTF-16?)")
     lines = [decoded] if joined else LINES.split(strip_html(decoded))  # a tag may go over lines
-    captions = list(dict.fromkeys(filter(None, map(clean, lines))))
+    captions = [c for c in dict.fromkeys(map(clean, lines)) if c and c not in MISSING]
     if not captions:
         raise Refusal("no_caption", "caption is empty")
     accepted = [caption for caption in captions if len(caption) <= LONGEST_CAPTION]

@@ -91,7 +91,8 @@ def open_packed(
 
     def append(rows: np.ndarray) -> None:
         nonlocal count
-        assert rows.shape[1:] == shape[1:], f"{path}: rows {rows.shape[1:]}, expected {shape[1:]}"
+        if rows.shape[1:] != shape[1:]:  # no assertion: python -O has none
+            raise RuntimeError(f"{path}: rows {rows.shape[1:]}, expected {shape[1:]}")
         packed = [
             CODEC.compress(np.ascontiguousarray(row, kind).data, asbytes=True) for row in rows
         ]
@@ -104,7 +105,8 @@ def open_packed(
         pa.ipc.new_file(stream, schema) as writer,
     ):
         yield append
-        assert count == shape[0], f"{path}: {count} rows were written, expected {shape[0]}"
+        if count != shape[0]:
+            raise RuntimeError(f"{path}: {count} rows were written, expected {shape[0]}")
 
 
 def write_packed(array: np.ndarray, path: Path | str) -> None:

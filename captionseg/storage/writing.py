@@ -115,14 +115,16 @@ def open_array(
 
     def append(rows: np.ndarray) -> None:
         nonlocal count
-        assert rows.shape[1:] == shape[1:], f"{path}: rows {rows.shape[1:]}, expected {shape[1:]}"
+        if rows.shape[1:] != shape[1:]:  # no assertion: python -O has none
+            raise RuntimeError(f"{path}: rows {rows.shape[1:]}, expected {shape[1:]}")
         stream.write(np.ascontiguousarray(rows, kind).data)
         count += len(rows)
 
     with atomic_path(path) as part, part.open("w+b") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         yield append
-        assert count == shape[0], f"{path}: {count} rows were written, expected {shape[0]}"
+        if count != shape[0]:
+            raise RuntimeError(f"{path}: {count} rows were written, expected {shape[0]}")
 
 
 def write_tensors(
@@ -144,12 +146,13 @@ def write_tensors(
 def write_json(value: Any, path: Path | str) -> None:
     """Write a JSON file atomically: sorted keys, indented, a newline at the end, NaN refused."""
     with atomic_path(path) as part:
-        part.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+        part.write_text(f"{text}\n", encoding="utf-8")
 
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file with a header line, atomically."""
-    with atomic_path(path) as part, part.open("w", newline="") as stream:
+    with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(names)
         writer.writerows(rows)

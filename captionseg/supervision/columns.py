@@ -115,7 +115,8 @@ class Supervision:
             filled[name] = np.full(concept.shape, pad, dtype)
             values: Any = columns.pop(name, DEFAULTS.get(name, pad))
             np.copyto(filled[name], values, casting="unsafe", where=valid)
-        assert not columns, f"no columns of a supervision: {', '.join(columns)}"
+        if columns:
+            raise TypeError(f"no columns of a supervision: {', '.join(columns)}")
         dropped = self.kept & ~valid.any(1)
         return trim(
             replace(

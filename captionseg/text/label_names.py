@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from captionseg.records import UserError
 from captionseg.remarks import quote
-from captionseg.text.typed_labels import MOST, clean, is_sign
+from captionseg.text.typed_labels import MOST, clean, fold, is_sign
 
 _SEMICOLON = re.compile("[;\uff1b\u061b]")
 """Semicolon: Latin, full-width, Arabic."""
@@ -31,16 +31,19 @@ class LabelNames:
     owner: np.ndarray
 
     @staticmethod
-    def read(labels: Sequence[str]) -> LabelNames:
+    def read(labels: Iterable[str]) -> LabelNames:
         """Read labels, each one or several names with semicolons between.
 
         Raises:
-            UserError: if there is none, more than a mask can tell apart, one that is no text or
-                holds no word, or a name of two labels.
+            UserError: if they are no list, or a set, which has no order; if there is none, more
+                than a mask can tell apart, one that is no text or holds no word, or a name of two
+                labels.
         """
-        if isinstance(labels, str):
+        # the order of a set, and so the numbers in the masks, would differ from run to run
+        if isinstance(labels, str | set | frozenset) or not isinstance(labels, Iterable):
             raise UserError(f'labels: expected a list such as ["zebra", "grass"], found {labels!r}')
-        if not len(labels):
+        labels = list(labels)
+        if not labels:
             raise UserError('labels: give at least one, for example ["zebra", "grass"]')
         if len(labels) > MOST:
             raise UserError(f"labels: {len(labels)}; at most {MOST} are possible for a picture")
@@ -52,7 +55,7 @@ class LabelNames:
             owner += [number] * len(parts)
         seen: dict[str, int] = {}
         for name, number in zip(names, owner, strict=True):
-            if (other := seen.setdefault(name.casefold(), number)) != number:
+            if (other := seen.setdefault(fold(name), number)) != number:
                 raise UserError(
                     f"labels: {quote(name)} is a name of {quote(first[other])} and again of "
                     f"{quote(first[number])}; remove one"
@@ -69,7 +72,7 @@ def split_names(label: str) -> list[str]:
     if not isinstance(label, str):
         raise UserError(f"labels: expected words, found {quote(str(label))}")
     parts = [clean(part) for part in _SEMICOLON.split(label)]
-    names = list({part.casefold(): part for part in reversed(parts) if part}.values())[::-1]
+    names = list({fold(part): part for part in reversed(parts) if part}.values())[::-1]
     if wrong := [name for name in names or [label] if is_sign(name)]:
         raise UserError(f"labels: {quote(wrong[0])} contains no word; remove it or use a word")
     return names

@@ -55,7 +55,7 @@ def read_lock(lock: Path) -> dict[str, dict[str, Any]]:
     """Return path -> its entry in dvc.lock plus `stage`, for all outs; empty without a lock."""
     if not lock.exists():
         return {}
-    stages = (yaml.load(lock.read_text(), LOADER) or {}).get("stages", {})
+    stages = (yaml.load(lock.read_text(encoding="utf-8"), LOADER) or {}).get("stages", {})
     return {
         out["path"]: {**out, "stage": name}
         for name, stage in stages.items()

@@ -174,7 +174,7 @@ def average_fits(report: RecipeReport, name: str) -> dict[str, float]:
     files = sorted(Path(report.models, name).glob("seeds/*/fit.json"))
     if "train" in report.numbers["recipes"][name] or not files:
         return {}
-    fits = [json.loads(file.read_text()) for file in files]
+    fits = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return {
         key: round(sum(fit[key] for fit in fits) / len(fits), DECIMALS)
         for key in ("loss", "tune_miou")
@@ -210,7 +210,7 @@ def read_curves(model: Path) -> dict[str, list[tuple[int, float]]]:
     """Return name -> (step, mean over the seeds) of the curves in models/RECIPE/seeds, thinned."""
     points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(model.glob("seeds/*/curve.csv")):
-        with file.open(newline="") as stream:
+        with file.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 points[row["name"]][int(row["step"])].append(float(row["value"]))
     means = {

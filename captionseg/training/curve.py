@@ -73,7 +73,7 @@ class Curve:
             return
         # a whole file is replaced atomically, because a checkpoint needs its rows
         place = atomic_path(self.path) if mode == "w" else contextlib.nullcontext(self.path)
-        with place as path, path.open(mode, newline="") as stream:
+        with place as path, path.open(mode, encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             if mode == "w":
                 writer.writerow(["seed", "step", "name", "value"])
@@ -88,7 +88,7 @@ def read(path: Path | None) -> list[tuple[int, str, float]]:
     if path is None or not path.exists():
         return []
     with explain_read_errors(path):
-        lines = path.read_text().splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         rows = [
             row
             for row in csv.reader(line for line in lines if line.endswith("\n"))

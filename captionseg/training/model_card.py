@@ -33,7 +33,8 @@ def write_card(
         f"`model.safetensors` is {chosen}. Scores on the test split, where its masks are known, "
         f"are in "
         "`reports/metrics.json`. Use it:\n\n"
-        f'```\ncaptionseg segment picture.jpg --labels "zebra, grass" --model models/{name}\n```\n'
+        f'```\ncaptionseg segment picture.jpg --labels "zebra, grass" --model models/{name}\n```\n',
+        encoding="utf-8",
     )
 
 

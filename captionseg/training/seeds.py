@@ -119,7 +119,7 @@ def is_finished(folder: Path) -> bool:
         return False
     try:
         for name in ("fit.json", "config.json"):
-            json.loads((folder / name).read_text())
+            json.loads((folder / name).read_text(encoding="utf-8"))
         with safe_open(folder / "model.safetensors", framework="numpy"):
             return True  # also of a model without weights
     except (FileNotFoundError, ValueError, SafetensorError) as error:
@@ -195,7 +195,8 @@ def write_concepts(data: TrainingSet, folder: Path) -> None:
             .indices
         )
     with atomic_path(folder / CONCEPTS) as part:
-        part.write_text("".join(f"{data.concepts[n]}\n" for n in np.unique(named)))
+        words = "".join(f"{data.concepts[n]}\n" for n in np.unique(named))
+        part.write_text(words, encoding="utf-8")
 
 
 def find_drawn(data: TrainingSet) -> np.ndarray:

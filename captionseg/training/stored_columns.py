@@ -67,7 +67,8 @@ class GrowingArray:
     def append(self, rows: np.ndarray) -> None:
         """Append rows [n, *item], converted to the type of the file."""
         rows = np.ascontiguousarray(rows, self.dtype)
-        assert rows.shape[1:] == self.item, f"rows of {rows.shape[1:]}, expected {self.item}"
+        if rows.shape[1:] != self.item:
+            raise RuntimeError(f"rows of {rows.shape[1:]}, expected {self.item}")
         self.stream.write(rows.data if rows.size else b"")
         self.count += len(rows)
 

@@ -176,6 +176,30 @@ def test_evaluate_all_seeds_of_a_recipe(tmp_path, capsys, monkeypatch):
         assert words in said(capsys)[1][0]
 
 
+def test_evaluate_in_the_checkout_of_another_project(tmp_path, capsys, monkeypatch):
+    """Its params.yaml is not ours: published benchmarks and folders need none."""
+    from captionseg.benchmarks import score_saved_models
+    from tests.captionseg.benchmarks.trees import write_tree
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(score_saved_models, "evaluate", lambda *rest: found({"": 25.0}))
+    write_tree(tmp_path, "folder", [np.zeros((4, 5), int)])
+    command = ["evaluate", "--model", "m/x", "--device", "cpu", "--benchmark"]
+    for text in ("train: {epochs: 3}\nseed: 1\n", "not: [yaml"):
+        (tmp_path / "params.yaml").write_text(text)
+        assert cli.main([*command, "folder"]) == 0
+        lines, _ = said(capsys)
+        # every sample of a bootstrap over one picture is the same
+        assert lines[1] == "mIoU             25.00  (no interval: only one picture)"
+    (tmp_path / "params.yaml").write_text("train: {epochs: 3}\n")
+    for name in ("mine", ""):  # a variable of a script that is not set
+        assert cli.main([*command, name]) == 1
+        assert f"{name!r} is not valid (valid: voc, " in said(capsys)[1][0]
+    (tmp_path / "params.yaml").write_text("evaluate: {nam: mine}\n")
+    assert cli.main([*command, "mine"]) == 1
+    assert "evaluate.nam: unknown parameter" in said(capsys)[1][0]
+
+
 class Four:
     """A benchmark of four pictures."""
 

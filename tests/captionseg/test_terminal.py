@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from captionseg.records import UserError
-from captionseg.terminal import guarded, number
+from captionseg.terminal import guarded, number, shown
 
 ROOT = Path(__file__).parents[2]
 SAY = "import sys\nfrom captionseg.terminal import guarded\nsys.exit(guarded(lambda: {}))\n"
@@ -47,6 +47,13 @@ def test_names_that_are_no_text():
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, rb"a\udcff.jpg", b"")
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_name_of_a_file_gives_a_terminal_no_command(monkeypatch, terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    name = "a\x1b[2J\nb\x9b é\udcff.jpg"
+    assert shown(name) == ("a [2J b  é\udcff.jpg" if terminal else name)
+
+
 def test_a_reader_that_went_away_is_no_traceback():
     read, write = os.pipe()
     os.close(read)
@@ -60,6 +67,30 @@ def test_a_full_disk_behind_stdout_is_one_line():
     with open("/dev/full", "wb") as full:
         done = run("print('x')", stdout=full)
     assert (done.returncode, done.stderr) == (1, b"error: No space left on device\n")
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_streams_that_the_caller_closed(tmp_path, stream):
+    """What goes to stderr is not printed to stdout, and a file that is opened gets no number of a
+    stream, into which libraries write their messages."""
+    body = (
+        "[print('result'), print('remark', file=sys.stderr), sys.stdin.read(), "
+        "print(open('f', 'w').fileno() > 2), __import__('os').system('echo noise >&2')]"
+    )
+    code = SAY.format(body)
+    number = ("stdin", "stdout", "stderr").index(stream)
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {number}<&-', sys.executable, code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (b"" if stream == "stdout" else b"result\nTrue\n")
+    assert done.stderr == (b"" if stream == "stderr" else b"remark\nnoise\n")
+    assert (tmp_path / "f").read_bytes() == b""
 
 
 def test_ctrl_c_is_130():

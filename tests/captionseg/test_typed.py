@@ -74,6 +74,11 @@ def test_an_unknown_key_names_the_nearest_and_all_valid_ones():
         ({"size": 1, "seeds": 3}, "outer.seeds: expected a list, found 3"),
         ({"size": 1, "seeds": [0, "x"]}, "outer.seeds.1: expected int, found 'x'"),
         ({"size": 1, "inner": 3}, "outer.inner: expected keys (rate, key), found 3"),
+        # what people write for "off" is not the default
+        ({"size": 1, "inner": False}, "outer.inner: expected keys (rate, key), found False"),
+        ({"size": 1, "inner": []}, "outer.inner: expected keys (rate, key), found []"),
+        ({"size": 1, "inner": ""}, "outer.inner: expected keys (rate, key), found ''"),
+        ({"size": 1, "inner": 0}, "outer.inner: expected keys (rate, key), found 0"),
         ({"size": 1, "inner": {"rate": True}}, "outer.inner.rate: expected float, found True"),
         (
             {"size": 1, "inner": {"rate": float("nan")}},

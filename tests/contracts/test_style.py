@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -35,6 +36,11 @@ def test_stages_are_thin(repository):
     assert not long, f"over {STAGE_LINES} lines: {long}"
 
 
+@functools.cache
+def parse(file: str) -> ast.Module:
+    return ast.parse((ROOT / file).read_text())
+
+
 def net_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of a function without its docstring."""
     lines = node.end_lineno - node.lineno + 1  # type: ignore[operator]
@@ -47,13 +53,55 @@ def net_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_functions_are_short(repository):
     long = []
     for file in repository.modules(*CODE):
-        for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        for node in ast.walk(parse(file)):
             if (
                 isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
                 and net_lines(node) > FUNCTION_LINES
             ):
                 long.append(f"{file}:{node.lineno} {node.name} ({net_lines(node)})")
     assert not long, f"over {FUNCTION_LINES} lines net of their docstrings: {long}"
+
+
+def is_text_without_encoding(node: ast.AST) -> bool:
+    """Whether a call reads or writes a text in the encoding of the user's language settings."""
+    if not isinstance(node, ast.Call) or "encoding" in {word.arg for word in node.keywords}:
+        return False
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    if name in ("read_text", "write_text"):
+        return len(node.args) == (name == "write_text")
+    mode = node.args[isinstance(node.func, ast.Name) :][:1] if name == "open" else []
+    text = mode and isinstance(mode[0], ast.Constant) and str(mode[0].value)
+    return bool(text) and set(text) <= set("rwax+t")
+
+
+def test_text_files_name_their_encoding(repository):
+    """Where the language settings of a shell say Latin-1, a file that was written under others
+    cannot be read, and umlauts in it become other letters."""
+    found = [
+        f"{file}:{node.lineno}"
+        for file in repository.modules("captionseg", "stages", "flows")
+        for node in ast.walk(parse(file))
+        if is_text_without_encoding(node)
+    ]
+    assert not found, f"say encoding='utf-8': {found}"
+
+
+def narrows(test: ast.expr) -> bool:
+    """Whether a condition only tells a type checker what is known: `x is not None`."""
+    if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.IsNot):
+        return isinstance(test.comparators[0], ast.Constant)
+    return isinstance(test, ast.Call) and getattr(test.func, "id", "") == "isinstance"
+
+
+def test_assertions_only_narrow_types(repository):
+    """Under `python -O` or PYTHONOPTIMIZE there are none: what is checked raises an error."""
+    found = [
+        f"{file}:{node.lineno}"
+        for file in repository.modules("captionseg", "stages", "flows")
+        for node in ast.walk(parse(file))
+        if isinstance(node, ast.Assert) and not narrows(node.test)
+    ]
+    assert not found, f"raise an error instead: {found}"
 
 
 def test_no_file_is_a_drawer(repository):

@@ -56,7 +56,7 @@ def find_benchmark(name: str, own: str = "") -> Spec:
     Raises:
         UserError: for any other name.
     """
-    if name == own:
+    if own and name == own:
         return PUBLISHED[OWN]
     if name not in PUBLISHED:
         valid = [*PUBLISHED, *([own] if own else [])]

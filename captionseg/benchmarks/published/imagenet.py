@@ -115,7 +115,9 @@ class ImageNet:
             words = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in table}
             wnid = {number: word for number, word in words.items() if number <= CLASSES}
             order = {word: number for number, word in enumerate(sorted(wnid.values()))}
-            labels = [order[wnid[int(line)]] for line in (kit / TRUTH).read_text().split()]
+            labels = [
+                order[wnid[int(line)]] for line in (kit / TRUTH).read_text(encoding="utf-8").split()
+            ]
         except Exception as error:  # on damaged bytes scipy's reader raises anything
             raise UserError(
                 f"{kit}: {META} and {TRUTH} are not those of ImageNet: {one_line(error)}"

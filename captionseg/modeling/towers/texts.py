@@ -84,7 +84,7 @@ def with_sizes(config: TextConfig) -> TextConfig:
     if folder is None:
         return config
     try:
-        stored = json.loads((folder / "config.json").read_text())
+        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if stored["model_type"] != "bert":
             raise UserError(f"{folder}: a checkpoint of {stored['model_type']!r}, not of bert")
         if wrong := next(

@@ -59,7 +59,7 @@ class Assets:
 
 def read_table_text() -> str:
     """scene_assets.csv: package, path, class, kind, phrase, splits, licence, author, sha256."""
-    return (resources.files("captionseg.sources.composed") / TABLE).read_text()
+    return (resources.files("captionseg.sources.composed") / TABLE).read_text(encoding="utf-8")
 
 
 def list_packages() -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import io
 import json
+import tokenize
+import warnings
 from typing import Any
 
 from captionseg.records import LONGEST_CAPTION, one_line
-from captionseg.sources.caption_text import clean
+from captionseg.sources.caption_text import MISSING, clean
 from captionseg.sources.reasons import Refusal
 
 INNER = ("raw", "caption", "text")
@@ -44,14 +48,16 @@ def read_cell(cell: Any) -> tuple[list[str], Refusal | None]:
     """The captions of a cell, clean and each once; and why some are refused, None if none is.
 
     Args:
-        cell: a caption, a list of captions, or such a list as JSON.
+        cell: a caption, a list of captions, or such a list as JSON or as Python prints it.
     """
-    if isinstance(cell, str) and cell.lstrip().startswith('["'):
-        with contextlib.suppress(ValueError):  # words in brackets
-            cell = json.loads(cell)
-    captions = cell if isinstance(cell, list) else [cell]
     texts: list[str] = []
     refused: list[Refusal] = []
+    if isinstance(cell, str) and cell.lstrip().startswith(('["', "['")):
+        try:
+            cell = parse_list(cell)
+        except Refusal as refusal:
+            return [], refusal
+    captions = cell if isinstance(cell, list) else [cell]
     for caption in captions:
         try:
             texts.append(read_caption(caption))
@@ -60,6 +66,30 @@ def read_cell(cell: Any) -> tuple[list[str], Refusal | None]:
     suffix = f" ({len(refused)} of {len(captions)} captions)" if len(captions) > 1 else ""
     first = Refusal(refused[0].reason, f"{refused[0]}{suffix}") if refused else None
     return list(dict.fromkeys(texts)), first
+
+
+def parse_list(text: str) -> Any:
+    """Parse a list of captions that was written as JSON or by Python, as pandas does; other text,
+    such as words in brackets, is returned as it is.
+
+    Raises:
+        Refusal: for an array as numpy prints it: without commas, Python would join its texts.
+    """
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about backslashes
+            captions = ast.literal_eval(text.strip())
+        marks = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
+        texts = sum(mark.type == tokenize.STRING for mark in marks)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        return text
+    if not isinstance(captions, list):
+        return text
+    if texts > len(captions):
+        raise Refusal("bad_caption", "caption is an array as numpy prints it; write it as JSON")
+    return captions
 
 
 def read_caption(value: Any) -> str:
@@ -83,6 +113,8 @@ def read_caption(value: Any) -> str:
     text = clean(value)
     if not text:
         raise Refusal("no_caption", "caption is empty")
+    if text in MISSING:
+        raise Refusal("no_caption", f"caption is {text!r}, which stands for a missing one")
     if len(text) > LONGEST_CAPTION:
         raise Refusal("bad_caption", f"caption is longer than {LONGEST_CAPTION:,} characters")
     return text

@@ -98,13 +98,21 @@ class JsonLines(RecordTable):
 
     Args:
         url: of the file.
+
+    Raises:
+        UserError: if none of the first lines holds an object.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         with open_plain(url) as stream:
-            objects = (item for _, item in itertools.islice(read_objects(stream), SAMPLE))
-            self.columns = list(dict.fromkeys(name for item in objects for name in item or ()))
+            objects = [item for _, item in itertools.islice(read_objects(stream), SAMPLE)]
+        if objects and all(item is None for item in objects):
+            raise UserError(
+                f"{hide_secrets(url)}: its lines are no JSON objects; write one in each line, "
+                "without commas or brackets around them"
+            )
+        self.columns = list(dict.fromkeys(name for item in objects for name in item or ()))
 
     def read_records(self, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         """See RecordTable."""

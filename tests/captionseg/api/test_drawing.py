@@ -8,6 +8,7 @@ from PIL import Image
 
 from captionseg.api import drawing
 from captionseg.api.segmentation import Segmentation
+from captionseg.records import UserError
 
 
 def make(height: int, width: int, count: int, used: int) -> Segmentation:
@@ -68,6 +69,9 @@ def test_without_a_legend_an_overlay_has_the_size_of_the_picture():
     assert result.overlay(legend=False).size == (5, 7)
     plain = np.asarray(result.overlay(opacity=0, legend=False))
     assert plain.shape == (7, 5, 3)
+    for opacity in (-0.1, 55, float("nan")):
+        with pytest.raises(UserError, match="opacity: expected a number from 0 to 1, found"):
+            result.overlay(opacity=opacity)
 
 
 def test_heat_maps_are_side_by_side_on_one_scale():

@@ -107,6 +107,13 @@ def test_labels_that_cannot_be_used_are_one_line(model, image, labels, message):
     assert "\n" not in str(error.value)
 
 
+def test_what_is_no_picture_or_no_size_is_one_line(model, image):
+    with pytest.raises(captionseg.UserError, match=r"picture: expected a file, bytes, .* NoneType"):
+        model.segment(None, LABELS)
+    with pytest.raises(captionseg.UserError, match="side: expected at least 1 pixel, found 0"):
+        model.score(image, LABELS, side=0)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

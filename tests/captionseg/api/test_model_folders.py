@@ -37,6 +37,18 @@ def test_the_best_on_the_tune_split_is_taken(tmp_path):
     assert captionseg.find_model(tmp_path) == tmp_path / "c"
 
 
+def test_models_of_other_libraries_are_passed_over(tmp_path):
+    for name, config in (
+        ("bert", {"model_type": "bert"}),
+        ("ours", {"model": "segment_mil", "config": {}, "context": {}}),
+        ("z", {"model_type": "groupvit"}),  # of transformers, which can be loaded
+    ):
+        write(tmp_path / name)
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    assert [folder.name for folder in model_folders.list_own(tmp_path)] == ["ours", "z"]
+    assert captionseg.find_model(tmp_path) == tmp_path / "ours"
+
+
 def test_without_masks_the_first_is_taken(tmp_path):
     write(tmp_path / "b", {"loss": 1.0})
     write(tmp_path / "a", {"tune_miou": float("nan")})

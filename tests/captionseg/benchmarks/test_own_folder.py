@@ -90,9 +90,11 @@ def test_the_background_however_it_is_spelt(root, spelt):
 
 
 def test_a_background_that_is_not_the_first_and_classes_that_mean_none_are_said(root):
-    (root / "classes.txt").write_text("Unlabeled\ncat\nBackground\n")
+    (root / "classes.txt").write_text("Unlabeled\ncat; kitten\nBackground\n")
     assert FolderBenchmark.open(OWN, root).remarks == (
         "background is not the first class, so it is prompted like any other word",
+        "cat; kitten: prompted as one text; only `captionseg segment` takes several names of a "
+        "label",
         "Unlabeled: scored like any other class; use --ignore to ignore pixels with its value",
     )
 
@@ -141,6 +143,11 @@ def test_255_is_no_longer_left_out_where_another_value_is_named(root):
 def test_what_is_no_list_of_values(text):
     with pytest.raises(UserError, match=r"--ignore: .*not a list of mask values"):
         parse_values(text, "--ignore")
+
+
+def test_not_all_classes_can_be_ignored(root):
+    with pytest.raises(UserError, match=r"classes\.txt: the values of all 3 classes are ignored"):
+        open_benchmark(OWN, root, ignore="0,1,2,255")
 
 
 def test_what_masks_of_published_benchmarks_mean_is_not_for_users_to_say(tmp_path):
@@ -240,3 +247,37 @@ def test_the_command_says_it_on_stderr_and_in_its_result(root, capsys, monkeypat
     ]
     assert capsys.readouterr().err.splitlines()[:3] == [f"note: {line}" for line in lines]
     assert json.loads(out.read_text())["remarks"] == lines
+
+
+def test_only_ends_of_lines_separate_classes(root):
+    """A form feed or Unicode's line separator within a name shifts no number, and what cannot be
+    seen makes no other class."""
+    assert classes(root, "do\u200bg\nsea\u2028lion\nhigh\x0cgrass\r\n") == (
+        "dog",
+        "sea lion",
+        "high grass",
+    )
+    for alike in ("cafe\u0301", "caf\u00e9\u200b", "\uff43af\u00e9"):
+        with pytest.raises(UserError, match="occurs twice"):
+            classes(root, f"caf\u00e9\n{alike}\ngrass\n")
+
+
+def test_masks_are_turned_as_their_pictures_are(tmp_path):
+    """By hand: 3, rotated by 180 degrees; 6, rotated to the right."""
+    exif = Image.Exif()
+    for orientation, upright in ((3, RAW[::-1, ::-1]), (6, np.rot90(RAW, -1))):
+        write_tree(tmp_path, "folder", [RAW])
+        exif[0x0112] = orientation
+        Image.fromarray(np.zeros((*RAW.shape, 3), np.uint8)).save(
+            tmp_path / "images/p_0.webp", exif=exif
+        )
+        Image.fromarray(RAW.astype(np.uint8)).save(tmp_path / "masks/p_0.png", exif=exif)
+        found = FolderBenchmark.open(OWN, tmp_path)
+        np.testing.assert_array_equal(next(found.samples()).truth, upright)
+        assert found.remarks == (
+            "1 of 1 pictures are turned upright by their EXIF orientation, such as p_0.webp; "
+            "their masks have to be upright too",
+        )
+    mask(tmp_path / "masks/p_0.png", RAW)
+    with pytest.raises(UserError, match="12 x 6 pixels, but its picture is 6 x 12, upright by its"):
+        next(FolderBenchmark.open(OWN, tmp_path).samples())

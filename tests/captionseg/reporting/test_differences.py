@@ -55,6 +55,10 @@ def test_what_is_refused(folder):
     write(areas(45)[:2], ["x", "other"], [0, 1], folder / "b.parquet")
     with pytest.raises(UserError, match="a and b were not scored on the same pictures"):
         compute_difference(folder, "a", "b", samples=2, seed=0)
+    for name in ("a", "b"):
+        write(areas(45)[:1], ["x"], [0, 1], folder / f"{name}.parquet")
+    with pytest.raises(UserError, match="a and b were scored on one picture, so no interval can"):
+        compute_difference(folder, "a", "b", samples=2, seed=0)
     (folder / "b.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"b\.parquet: cannot be read"):
         compute_difference(folder, "a", "b", samples=2, seed=0)

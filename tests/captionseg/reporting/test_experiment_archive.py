@@ -218,3 +218,5 @@ def test_the_table_for_a_terminal():
         "recipe  benchmark     mIoU  95 % interval    sd",
         "a-mil   photo_scenes  26.6   25.0 to 27.5  0.12",
     ]
+    found["recipes"]["a-mil"]["photo_scenes"] = {**SCORE, "miou_std": 0.0}  # one seed
+    assert format_scores(found)[1].endswith("25.0 to 27.5   -")

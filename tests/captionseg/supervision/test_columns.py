@@ -66,7 +66,7 @@ def test_what_a_rule_does_not_give():
 
 
 def test_a_column_that_there_is_not_is_a_mistake_of_the_rules():
-    with pytest.raises(AssertionError, match="no columns of a supervision: scores"):
+    with pytest.raises(TypeError, match="no columns of a supervision: scores"):
         blank(1).with_concepts(np.array([[0]]), rule="x", vocabulary=WORDS, scores=np.ones((1, 1)))
 
 

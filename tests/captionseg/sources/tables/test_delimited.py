@@ -95,6 +95,11 @@ def test_text_of_parquet_that_is_not_utf8(tmp_path: Path) -> None:
         ("m.csv.gz", gzip.compress(b"image,caption\n" * 9, mtime=0)[:-9], "cannot be read"),
         ("m.csv.gz", b"image,caption\n", "cannot be read"),
         ("m.json", b'[{"image": "a", "text": "b"},', "cannot be read"),
+        (
+            "m.jsonl",
+            b'{"image": "1.jpg", "text": "a",}\n',
+            "its lines are no JSON objects; write o",
+        ),
         ("m.json", b"[1, 2]", "holds no list of objects"),
         ("m.json", b'{"images": [{"id": 1, "image": "x", "text": "y"}], "b": [{}]}', "coco"),
         ("m.parquet", b"PAR1 but no more", "cannot be read"),

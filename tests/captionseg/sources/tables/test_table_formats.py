@@ -12,7 +12,7 @@ import pytest
 
 from captionseg.sources.tables.pair_columns import Columns
 from captionseg.sources.tables.table_listing import name_tables
-from tests.captionseg.sources.tables.tabulating import LINKS, good, put, rows
+from tests.captionseg.sources.tables.tabulating import LINKS, good, put, reasons, rows
 
 RECORDS = [
     {"file_name": "a.jpg", "text": 'two\nlines, "quoted" <b>bold</b> &amp;\x00 so'},
@@ -101,3 +101,43 @@ def test_lists_of_captions(tmp_path: Path) -> None:
     cells = 'image,caption\n1.jpg,"[""A dog"", ""b""]"\n2.jpg,[words] in brackets\n'
     expected = {"1.jpg": ["A dog", "b"], "2.jpg": ["[words] in brackets"]}
     assert good(put(tmp_path, "a.csv", cells)) == expected
+
+
+def test_lists_of_captions_as_python_prints_them(tmp_path: Path) -> None:
+    """pandas writes a column of lists so; of numpy's arrays Python would join the texts."""
+    lists = [["A dog", 'it\'s "here"'], ["b\\d"], ["one"]]
+    frame = "".join(f"{n}.jpg|{texts}\n" for n, texts in enumerate(lists))
+    path = put(tmp_path, "a.csv", f"image|caption\n{frame}")
+    assert list(good(path).values()) == lists
+    cells = ["['a' 'b']", "['a'\n 'b']", "['lone", "['a', 3]"]
+    records = [json.dumps({"image": f"{n}.jpg", "text": text}) for n, text in enumerate(cells)]
+    path = put(tmp_path, "a.jsonl", "\n".join(records))
+    assert [row["captions"] for row in rows(path)] == [None, None, ["['lone"], ["a"], []]
+    numpy = ("bad_caption", "caption is an array as numpy prints it; write it as JSON")
+    assert reasons(path) == {
+        "a.jsonl:1": numpy,
+        "a.jsonl:2": numpy,
+        "a.jsonl:4": ("bad_caption", "caption is no text but int (1 of 2 captions)"),
+    }
+
+
+def test_words_that_stand_for_no_caption(tmp_path: Path) -> None:
+    words = ["nan", "None", "NULL", "<NA>", "N/A", "null"]
+    path = put(tmp_path, "a.csv", "image,text\n" + "".join(f"{w[:2]},{w}\n" for w in words))
+    assert [row["error"] for row in rows(path)] == [
+        f"caption is {word!r}, which stands for a missing one" for word in words
+    ]
+    assert good(put(tmp_path, "b.csv", "image,text\n1.jpg,none\n2.jpg,A nan bread\n"))
+
+
+def test_columns_of_other_types_of_arrow(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "image": pa.array(["1.jpg", "2.jpg"]).dictionary_encode(),
+            "caption": pa.array(["A dog", None], pa.large_string()),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert [row["captions"] for row in rows(str(tmp_path / "a.parquet"))] == [["A dog"], None]
+    pq.write_table(table.slice(0, 0), tmp_path / "none.parquet")
+    assert rows(str(tmp_path / "none.parquet")) == []
