@@ -37,6 +37,7 @@ from captionseg.training.curve import Tell
 from captionseg.training.fit import FitResult
 from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
+from captionseg.training.side_by_side import count_at_once, train_side_by_side
 from captionseg.training.soup import train_seed
 from captionseg.training.training_set import TrainingSet
 
@@ -78,19 +79,26 @@ def train(
             params, folders, data, lambda: data.space.encoder if data.space else frozen()
         )
         write_concepts(data, out)
-    speeds, folders_of = [], {seed: out / "seeds" / str(seed) for seed in params.seeds}
-    todo = [s for s, folder in folders_of.items() if not (main and is_finished(folder))]
-    for seed in ranks.share(todo):
-        folder = folders_of[seed]
+    folders_of = {seed: out / "seeds" / str(seed) for seed in params.seeds}
+
+    def train_one(seed: int, tell: Tell) -> tuple[float, float]:
         torch.manual_seed(seed)
-        model = build_model(recipe.model, config, data)
+        model, folder = build_model(recipe.model, config, data), folders_of[seed]
         result = train_seed(
             model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
         )
         if main:
             save_seed(folder, recipe.model, model, {**context, "seed": seed}, result)
-            speeds.append((result.images_per_second, result.seconds))
-    return speeds
+        return result.images_per_second, result.seconds
+
+    todo = [s for s, folder in folders_of.items() if not (main and is_finished(folder))]
+    todo = ranks.share(todo)
+    if (count := count_at_once(params, runtime, reads, len(todo))) > 1:
+        return train_side_by_side(
+            train_one, todo, count, params, steps=len(data) // params.batch, tell=tell
+        )
+    speeds = [train_one(seed, tell) for seed in todo]
+    return speeds if main else []
 
 
 def save_seed(
