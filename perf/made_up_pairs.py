@@ -57,7 +57,7 @@ def write_run(folder: Path, pairs: int, sizes: Sizes = TINY) -> None:
             ids.write_table(write_shard(folder, f"{first // SHARD:05d}", rows, names, sizes, rng))
 
 
-def write_shard(  # noqa: PLR0913 - all of one run
+def write_shard(
     folder: Path,
     shard: str,
     rows: np.ndarray,

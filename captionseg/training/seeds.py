@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,11 +55,12 @@ def train(
     context: dict[str, Any],
     tell: Tell,
     runtime: RuntimeParams,
-) -> list[tuple[float, float]]:
+) -> tuple[float, float]:
     """Train the seeds that are not finished on the first rank; arguments as in `pretrain`.
 
     Returns:
-        (images per second, seconds) of each trained seed; empty on ranks other than the first.
+        the number of images that were trained on, over all seeds and epochs, and the seconds that
+        it took; zeros if there was nothing to do.
     """
     reads, place = config.reads, read_place(runtime)
     main = place.main
@@ -81,7 +83,7 @@ def train(
         write_concepts(data, out)
     folders_of = {seed: out / "seeds" / str(seed) for seed in params.seeds}
 
-    def train_one(seed: int, tell: Tell) -> tuple[float, float]:
+    def train_one(seed: int, tell: Tell) -> float:
         torch.manual_seed(seed)
         model, folder = build_model(recipe.model, config, data), folders_of[seed]
         result = train_seed(
@@ -89,16 +91,14 @@ def train(
         )
         if main:
             save_seed(folder, recipe.model, model, {**context, "seed": seed}, result)
-        return result.images_per_second, result.seconds
+        return result.images_per_second * result.seconds
 
     todo = [s for s, folder in folders_of.items() if not (main and is_finished(folder))]
-    todo = ranks.share(todo)
-    if (count := count_at_once(params, runtime, reads, len(todo))) > 1:
-        return train_side_by_side(
-            train_one, todo, count, params, steps=len(data) // params.batch, tell=tell
-        )
-    speeds = [train_one(seed, tell) for seed in todo]
-    return speeds if main else []
+    todo, start = ranks.share(todo), time.perf_counter()
+    steps = max(1, len(data) // params.batch)
+    count = count_at_once(params, runtime, reads, len(todo))
+    images = train_side_by_side(train_one, todo, count, params, steps=steps, tell=tell)
+    return (sum(images), time.perf_counter() - start) if todo else (0.0, 0.0)
 
 
 def save_seed(

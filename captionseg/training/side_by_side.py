@@ -1,8 +1,8 @@
 """Trains several seeds of a recipe at the same time, each in a fork of this process.
 
-On a CPU a small model keeps its threads busy for two thirds of the time only: what is between two
-matrix products is the work of one. Seeds side by side fill these gaps. Each has as many threads as
-it would have alone, so its sums round alike, and its weights are the same bytes.
+On a CPU a small model keeps two threads busy for three quarters of the time: much of what is
+between two matrix products is the work of one. Seeds side by side fill these gaps. Each has as many
+threads as it would have alone, so its sums round alike, and its weights are the same bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def count_at_once(
 ) -> int:
     """Return how many seeds are trained at the same time; 1 is one after another in this process.
 
-    One more than cores have room for, since none keeps its threads busy, or `runtime.workers`. Only
-    on a CPU, with one process a model, and of models that learn from stored features of regions:
-    larger ones keep the cores busy, and may not fit into memory together.
+    `runtime.workers`, or as many as cores have room for, and two more if each has several threads,
+    which it does not keep busy. Only on a CPU, with one process a model, and of models that learn
+    from stored features of regions: larger ones may not fit into memory together.
 
     Args:
         params: section `pretrain`.
@@ -38,43 +38,48 @@ def count_at_once(
         seeds: number of seeds.
     """
     alone = not reads.regions or params.workers or runtime.devices * runtime.nodes > 1
-    if alone or not can_fork() or detect(params.device).device != "cpu":
+    if seeds < 2 or alone or not can_fork() or detect(params.device).device != "cpu":
         return 1
-    return min(seeds, runtime.workers or count_cores() // torch.get_num_threads() + 2)
+    threads = torch.get_num_threads()
+    room = count_cores() // threads + (2 if threads > 1 else 0)
+    return min(seeds, runtime.workers or max(1, room))
 
 
 def train_side_by_side(
-    train: Callable[[int, Tell], tuple[float, float]],
+    train: Callable[[int, Tell], float],
     seeds: Sequence[int],
     count: int,
     params: PretrainParams,
     *,
     steps: int,
     tell: Tell,
-) -> list[tuple[float, float]]:
-    """Train seeds in forks of this process; return what `train` returns of each.
+) -> list[float]:
+    """Train seeds, `count` of them at a time; return what `train` returns of each.
 
     Args:
-        train: (seed, tell) -> (images per second, seconds); trains and saves a seed.
+        train: trains and saves a seed, and calls its second argument with every loss.
         seeds: the seeds.
-        count: how many are trained at a time.
+        count: 1 trains in this process, more in forks of it.
         params: section `pretrain`.
         steps: number of steps of an epoch.
-        tell: called here with all losses.
+        tell: is called in this process.
     """
+    if count == 1:
+        return [train(seed, tell) for seed in seeds]
     threads = torch.get_num_threads()
     # of a soup only the first run is heard of
     total = len(seeds) * params.epochs * steps if params.soup == 1 else None
     reached = dict.fromkeys(seeds, 0)
 
-    def work(seed: int, say: Say) -> tuple[float, float]:
-        torch.set_num_threads(threads)  # each thread that starts OpenMP has a number of its own
+    def work(seed: int, say: Say) -> float:
+        torch.set_num_threads(threads)  # a thread that is new to OpenMP has a number of its own
         return train(seed, partial(say, seed))
 
     def hear(seed: int, values: dict[str, float], step: int) -> None:
         tell(values, step)
-        bar.update(max(0, step + 1 - reached[seed]))
-        reached[seed] = max(reached[seed], step + 1)
+        if f"seed{seed}.loss" in values and step >= reached[seed]:
+            bar.update(step + 1 - reached[seed])
+            reached[seed] = step + 1
 
     results = spread_forks(work, seeds, count, hear=hear, called=lambda seed: f"seed {seed}")
     with tqdm(total=total, desc="pretrain", unit="step") as bar:

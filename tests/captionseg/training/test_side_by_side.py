@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
 import signal
 from dataclasses import replace
+from multiprocessing import active_children
 
 import pytest
 import torch
 
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
-from captionseg.runtime import fan_out
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.training import seeds as seeds_module
-from captionseg.training import side_by_side
+from captionseg.training import checkpoint, seeds, side_by_side
 from captionseg.training.params import PretrainParams
 from captionseg.training.pretrain import pretrain
 from captionseg.training.side_by_side import count_at_once
 
-SIDE_BY_SIDE = RuntimeParams(workers=2)
+TWO = RuntimeParams(workers=2)
 
 
 @pytest.fixture
 def train(recipe, params, folders):
-    """folder, runtime, changed params -> metrics, what was told."""
+    """folder, runtime -> metrics, and what was told."""
 
-    def train(out, runtime=SIDE_BY_SIDE, **changes):
+    def train(out, runtime=TWO):
         told = []
         metrics = pretrain(
             recipe,
-            replace(params, **{"epochs": 2, "seeds": [0, 1, 2], **changes}),
+            replace(params, epochs=2, seeds=[0, 1, 2]),
             folders,
             name="cocu-mil",
             context={},
@@ -44,6 +43,22 @@ def train(recipe, params, folders):
     return train
 
 
+@pytest.fixture(scope="module")
+def alone(recipe, params, folders, tmp_path_factory):
+    """One seed after another: its files, its metrics and what it told."""
+    folder, told = tmp_path_factory.mktemp("alone"), []
+    metrics = pretrain(
+        recipe,
+        replace(params, epochs=2, seeds=[0, 1, 2]),
+        folders,
+        name="cocu-mil",
+        context={},
+        out=folder,
+        tell=lambda values, step: told.append((values, step)),
+    )
+    return read_all(folder), metrics, told
+
+
 def read_all(folder) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -52,18 +67,62 @@ def read_all(folder) -> dict[str, bytes]:
     }
 
 
-def test_side_by_side_or_one_after_another_the_same_bytes(train, tmp_path, monkeypatch) -> None:
-    """With two threads each, also after this process has computed with two."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    before = torch.__config__.parallel_info().count("at::get_num_threads() : 1")
-    torch.set_num_threads(2)
-    try:
-        alone, told_alone = train(tmp_path / "alone", HERE)
-        beside, told = train(tmp_path / "beside")
-    finally:
-        torch.set_num_threads(1 if before else 2)
-    assert read_all(tmp_path / "beside") == read_all(tmp_path / "alone")
-    assert {key: beside[key] for key in ("loss", "tune_miou")} == {
-        key: alone[key] for key in ("loss", "tune_miou")
+def test_the_same_bytes_side_by_side_and_after_a_process_was_killed(
+    train, alone, tmp_path, monkeypatch
+) -> None:
+    """Seed 1 is killed after its first epoch, begins again and goes on from its checkpoint."""
+    whole = checkpoint.CheckpointCallback.on_train_epoch_start
+    began = tmp_path / "began"
+
+    def kill_once(self, trainer, module) -> None:
+        if self.batches.seed == 1:
+            with began.open("a") as stream:
+                stream.write(f"{trainer.current_epoch} ")
+            if began.read_text() == "0 1 ":
+                os.kill(os.getpid(), signal.SIGKILL)
+        whole(self, trainer, module)
+
+    monkeypatch.setattr(checkpoint.CheckpointCallback, "on_train_epoch_start", kill_once)
+    metrics, told = train(tmp_path / "out")
+    files, wanted, told_alone = alone
+    assert began.read_text() == "0 1 1 "
+    assert read_all(tmp_path / "out") == files
+    assert {key: metrics[key] for key in ("loss", "tune_miou")} == {
+        key: wanted[key] for key in ("loss", "tune_miou")
     }
-    assert sorted(map(repr, told)) == sorted(map(repr, told_alone))
+    assert metrics["images_per_second"] > 0
+    assert sorted(map(json.dumps, told)) == sorted(map(json.dumps, told_alone))
+
+
+def test_a_mistake_of_one_seed_is_one_line_and_ends_the_others(train, tmp_path, monkeypatch):
+    def train_seed(*_, seed: int, **__):
+        if seed == 1:
+            raise UserError("loss is nan at step 3; lower pretrain.learning_rate")
+        signal.pause()
+
+    monkeypatch.setattr(seeds, "train_seed", train_seed)
+    with pytest.raises(UserError, match="^loss is nan at step 3; lower pretrain.learning_rate$"):
+        train(tmp_path)
+    assert not active_children()
+
+
+def test_how_many_seeds_are_trained_at_once(monkeypatch) -> None:
+    params, regions = PretrainParams(device="cpu"), InputSpec()
+    cores = {2: {1: 2, 2: 3}, 8: {1: 8, 2: 6, 8: 3}, 1: {1: 1, 2: 2}}
+    for count, expected in cores.items():
+        monkeypatch.setattr(side_by_side, "count_cores", lambda count=count: count)
+        for threads, most in expected.items():
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            assert count_at_once(params, RuntimeParams(), regions, 9) == most
+            assert count_at_once(params, RuntimeParams(), regions, 2) == min(2, most)
+            assert count_at_once(params, RuntimeParams(), regions, 0) == 1
+    assert count_at_once(params, HERE, regions, 9) == 1
+    assert count_at_once(params, RuntimeParams(workers=5), regions, 9) == 5
+    for runtime in (RuntimeParams(devices=2, workers=5), RuntimeParams(nodes=2, workers=5)):
+        assert count_at_once(params, runtime, regions, 9) == 1
+    for reads in (InputSpec(picture=224), InputSpec(dense=True)):
+        assert count_at_once(params, RuntimeParams(workers=5), reads, 9) == 1
+    loaders = replace(params, workers=2)
+    assert count_at_once(loaders, RuntimeParams(workers=5), regions, 9) == 1
+    monkeypatch.setattr(side_by_side, "can_fork", lambda: False)
+    assert count_at_once(params, RuntimeParams(workers=5), regions, 9) == 1
