@@ -95,10 +95,12 @@ def test_forks_end_with_their_parent_however_it_ends() -> None:
         )
         assert parent.stdout is not None
         forks = [int(parent.stdout.readline()) for _ in range(2)]
+        assert len(set(forks)) == 2
         parent.send_signal(number)
+        start = time.monotonic()
+        assert parent.stdout.read() == ""  # until nobody holds the pipe any more
+        assert time.monotonic() - start < 60
         parent.wait()
-        assert parent.stdout.read() == ""  # nobody holds the pipe any more
-        assert not any(Path(f"/proc/{fork}").exists() for fork in forks)
 
 
 COMPUTE = """

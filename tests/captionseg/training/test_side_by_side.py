@@ -101,7 +101,7 @@ def test_a_mistake_of_one_seed_is_one_line_and_ends_the_others(train, tmp_path, 
         signal.pause()
 
     monkeypatch.setattr(seeds, "train_seed", train_seed)
-    with pytest.raises(UserError, match="^loss is nan at step 3; lower pretrain.learning_rate$"):
+    with pytest.raises(UserError, match=r"^loss is nan at step 3; lower pretrain\.learning_rate$"):
         train(tmp_path)
     assert not active_children()
 
