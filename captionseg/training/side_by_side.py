@@ -27,9 +27,9 @@ def count_at_once(
 ) -> int:
     """Return how many seeds are trained at the same time; 1 is one after another in this process.
 
-    `runtime.workers`, or as many as cores have room for, and two more if each has several threads,
-    which it does not keep busy. Only on a CPU, with one process a model, and of models that learn
-    from stored features of regions: larger ones may not fit into memory together.
+    `runtime.workers`, or as many as the cores have room for, and two more if each has several
+    threads, which it does not keep busy. Only on a CPU, with one process a model, and of models
+    that learn from stored features of regions: larger ones may not fit into memory together.
 
     Args:
         params: section `pretrain`.
@@ -41,8 +41,10 @@ def count_at_once(
     if seeds < 2 or alone or not can_fork() or detect(params.device).device != "cpu":
         return 1
     threads = torch.get_num_threads()
-    room = count_cores() // threads + (2 if threads > 1 else 0)
-    return min(seeds, runtime.workers or max(1, room))
+    room = max(1, count_cores() // threads + (2 if threads > 1 else 0))
+    # of a Ray cluster it counts tasks on all machines
+    workers = runtime.workers if runtime.fan_out == "processes" else 0
+    return min(seeds, workers or room)
 
 
 def train_side_by_side(

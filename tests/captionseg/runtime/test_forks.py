@@ -48,7 +48,7 @@ def test_a_mistake_ends_the_other_jobs(tmp_path: Path) -> None:
         time.sleep(60)
         (tmp_path / "late").touch()
 
-    with pytest.raises(UserError, match="^job 1: cannot be done; do another$"):
+    with pytest.raises(UserError, match=r"^job 1: cannot be done; do another$"):
         list(spread_forks(work, range(2), 2, hear=ignore))
     assert not active_children()
     assert not (tmp_path / "late").exists()
@@ -88,19 +88,17 @@ list(spread_forks(work, range(2), 2, hear=hear))
 """
 
 
-def test_forks_end_with_their_parent_however_it_ends() -> None:
-    for number in (signal.SIGKILL, signal.SIGTERM):
-        parent = subprocess.Popen(
-            [sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True
-        )
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_forks_end_with_their_parent_however_it_ends(number: int) -> None:
+    command = [sys.executable, "-c", ORPHANS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        forks = [int(parent.stdout.readline()) for _ in range(2)]
-        assert len(set(forks)) == 2
+        forks = {int(parent.stdout.readline()) for _ in range(2)}
+        assert len(forks) == 2
         parent.send_signal(number)
         start = time.monotonic()
         assert parent.stdout.read() == ""  # until nobody holds the pipe any more
         assert time.monotonic() - start < 60
-        parent.wait()
 
 
 COMPUTE = """

@@ -118,6 +118,8 @@ def test_how_many_seeds_are_trained_at_once(monkeypatch) -> None:
             assert count_at_once(params, RuntimeParams(), regions, 0) == 1
     assert count_at_once(params, HERE, regions, 9) == 1
     assert count_at_once(params, RuntimeParams(workers=5), regions, 9) == 5
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert count_at_once(params, RuntimeParams(fan_out="ray", workers=5), regions, 9) == 1
     for runtime in (RuntimeParams(devices=2, workers=5), RuntimeParams(nodes=2, workers=5)):
         assert count_at_once(params, runtime, regions, 9) == 1
     for reads in (InputSpec(picture=224), InputSpec(dense=True)):
