@@ -6,7 +6,6 @@ Linux only, and only where nothing is on a GPU: a fork has no access to it.
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
@@ -83,7 +82,7 @@ class Forks(Processes):
         self, work: Callable[..., Any], count: int, *, hear: Say, called: Callable[[Any], str]
     ) -> None:
         self.function, self.heard = work, hear
-        super().__init__(None, [None] * count, threads=0, called=called)
+        self._begin([None] * count, called)
 
     def hear(self, *values: Any) -> None:
         """See Processes."""
@@ -135,8 +134,11 @@ def serve(
     def say(*values: Any) -> None:
         pipe.send(Said(values))
 
+    def do(job: Any) -> Any:
+        return work(job, say)
+
     try:
         while True:
-            pipe.send(make_sendable(answer_job(functools.partial(work, say=say), *pipe.recv())))
+            pipe.send(make_sendable(answer_job(do, *pipe.recv())))
     except (EOFError, OSError):
         return

@@ -63,7 +63,12 @@ class Processes:
         called: Callable[[Any], str],
     ) -> None:
         # pickled once for all processes
-        self.work, self.threads, self.called = (ForkingPickler.dumps(work), threads, called)
+        self.work, self.threads = ForkingPickler.dumps(work), threads
+        self._begin(places, called)
+
+    def _begin(self, places: Sequence[str | None], called: Callable[[Any], str]) -> None:
+        """Start a process at each place."""
+        self.called = called
         self.deaths: Counter[int] = Counter()
         self.workers: list[Worker] = []
         for gpu in places:
