@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,29 @@ from captionseg.storage.writing import write_array, write_json
 
 RULES = {"nouns": 4, "cocu": 8}  # concepts of a pair
 SHARD = 10_000
-WIDTH = 4
 NOUNS = 2000
 
 
-def write_run(folder: Path, pairs: int) -> None:
-    """Write index, regions and supervision of so many training pairs; features are tiny.
+@dataclass(frozen=True)
+class Sizes:
+    """How large features are.
+
+    Attributes:
+        text: numbers of an embedding of a text.
+        region: features of a region.
+        regions: regions of a picture.
+    """
+
+    text: int = 4
+    region: int = 4
+    regions: int = 2
+
+
+TINY = Sizes()
+
+
+def write_run(folder: Path, pairs: int, sizes: Sizes = TINY) -> None:
+    """Write index, regions and supervision of so many training pairs.
 
     One pair in a hundred was dropped.
     """
@@ -28,7 +46,7 @@ def write_run(folder: Path, pairs: int) -> None:
     vocabulary.mkdir(parents=True)
     pq.write_table(pa.table({"text": names}), vocabulary / "concepts.parquet")
     write_array(
-        rng.standard_normal((NOUNS, WIDTH)).astype(np.float32), vocabulary / "embedding.npy"
+        rng.standard_normal((NOUNS, sizes.text)).astype(np.float32), vocabulary / "embedding.npy"
     )
     write_json({}, vocabulary / "lemma.json")
     for name in ("index/metadata", *(f"supervision/{rule}" for rule in RULES)):
@@ -36,11 +54,16 @@ def write_run(folder: Path, pairs: int) -> None:
     with pq.ParquetWriter(folder / "index" / "ids.parquet", IDS) as ids:
         for first in range(0, pairs, SHARD):
             rows = np.arange(first, min(first + SHARD, pairs))
-            ids.write_table(write_shard(folder, f"{first // SHARD:05d}", rows, names, rng))
+            ids.write_table(write_shard(folder, f"{first // SHARD:05d}", rows, names, sizes, rng))
 
 
 def write_shard(
-    folder: Path, shard: str, rows: np.ndarray, names: pa.Array, rng: np.random.Generator
+    folder: Path,
+    shard: str,
+    rows: np.ndarray,
+    names: pa.Array,
+    sizes: Sizes,
+    rng: np.random.Generator,
 ) -> pa.Table:
     """Write a shard with rows [n]; return its ids."""
     count = len(rows)
@@ -56,10 +79,15 @@ def write_shard(
         pa.table({"uid": uid, "caption": captions}),
         folder / "index" / "metadata" / f"metadata_{shard}.parquet",
     )
-    for name, rows_of in (("index/text_emb", count), ("features/regions", 2 * count)):
-        values = rng.standard_normal((rows_of, WIDTH)).astype(np.float16)
+    shapes = {
+        "index/text_emb": (count, sizes.text),
+        "features/regions": (sizes.regions * count, sizes.region),
+    }
+    for name, shape in shapes.items():
+        values = rng.standard_normal(shape).astype(np.float16)
         write_array(values, folder / name / f"{Path(name).name}_{shard}.npy")
-    write_array(np.full(count, 2, np.uint8), folder / "regions" / "count" / f"count_{shard}.npy")
+    count_of = np.full(count, sizes.regions, np.uint8)
+    write_array(count_of, folder / "regions" / "count" / f"count_{shard}.npy")
     text = [pa.array([word] * count) for word in (shard, "train")]
     key = pa.array([f"{row:09d}" for row in rows.tolist()])
     fold = pa.array(np.zeros(count), pa.int32())

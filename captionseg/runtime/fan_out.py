@@ -129,9 +129,21 @@ def _spread_over_workers(
     where: tuple[str, int],
     called: Callable[[J], str],
 ) -> Iterator[R]:
-    """Run `spread` on workers; early results wait for their turn."""
-    workers = _start_workers(work, jobs, runtime, where, called)
-    early: dict[int, R] = {}
+    """Run `spread` on workers."""
+    yield from collect(_start_workers(work, jobs, runtime, where, called), jobs)
+
+
+def collect(workers: Workers, jobs: Sequence[Any]) -> Iterator[Any]:
+    """Yield the results of jobs by workers, in order; early ones wait for their turn.
+
+    Args:
+        workers: are closed at the end.
+        jobs: the jobs.
+
+    Raises:
+        Exception: the first of a job; the others end.
+    """
+    early: dict[int, Any] = {}
     sent, yielded = 0, 0
     try:
         while yielded < len(jobs):

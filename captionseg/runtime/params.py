@@ -26,7 +26,8 @@ class RuntimeParams:
         checkpoint_steps: steps between checkpoints, in addition to those after epochs; 0 for none.
         fan_out: workers for shards: processes of this machine, or ray.
         workers: number of workers; 0 means one per core, or per GPU for stages on GPUs; 1 means
-            the process of the stage.
+            the process of the stage. On a CPU also how many seeds of a small model are trained at
+            the same time.
         ray: address of a Ray cluster; empty starts one on this machine.
         gpu_share: share of a GPU that each worker uses.
     """

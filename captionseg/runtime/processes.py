@@ -20,7 +20,14 @@ from typing import Any
 
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.runtime.start_up import collect_nothing
-from captionseg.runtime.workers import ATTEMPTS, Answer, answer_job, limit_threads, make_death_error
+from captionseg.runtime.workers import (
+    ATTEMPTS,
+    Answer,
+    Said,
+    answer_job,
+    limit_threads,
+    make_death_error,
+)
 
 PATIENCE = 5.0  # seconds for a process to delete its temporary files
 log = logging.getLogger(__name__)
@@ -56,9 +63,16 @@ class Processes:
         called: Callable[[Any], str],
     ) -> None:
         # pickled once for all processes
-        self.work, self.threads, self.called = (ForkingPickler.dumps(work), threads, called)
+        self.work, self.threads = ForkingPickler.dumps(work), threads
+        self._begin(places, called)
+
+    def _begin(self, places: Sequence[str | None], called: Callable[[Any], str]) -> None:
+        """Start a process at each place."""
+        self.called = called
         self.deaths: Counter[int] = Counter()
-        self.workers = [self._start(gpu) for gpu in places]
+        self.workers: list[Worker] = []
+        for gpu in places:
+            self.workers.append(self._start(gpu))
 
     def _start(self, gpu: str | None) -> Worker:
         # spawn: a fork of a process that has started BLAS, torch or CUDA threads can hang
@@ -98,8 +112,14 @@ class Processes:
                 except (EOFError, OSError):
                     self._replace(worker)
                     continue
+                if isinstance(answer, Said):
+                    self.hear(*answer.values)
+                    continue
                 worker.job = None
                 return answer
+
+    def hear(self, *values: Any) -> None:
+        """Take what a job says before it answers; jobs of spawned processes say nothing."""
 
     def _replace(self, worker: Worker) -> None:
         """Replace a process that died by another with the same job."""

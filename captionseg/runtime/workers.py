@@ -22,6 +22,12 @@ class Answer(NamedTuple):
     value: Any
 
 
+class Said(NamedTuple):
+    """What a job says before it answers."""
+
+    values: tuple[Any, ...]
+
+
 class Workers(Protocol):
     """Processes that do jobs, one at a time each, and answer in any order."""
 

@@ -18,6 +18,7 @@ from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
 from captionseg.runtime import ranks
 from captionseg.runtime.device import Runtime, detect
+from captionseg.runtime.forks import is_fork
 from captionseg.runtime.launch import Place
 from captionseg.runtime.params import RuntimeParams
 from captionseg.training import sharded
@@ -199,6 +200,7 @@ def make_trainer(
         callbacks=[checkpoints],
         logger=False,
         enable_model_summary=False,
+        enable_progress_bar=not is_fork(),
         enable_checkpointing=False,
         deterministic=True,
         default_root_dir=checkpoints.path.parent,

@@ -12,10 +12,10 @@ from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.recipes import Recipe
 from captionseg.runtime import ranks
-from captionseg.runtime.params import RuntimeParams
+from captionseg.runtime.params import HERE, RuntimeParams
 from captionseg.storage.reading import read_json
 from captionseg.training.curve import Tell
-from captionseg.training.fit import ALONE, check_runtime
+from captionseg.training.fit import check_runtime
 from captionseg.training.loader import Folders
 from captionseg.training.model_card import write_card
 from captionseg.training.params import PretrainParams, model_config, protocol_fields
@@ -32,7 +32,7 @@ def pretrain(
     context: dict[str, Any],
     out: Path,
     tell: Tell,
-    runtime: RuntimeParams = ALONE,
+    runtime: RuntimeParams = HERE,
 ) -> dict[str, float]:
     """Train every seed of a recipe that has not been trained in `out` yet.
 
@@ -49,11 +49,11 @@ def pretrain(
             and README.md, so that a predictor needs no other folder. Files depend on the seed
             alone, so speed is not among them.
         tell: called with every loss.
-        runtime: section `runtime`.
+        runtime: section `runtime`; by default seeds are trained one after another.
 
     Returns:
-        loss and tune mIoU as means over seeds; images per second, and total seconds, of the seeds
-        that were trained in this call. Empty on ranks other than the first.
+        loss and tune mIoU as means over seeds; images per second, over all seeds, and seconds, of
+        the training in this call. Empty on ranks other than the first.
 
     Raises:
         UserError: if params, recipe and data do not fit together, or the loss is not finite.
@@ -63,7 +63,7 @@ def pretrain(
     check_runtime(params, runtime)
     context = {**context, **protocol_fields(recipe, where=f"recipes.{name}")}
     with ranks.join_ranks(runtime, params.device) as here:
-        speeds = train(
+        images, seconds = train(
             recipe,
             config,
             params,
@@ -85,8 +85,11 @@ def pretrain(
             key: float(np.mean([f[key] for f in fits.values()]))
             for key in next(iter(fits.values()))
         }
-        speed, seconds = zip(*speeds, strict=True) if speeds else ((0.0,), (0.0,))
-        return {**means, "images_per_second": float(np.mean(speed)), "seconds": float(sum(seconds))}
+        return {
+            **means,
+            "images_per_second": images / seconds if seconds else 0.0,
+            "seconds": seconds,
+        }
 
 
 def copy_best(out: Path, seed: int, reads: InputSpec, encoder: Path) -> None:

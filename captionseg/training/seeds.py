@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from captionseg.training.curve import Tell
 from captionseg.training.fit import FitResult
 from captionseg.training.loader import Folders
 from captionseg.training.params import PretrainParams
+from captionseg.training.side_by_side import count_at_once, train_side_by_side
 from captionseg.training.soup import train_seed
 from captionseg.training.training_set import TrainingSet
 
@@ -53,14 +55,14 @@ def train(
     context: dict[str, Any],
     tell: Tell,
     runtime: RuntimeParams,
-) -> list[tuple[float, float]]:
+) -> tuple[float, float]:
     """Train the seeds that are not finished on the first rank; arguments as in `pretrain`.
 
     Returns:
-        (images per second, seconds) of each trained seed; empty on ranks other than the first.
+        the number of images that were trained on, over all seeds and epochs, and the seconds that
+        it took; zeros if there was nothing to do.
     """
     reads, place = config.reads, read_place(runtime)
-    main = place.main
     frozen = functools.cache(lambda: load_encoder(folders.prepared.encoder))
     data = loader.load(
         folders,
@@ -73,24 +75,57 @@ def train(
         place=place,
     )
     score = None
-    if main:
+    if place.main:
         score = make_tune_score(
             params, folders, data, lambda: data.space.encoder if data.space else frozen()
         )
         write_concepts(data, out)
-    speeds, folders_of = [], {seed: out / "seeds" / str(seed) for seed in params.seeds}
-    todo = [s for s, folder in folders_of.items() if not (main and is_finished(folder))]
-    for seed in ranks.share(todo):
-        folder = folders_of[seed]
+    trainer = SeedTrainer(recipe.model, config, data, score, params, runtime, out, context)
+    todo = ranks.share([s for s in params.seeds if not (place.main and trainer.has(s))])
+    start, steps = time.perf_counter(), max(1, len(data) // params.batch)
+    count = count_at_once(params, runtime, reads, len(todo))
+    images = train_side_by_side(trainer, todo, count, params, steps=steps, tell=tell)
+    return (sum(images), time.perf_counter() - start) if todo else (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class SeedTrainer:
+    """Trains and saves a seed of a recipe; fields as in `train` and `build_model`."""
+
+    name: str
+    config: Any
+    data: TrainingSet
+    score: Score | None
+    params: PretrainParams
+    runtime: RuntimeParams
+    out: Path
+    context: dict[str, Any]
+
+    def folder(self, seed: int) -> Path:
+        """Return the folder of a seed."""
+        return self.out / "seeds" / str(seed)
+
+    def has(self, seed: int) -> bool:
+        """Return whether a seed was trained before."""
+        return is_finished(self.folder(seed))
+
+    def __call__(self, seed: int, tell: Tell) -> float:
+        """Train a seed, and save it on the first rank; return the number of images of all steps."""
         torch.manual_seed(seed)
-        model = build_model(recipe.model, config, data)
+        model, folder = build_model(self.name, self.config, self.data), self.folder(seed)
         result = train_seed(
-            model, data, params, seed=seed, score=score, folder=folder, tell=tell, runtime=runtime
+            model,
+            self.data,
+            self.params,
+            seed=seed,
+            score=self.score,
+            folder=folder,
+            tell=tell,
+            runtime=self.runtime,
         )
-        if main:
-            save_seed(folder, recipe.model, model, {**context, "seed": seed}, result)
-            speeds.append((result.images_per_second, result.seconds))
-    return speeds
+        if read_place(self.runtime).main:
+            save_seed(folder, self.name, model, {**self.context, "seed": seed}, result)
+        return result.images_per_second * result.seconds
 
 
 def save_seed(
