@@ -142,7 +142,7 @@ def draw(folders: list[dict[int, Measures]], path: Path) -> None:
         panels.append((sizes, "precision_at_4", f"{data}: precision of the first four added"))
         if scenes:
             panels.append((sizes, "miou", f"{data}: mIoU of models, test split"))
-    figure = Figure(figsize=(4.0 * len(panels), 3.4), layout="constrained")
+    figure = Figure(figsize=(4.0 * len(panels), 3.7), layout="constrained")
     for axes, (sizes, measure, title) in zip(
         np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True
     ):
@@ -165,7 +165,8 @@ def draw_measure(axes: Axes, sizes: dict[int, Measures], measure: str) -> None:
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, frameon=False)
+    # below the axes, since curves are everywhere inside
+    axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 if __name__ == "__main__":
