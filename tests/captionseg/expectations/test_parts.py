@@ -161,27 +161,16 @@ def test_what_cannot_be_computed_of_a_part_is_an_exception(tmp_path: Path) -> No
 def test_of_many_failing_rows_some_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-<<<<<<< HEAD
     monkeypatch.setattr(results(), "LISTED", 2)
     monkeypatch.setattr(whole(), "LISTED", 2)
-    entries = runner().run([cut(4, 8, 12)], tmp_path / "docs", examples=3)["tables"]["table"][
-        "expectations"
-    ]
-    assert entries[4]["observed"] == {"rows": 12, "unexpected": 5}
-    assert entries[4]["examples"] == ["b", "d"]
-    assert entries[11]["observed"] == {"rows": 12, "unexpected": 4}  # "", z, w, xyz
-    assert entries[11]["examples"] == ["b", "g"]
-=======
-    monkeypatch.setattr(results, "LISTED", 2)
-    monkeypatch.setattr(whole, "LISTED", 2)
-    entries = run([cut(4, 8, 12)], tmp_path / "docs", examples=3)["tables"]["table"]["expectations"]
+    report = runner().run([cut(4, 8, 12)], tmp_path / "docs", examples=3)
+    entries = report["tables"]["table"]["expectations"]
     unique = find(entries, "column_values_to_be_unique", "uid")
     assert unique["observed"] == {"rows": 12, "unexpected": 5}
     assert unique["examples"] == ["b", "d"]
     regex = find(entries, "column_values_to_match_regex", "text")
     assert regex["observed"] == {"rows": 12, "unexpected": 4}  # "", z, w, xyz
     assert regex["examples"] == ["b", "g"]
->>>>>>> h_validate
 
 
 def test_values_with_one_hash_are_not_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
