@@ -154,7 +154,7 @@ TABLES = (
         notes=(
             _DAGGER,
             "C12* is half of C12; there the paper gives the gain of 34.1 over 32.9 as 1.4. Our "
-            "recipes are those of one data size.",
+            "recipes here are of one data size; the next table has others.",
         ),
     ),
     PaperTable(
