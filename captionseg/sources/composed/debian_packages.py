@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from captionseg.records import UserError
@@ -42,6 +41,8 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
     """
     home = (cache or cache_folder()) / "debian"
     home.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock  # not installed where models are only used
+
     folders = {package: home / package for package in packages}
     if not all(folder.is_dir() for folder in folders.values()):
         with FileLock(home.with_suffix(".lock")):
