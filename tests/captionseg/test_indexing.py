@@ -234,8 +234,10 @@ def test_one_fold_scores_training_images_by_what_saw_them(world, toy, tmp_path):
     params = toy.index_params()
     params = replace(params, alignment=replace(params.alignment, folds=1))
     found = align(world.table, world, toy, tmp_path, params)
-    np.testing.assert_array_equal(
-        read_all(found.image), found.space.project_pooled(read_arrays(world.features / "pooled"))
+    np.testing.assert_allclose(  # products of fewer rows round differently on some processors
+        read_all(found.image),
+        found.space.project_pooled(read_arrays(world.features / "pooled")),
+        atol=1e-6,
     )
 
 

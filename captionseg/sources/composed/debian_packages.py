@@ -12,7 +12,6 @@ from pathlib import Path
 from platformdirs import user_cache_dir
 
 from captionseg.records import UserError
-from captionseg.runtime.outputs import hold_file
 from captionseg.storage.writing import atomic_path
 
 log = logging.getLogger(__name__)
@@ -43,6 +42,8 @@ def fetch(packages: Sequence[str], cache: Path | None = None) -> dict[str, Path]
     folders = {package: home / package for package in packages}
     if all(folder.is_dir() for folder in folders.values()):
         return folders
+    from captionseg.runtime.outputs import hold_file  # its filelock is not in every install
+
     home.mkdir(parents=True, exist_ok=True)
     # two first runs at once would replace a folder that the other one reads
     with hold_file(home.with_suffix(".lock"), log.warning, why=f"fetches packages into {home}"):
