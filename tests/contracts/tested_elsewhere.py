@@ -115,6 +115,9 @@ TESTED_ELSEWHERE = {
     },
     "captionseg/inference/loaded.py": "tests/captionseg/inference/test_labelling.py",
     "captionseg/modeling/readout/group_readout.py": "tests/captionseg/modeling/test_groupvit.py",
+    "captionseg/reporting/comparison/columns.py": (
+        "tests/captionseg/reporting/comparison/test_papers.py"
+    ),
     "captionseg/reporting/comparison/plot_files.py": (
         "tests/captionseg/reporting/comparison/test_comparison_page.py"
     ),

@@ -9,18 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from captionseg.reporting.comparison.columns import AVERAGE, HOME, LARGEST_OBJECT, OF_CLASS, Column
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.data_sizes import build_data_sizes
 from captionseg.reporting.comparison.document import Block, Cell, Listing, Row, Table, Text
-from captionseg.reporting.comparison.papers import (
-    AVERAGE,
-    HOME,
-    LARGEST_OBJECT,
-    OF_CLASS,
-    TABLES,
-    Column,
-    PaperTable,
-)
+from captionseg.reporting.comparison.papers import TABLES, PaperTable
 from captionseg.reporting.comparison.results import OWN
 from captionseg.reporting.comparison.row_recipes import COMMANDS, EVALUATE, EVALUATE_OWN
 from captionseg.reporting.comparison.score_tables import format_gain

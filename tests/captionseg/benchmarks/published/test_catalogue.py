@@ -29,7 +29,7 @@ from captionseg.inference.protocols import ScoringOptions
 from captionseg.inference.windows import WindowParams
 from captionseg.modeling.segmenter import InputSpec
 from captionseg.records import UserError
-from captionseg.reporting.comparison import papers
+from captionseg.reporting.comparison import columns
 from tests.captionseg.benchmarks.trees import (
     FILES,
     write_imagenet,
@@ -138,8 +138,8 @@ def with_masks(tmp_path, name: str, raws: list[np.ndarray]) -> FolderBenchmark:
 
 
 def test_the_comparison_asks_for_benchmarks_that_exist():
-    asked = {column.benchmark for column in papers.COLUMNS.values() if column.benchmark}
-    assert asked | {papers.LARGEST_OBJECT} <= PUBLISHED.keys()
+    asked = {column.benchmark for column in columns.COLUMNS.values() if column.benchmark}
+    assert asked | {columns.LARGEST_OBJECT} <= PUBLISHED.keys()
 
 
 def test_all_are_tried():

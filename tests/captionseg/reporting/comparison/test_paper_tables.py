@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from captionseg.experiments import read_experiment
-from captionseg.reporting.comparison import paper_tables, papers, row_recipes
+from captionseg.reporting.comparison import columns, paper_tables, papers, row_recipes
 from captionseg.reporting.comparison.comparison import Comparison
 from captionseg.reporting.comparison.paper_tables import (
     Missing,
@@ -87,7 +87,7 @@ def test_our_rows_have_published_benchmarks_and_our_own_pictures(data):
     assert found["nouns-groupvit"].cells[-1].text == "18.0"
     assert Missing("cocu-mil", "voc") not in missing
     assert Missing("cocu-mil", "context") in missing
-    assert Missing("none-maskclip", papers.HOME) in missing
+    assert Missing("none-maskclip", columns.HOME) in missing
 
 
 def test_an_average_is_given_where_every_benchmark_was_scored(reports, recipes, data):
@@ -141,7 +141,7 @@ def test_classification_and_seen_classes_have_columns(data):
     seen, missing = build_stacked_table(TABLES["ovsegmentor_7"], data)
     assert texts(ours(seen)["cocu-mil"])[2:] == [*[DASH] * 8, "24.0", "11.0"]
     assert texts(ours(seen)["nouns-mil"])[2:] == [DASH] * 10  # scored, without unseen classes
-    assert {m.benchmark for m in missing} == {papers.HOME}  # no command would fill the others
+    assert {m.benchmark for m in missing} == {columns.HOME}  # no command would fill the others
 
 
 def test_parts_are_classes_of_their_benchmark(reports, recipes):
@@ -153,7 +153,7 @@ def test_parts_are_classes_of_their_benchmark(reports, recipes):
     table, missing = build_stacked_table(TABLES["use_3"], Comparison(read(reports, recipes)))
     assert texts(ours(table)["cocu-use"])[2:] == ["6.2", "8.8", DASH, DASH, DASH, *["not run"] * 3]
     assert texts(ours(table)["segments-use"])[2:] == ["not run"] * 8
-    assert [m for m in missing if m.recipe == "cocu-use"] == [Missing("cocu-use", papers.HOME)] * 3
+    assert [m for m in missing if m.recipe == "cocu-use"] == [Missing("cocu-use", columns.HOME)] * 3
 
 
 def test_several_classes_have_the_mean_of_a_score_of_all_and_no_number_if_one_lacks(

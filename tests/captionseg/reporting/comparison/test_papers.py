@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from captionseg.reporting.comparison.papers import COLUMNS, HOME, LARGEST_OBJECT, TABLES
+from captionseg.reporting.comparison.columns import COLUMNS, HOME, LARGEST_OBJECT
+from captionseg.reporting.comparison.papers import TABLES
 from captionseg.reporting.comparison.row_recipes import COMMANDS
 
 BY_FILE = {table.file: table for table in TABLES}
