@@ -158,6 +158,7 @@ FAMILIES = {
             "command",
             "evaluate",
             "folder_benchmark",
+            "largest_object",
             "layout",
             "mask_files",
             "mask_precision",

@@ -104,6 +104,10 @@ TESTED_ELSEWHERE = {
             ("use", "use"),
         )
     },
+    **{
+        f"captionseg/expectations/{name}.py": "tests/captionseg/expectations/test_parts.py"
+        for name in ("known_pairs", "occurrences", "results", "whole")
+    },
     "captionseg/expectations/pairs.py": "tests/captionseg/expectations/test_validate.py",
     "captionseg/expectations/quiet.py": "tests/captionseg/expectations/test_runner.py",
     "captionseg/expectations/segments.py": "tests/captionseg/expectations/test_validate.py",

@@ -69,6 +69,7 @@ def exit_code_of_a_fork():
 @pytest.fixture
 def heard(caplog):
     """What the tasks log."""
+    module()  # Prefect sets its loggers up when it is imported
     logger = logging.getLogger("prefect.task_runs")
     logger.addHandler(caplog.handler)
     yield caplog

@@ -123,7 +123,7 @@ def test_own_folders_take_pictures_of_any_suffix(tmp_path):
 def test_names_of_classes(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_bytes(b"\xef\xbb\xbf 0: dog \r\ntall  grass\r\n\r\n")
-    assert OWN.classes(tmp_path) == ("dog", "tall  grass")
+    assert OWN.classes(tmp_path) == ("dog", "tall grass")
     assert replace(OWN, background=True).classes(tmp_path)[0] == "background"
     for data, said in (
         (b"dog\ncat\ndog\n", "'dog' occurs twice"),

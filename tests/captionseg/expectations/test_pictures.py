@@ -155,7 +155,7 @@ def test_what_is_lost_of_shared_pictures_is_noticed(
     segments = Path(shutil.copytree(folders.segments, tmp_path / "segments"))
     lose(segments)
     found = validation().build_all_suites(replace(folders, segments=segments), PARAMS, ASKED)
-    parts = next(suite.frame for suite in found if suite.name == "rows by shard")
+    parts = next(suite.read() for suite in found if suite.name == "rows by shard")
     wrong = parts.loc[parts["rows"] != parts["expected"], "part"].tolist()
     assert set(noticed) <= set(wrong)
     assert bool(wrong) == ("nothing" not in request.node.callspec.id)
