@@ -129,9 +129,9 @@ def test_two_processes_have_the_losses_and_end_with_the_weights_of_one(alone, tw
         one, both = (read(folder / f"{model}.csv") for folder in (alone, two))
         assert [row[:2] for row in one] == [row[:2] for row in both]
         for found, wanted in zip(both, one, strict=True):
-            # sums of two parts round differently, and late steps multiply that on some processors
-            close = 1e-3 if int(wanted[0]) < 6 else 5e-3
-            assert found[2] == pytest.approx(wanted[2], rel=close, abs=1e-3), (model, wanted)
+            # of few pictures a pixel that another rounding labels otherwise is a tenth of a point
+            close = 0.5 if wanted[1] == "tune_miou" else 1e-3
+            assert found[2] == pytest.approx(wanted[2], rel=1e-3, abs=close), (model, wanted)
         assert len({step for step, name, _ in one if name == "loss"}) == 8
         for part in ("last_0", "best"):
             agree(state(two, f"{model}_{part}"), state(alone, f"{model}_{part}"))
