@@ -115,7 +115,7 @@ def find_weights(config: Any, where: str) -> Iterator[tuple[str, str]]:
     configs nested in it. Networks of timm may have a tag there.
     """
     for path, one in walk_configs(config, where):
-        weights = getattr(one, "weights", None)
+        weights: Any = getattr(one, "weights", None)
         takes_tags = isinstance(one, Network) or bool(getattr(one, "backbone", ""))
         elsewhere = weights == PACKAGED or (takes_tags and is_tag(str(weights)))
         is_needed = weights or getattr(one, "needs_weights", False)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from jaxtyping import Bool, Int32, Integer, Shaped, UInt64
 from pyarrow import compute
 
+from captionseg.expectations.hashes import hash_values
 from captionseg.storage.folders import list_files
 from captionseg.storage.reading import read_table
 
@@ -57,7 +57,7 @@ def stream_shards(
 
 def hash_texts(texts: pa.Array | pa.ChunkedArray) -> UInt64[np.ndarray, " row"]:
     """Hash each text; equal ones in any run have equal hashes."""
-    return pd.util.hash_array(texts.to_numpy(zero_copy_only=False), categorize=False)
+    return hash_values(texts.to_numpy(zero_copy_only=False))
 
 
 class Uids:

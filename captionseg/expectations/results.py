@@ -81,7 +81,7 @@ def join_rows(one: Any, more: dict[str, Any], examples: int) -> None:
 
 
 def set_failing(
-    result: Any, count: int, values: list[Any], rows: list[dict[str, Any]], *, examples: int
+    result: Any, count: int, values: list[Any], rows: list[Any], *, examples: int
 ) -> None:
     """Set which rows of an expectation's result failed, and what follows from it.
 

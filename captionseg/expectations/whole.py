@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt64
 
+from captionseg.expectations.hashes import hash_values, list_once
 from captionseg.expectations.results import LISTED, read_exception, set_failing
 from captionseg.expectations.suite import Suite
 
@@ -18,7 +19,7 @@ from captionseg.expectations.suite import Suite
 class WholeColumn(Protocol):
     """What an expectation has to know of all parts of a table."""
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: Any) -> None:
         """Look at the next part."""
         ...
 
@@ -40,7 +41,7 @@ class Repeats:
     def __init__(self, column: str) -> None:
         self.column, self.hashes = column, array("Q")
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: Any) -> None:
         """Keep a hash of each value."""
         self.hashes.frombytes(hash_column(frame[self.column].dropna()).tobytes())
 
@@ -50,7 +51,7 @@ class Repeats:
         if not len(repeated):
             return  # no part has a value twice either
         names = list(dict.fromkeys([self.column, suite.key]))
-        found = pd.concat(
+        found: Any = pd.concat(
             part.loc[is_among(part[self.column], repeated), names] for part in suite.parts()
         )
         found = found[found[self.column].duplicated(keep=False)]
@@ -65,7 +66,7 @@ class Mean:
     def __init__(self, column: str) -> None:
         self.column, self.sum, self.count = column, 0.0, 0
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: Any) -> None:
         """Add up the values."""
         values = frame[self.column].dropna()
         self.sum, self.count = self.sum + float(values.sum()), self.count + len(values)
@@ -81,7 +82,7 @@ class Median:
     def __init__(self, column: str) -> None:
         self.column, self.counts = column, Counter[float]()
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: Any) -> None:
         """Count the values."""
         self.counts.update(frame[self.column].dropna().value_counts().to_dict())
 
@@ -101,7 +102,7 @@ class UniqueShare:
         self.column, self.count = column, 0
         self.hashes, self.added = np.zeros(0, np.uint64), array("Q")
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: Any) -> None:
         """Keep a hash of each value; those that are there twice are left out now and then."""
         hashes = hash_column(frame[self.column].dropna())
         self.count += len(hashes)
@@ -113,8 +114,8 @@ class UniqueShare:
         """Keep each hash once."""
         hashes = np.concatenate([self.hashes, np.frombuffer(self.added, np.uint64)])
         self.added = array("Q")
-        hashes.sort()  # np.unique takes several times the memory
-        self.hashes = hashes[np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]]
+        hashes.sort()
+        self.hashes = list_once(hashes)
 
     def judge(self, result: Any, suite: Suite, examples: int) -> None:
         """Compare the share with its limits."""
@@ -128,7 +129,7 @@ class RowCount:
     def __init__(self, column: str) -> None:
         self.count = 0
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: Any) -> None:
         """Count the rows."""
         self.count += len(frame)
 
@@ -180,19 +181,18 @@ def set_value(result: Any, value: float) -> None:
     result.result = {**result.result, "observed_value": value}
 
 
-def hash_column(values: pd.Series) -> UInt64[np.ndarray, " row"]:
-    """Hash the values of a column; equal ones have equal hashes."""
-    return pd.util.hash_array(values.to_numpy(object), categorize=False)
+def hash_column(values: Any) -> UInt64[np.ndarray, " row"]:
+    """Hash the values of a column."""
+    return hash_values(values.to_numpy(object))
 
 
 def list_repeated(hashes: UInt64[np.ndarray, " row"]) -> UInt64[np.ndarray, " repeated"]:
     """Return the hashes that are there twice, sorted; all are sorted in place."""
     hashes.sort()
-    twice = hashes[1:][hashes[1:] == hashes[:-1]]
-    return twice[np.append(True, twice[1:] != twice[:-1])[: len(twice)]]
+    return list_once(hashes[1:][hashes[1:] == hashes[:-1]])
 
 
-def is_among(column: pd.Series, hashes: UInt64[np.ndarray, " repeated"]) -> np.ndarray:
+def is_among(column: Any, hashes: UInt64[np.ndarray, " repeated"]) -> np.ndarray:
     """Return which values of a column are not null and have one of some sorted hashes."""
     own = hash_column(column)
     place = np.minimum(np.searchsorted(hashes, own), len(hashes) - 1)

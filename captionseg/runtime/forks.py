@@ -7,11 +7,11 @@ Linux only, and only where nothing is on a GPU: a fork has no access to it.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from captionseg.records import UserError
 from captionseg.runtime.fan_out import collect
 from captionseg.runtime.lifeline import follow_parent
-from captionseg.runtime.processes import Processes, Worker, make_sendable
-from captionseg.runtime.workers import Said, answer_job
+from captionseg.runtime.processes import Processes, Worker, answer_jobs, unwind_on_signals
+from captionseg.runtime.workers import Said
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -123,10 +123,7 @@ def serve(
     """
     global _is_fork
     _is_fork = True
-    # Ctrl-C in a terminal reaches all processes, but only the main one should handle it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))  # unwinds, to delete temporary files
+    unwind_on_signals()
     follow_parent(parent)
     for other in held:
         other.close()
@@ -137,8 +134,5 @@ def serve(
     def do(job: Any) -> Any:
         return work(job, say)
 
-    try:
-        while True:
-            pipe.send(make_sendable(answer_job(do, *pipe.recv())))
-    except (EOFError, OSError):
-        return
+    with suppress(EOFError, OSError):
+        answer_jobs(pipe, do)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -157,29 +158,43 @@ def describe_exit(code: int | None) -> str:
 
 def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
     """Run a worker: receive the function, then do jobs until the pipe is closed."""
-    # Ctrl-C in a terminal reaches all processes, but only the main one should handle it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, to delete temporary files
+    unwind_on_signals()
     follow_maker()  # also during jobs, because an orphan would write files of the next run
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     limit_threads(threads)
-    work: Callable[[Any], Any] | None = None
+    with suppress(EOFError, OSError):
+        work = receive_function(pipe)
+        limit_threads(threads)  # of libraries that were imported with it
+        answer_jobs(pipe, work)
+
+
+def unwind_on_signals() -> None:
+    """Have a worker delete its temporary files before a signal ends it."""
+    # Ctrl-C in a terminal reaches all processes, but only the main one should handle it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda *_: sys.exit(1))
+
+
+def receive_function(pipe: Connection) -> Callable[[Any], Any]:
+    """Receive the function of jobs; if it cannot be imported, each job raises why."""
     try:
-        try:
-            with collect_nothing():
-                work = pipe.recv()
-            limit_threads(threads)  # of libraries that were imported with it
-        except (
-            ImportError,
-            AttributeError,
-            TypeError,
-        ) as error:  # not importable here; reported with the first job
-            work = _Fails(error)
-        while True:
-            pipe.send(make_sendable(answer_job(work, *pipe.recv())))  # type: ignore[arg-type]
-    except (EOFError, OSError):
-        return
+        with collect_nothing():
+            return pipe.recv()
+    except (ImportError, AttributeError, TypeError) as error:
+        return _Fails(error)
+
+
+def answer_jobs(pipe: Connection, work: Callable[[Any], Any]) -> None:
+    """Do jobs until the pipe is closed.
+
+    Raises:
+        EOFError, OSError: when it is closed.
+    """
+    while True:
+        pipe.send(make_sendable(answer_job(work, *pipe.recv())))
 
 
 class _Fails:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,35 +62,27 @@ def pretrain(
     params = replace_fields(params, recipe.training, f"recipes.{name}.training")
     config = model_config(recipe, params, where=f"recipes.{name}")
     check_runtime(params, runtime)
-    context = {**context, **protocol_fields(recipe, where=f"recipes.{name}")}
+    context = {**context, **protocol_fields(recipe, where=f"recipes.{name}"), "recipe": name}
     with ranks.join_ranks(runtime, params.device) as here:
         images, seconds = train(
-            recipe,
-            config,
-            params,
-            folders,
-            out=out,
-            context={**context, "recipe": name},
-            tell=tell,
-            runtime=runtime,
+            recipe, config, params, folders, out=out, context=context, tell=tell, runtime=runtime
         )
         if not here.main:
             return {}
         fits = {seed: read_json(out / "seeds" / str(seed) / "fit.json") for seed in params.seeds}
         best = max(fits, key=lambda s: fits[s].get("tune_miou", 0.0))
         copy_best(out, best, config.reads, folders.prepared.encoder)
-        write_card(
-            out / "README.md", recipe, params, fits, best=best, context={**context, "recipe": name}
-        )
-        means = {
-            key: float(np.mean([f[key] for f in fits.values()]))
-            for key in next(iter(fits.values()))
-        }
+        write_card(out / "README.md", recipe, params, fits, best=best, context=context)
         return {
-            **means,
+            **average(list(fits.values())),
             "images_per_second": images / seconds if seconds else 0.0,
             "seconds": seconds,
         }
+
+
+def average(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the means of measures that have the same names."""
+    return {name: float(np.mean([one[name] for one in measures])) for name in measures[0]}
 
 
 def copy_best(out: Path, seed: int, reads: InputSpec, encoder: Path) -> None:

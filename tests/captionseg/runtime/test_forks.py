@@ -76,6 +76,23 @@ def test_a_job_that_kills_every_fork_is_named() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+def test_under_nohup_forks_outlive_the_terminal_too(ignored: bool) -> None:
+    def work(job: int, say) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return job
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        if ignored:
+            assert list(spread_forks(work, range(2), 1, hear=ignore)) == [0, 1]
+        else:
+            with pytest.raises(UserError, match=f"^0: its worker died {ATTEMPTS} times"):
+                list(spread_forks(work, range(2), 1, hear=ignore))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 ORPHANS = """
 import os, signal, time
 from captionseg.runtime.forks import spread_forks
