@@ -18,7 +18,7 @@ from flows.daemons import Daemon
 from flows.places import FOLDER, ROOT, Places, build_environment, read_identity
 
 POOLS = ("cpu", "gpu")
-PATIENCE = 180.0  # seconds to wait for a service to answer
+PATIENCE = 600.0  # seconds for a service to answer: it takes three minutes on a busy machine
 
 
 class ServiceError(Exception):

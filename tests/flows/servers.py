@@ -23,7 +23,7 @@ RECIPE = "nouns-mil"
 FOREIGN = ("PREFECT_", "MLFLOW_", "DVC_", "GIT_", "CAPTIONSEG_")
 
 
-def until(what: Callable[[], Any], why: str, seconds: float = 240) -> Any:
+def until(what: Callable[[], Any], why: str, seconds: float = 900) -> Any:
     """What `what` returns as soon as that is true."""
     end = time.monotonic() + seconds
     while not (found := what()):
