@@ -22,9 +22,10 @@ from captionseg.datasets.shard_images import read_images
 from captionseg.dense_maps import make_batches, name_lent
 from captionseg.encoders.encoder import Encoder, Features
 from captionseg.feature_reuse import Stored
+from captionseg.runtime.allocator import keep_freed_memory
 from captionseg.runtime.fan_out import count_cores, spread
 from captionseg.runtime.params import HERE, RuntimeParams
-from captionseg.runtime.threads import make_ahead
+from captionseg.runtime.threads import make_ahead, work_behind
 from captionseg.segmenters.pooling import pool_regions
 from captionseg.storage.folders import find_incomplete
 from captionseg.storage.packed import SUFFIX, PackedArray, open_packed
@@ -94,17 +95,28 @@ def shard_features(
     sizes = {path.parent.name: (path, rows) for path, rows in files_of.items()}
     if stored.lent:
         sizes["dense"] = name_lent(stored.lent, shard), count
-    # small products: more threads than one only wait for one another
-    with contextlib.ExitStack() as files, threadpool_limits(1, user_api="blas"):
-        for found in make_ahead(encoder().features(batch) for batch in batches):
-            for name, rows in reduce_features(found, shard, done, stored).items():
-                if name not in append:
-                    path, total = sizes[name]
-                    write = open_packed if path.suffix == SUFFIX else open_array
-                    shape = (total, *rows.shape[1:])
-                    append[name] = files.enter_context(write(path, shape, rows.dtype))
-                append[name](rows)
-            done += len(found.pooled)
+
+    def write_rows(found: Features) -> None:
+        nonlocal done
+        for name, rows in reduce_features(found, shard, done, stored).items():
+            if name not in append:
+                path, total = sizes[name]
+                write = open_packed if path.suffix == SUFFIX else open_array
+                shape = (total, *rows.shape[1:])
+                append[name] = files.enter_context(write(path, shape, rows.dtype))
+            append[name](rows)
+        done += len(found.pooled)
+
+    with (
+        contextlib.ExitStack() as files,
+        # small products: more threads than one only wait for one another
+        threadpool_limits(1, user_api="blas"),
+        # the network runs in this thread, whose memory is kept
+        keep_freed_memory(),
+        work_behind(write_rows) as write_behind,
+    ):
+        for batch in batches:
+            write_behind(encoder().features(batch))
     return count
 
 

@@ -3,9 +3,9 @@
     python -m perf.index [--data data] [--shard 00000] [--rounds 3] [--device cpu]
 
 The reference has the pictures in memory, squashes them and runs the frozen network; it keeps
-nothing. The product reads and checks them, pools the maps, finds the medians of the descriptor,
-reduces the dense features, and writes what is kept in fp16. Both take turns. What stays the
-same is checked: the files of each round.
+nothing but, as the product does, the memory that a batch has freed. The product reads and checks
+them, pools the maps, finds the medians of the descriptor, reduces the dense features, and writes
+what is kept in fp16. Both take turns. What stays the same is checked: the files of each round.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from captionseg.extraction import shard_features
 from captionseg.feature_reuse import Stored
 from captionseg.grids import squash
 from captionseg.params import Params
+from captionseg.runtime.allocator import keep_freed_memory
 from captionseg.runtime.device import Runtime, detect
 from perf.clock import compare
 
@@ -34,10 +35,11 @@ from perf.clock import compare
 def run_tower(encoder: Any, images: list[np.ndarray], runtime: Runtime) -> Tensor:
     """The number of pictures that went through the network."""
     count = torch.zeros(())
-    for batch in make_batches(images, encoder.batch):
-        pixels = torch.from_numpy(np.stack([squash(image, encoder.size) for image in batch]))
-        with runtime.autocast():
-            count += len(encoder.image_tower(runtime.to(pixels).permute(0, 3, 1, 2))[0])
+    with keep_freed_memory():
+        for batch in make_batches(images, encoder.batch):
+            pixels = torch.from_numpy(np.stack([squash(image, encoder.size) for image in batch]))
+            with runtime.autocast():
+                count += len(encoder.image_tower(runtime.to(pixels).permute(0, 3, 1, 2))[0])
     return count
 
 

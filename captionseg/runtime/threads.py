@@ -1,9 +1,10 @@
 """Runs a function over chunks of an array on all cores, with results that do not depend on how many
-there are; and makes items in a thread before they are asked for.
+there are; makes items in a thread before they are asked for, and finishes them in one.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,3 +48,22 @@ def make_ahead(items: Iterable[T]) -> Iterator[T]:
         while (item := coming.result()) is not end:
             coming = thread.submit(next, iterator, end)
             yield cast(T, item)
+
+
+@contextlib.contextmanager
+def work_behind(work: Callable[[T], object]) -> Iterator[Callable[[T], None]]:
+    """Yield a function that takes the next item for a thread to call `work` with, in order.
+
+    It waits until the item before is done, and raises what that has raised; so does the end.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        busy: deque[Future[object]] = deque()
+
+        def take(item: T) -> None:
+            if busy:
+                busy.popleft().result()
+            busy.append(thread.submit(work, item))
+
+        yield take
+        if busy:
+            busy.popleft().result()
