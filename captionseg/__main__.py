@@ -1,7 +1,5 @@
 """The command line as `python -m captionseg`."""
 
-import sys
+from captionseg.cli import start
 
-from captionseg.cli import main
-
-sys.exit(main())
+start()

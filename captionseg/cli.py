@@ -26,11 +26,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 import captionseg
 from captionseg.commands.options import SETTINGS, add_verbosity
+from captionseg.runtime.ending import end_process
 from captionseg.terminal import guarded
 
 # Before torch starts threads: waiting ones give up their core. On a busy machine a picture takes a
@@ -86,6 +88,11 @@ class Commands(click.Group):
 @add_verbosity
 def program() -> None:
     """The command line as a whole."""
+
+
+def start() -> NoReturn:
+    """Run the command line, and end this process."""
+    end_process(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -40,6 +40,7 @@ import numpy as np
 import captionseg
 from captionseg.params import Params
 from captionseg.records import UserError
+from captionseg.runtime.ending import end_process
 from captionseg.runtime.launch import read_place
 from captionseg.runtime.lifeline import follow_dvc
 from captionseg.runtime.outputs import lock_outputs, move_all
@@ -241,4 +242,4 @@ if __name__ == "__main__":
         if signal.getsignal(told) is not signal.SIG_IGN:
             signal.signal(told, end_stage)
     follow_dvc()
-    sys.exit(main())
+    end_process(main())

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
+from captionseg.runtime.ending import end_process
 from captionseg.runtime.lifeline import follow_maker
 from captionseg.runtime.start_up import collect_nothing
 from captionseg.runtime.workers import (
@@ -167,6 +168,7 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
         work = receive_function(pipe)
         limit_threads(threads)  # of libraries that were imported with it
         answer_jobs(pipe, work)
+    end_process(0)  # this process has nothing else to do, and its maker waits for it
 
 
 def unwind_on_signals() -> None:
