@@ -74,6 +74,6 @@ def test_without_an_extra_it_asks_for_inference_alone(metadata):
 
 def test_its_command_is_there(wheel):
     points = wheel.read(f"captionseg-{__version__}.dist-info/entry_points.txt").decode()
-    assert "captionseg = captionseg.cli:main" in points
+    assert "captionseg = captionseg.cli:start" in points
     for command in INFERENCE:
         assert f"captionseg/commands/{command}.py" in wheel.namelist()
