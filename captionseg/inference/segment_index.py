@@ -3,8 +3,8 @@ product.
 
 The folder of an index contains the embeddings of each shard (see `segment_embedding`) and, for all
 shards, ids.parquet (row, uid, segment_id, shard), index.faiss and, written last, index.json with
-the digests of model, features and segments, dims and count. Shards of other weights, features or
-segments are embedded again.
+the digests of code, model, features and segments, dims and count. Shards of other code, weights,
+features or segments are embedded again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from captionseg.code_digest import hash_code
 from captionseg.encoders.encoder import normalise
 from captionseg.inference.model_encoder import check_encoder
 from captionseg.inference.prepared_folders import PreparedFolders
@@ -131,6 +132,7 @@ def open_index(
     home = model.loaded.folder
     check_encoder(home, prepared.encoder)
     source = {
+        "code": hash_code(),
         "model": hash_files([home / "model.safetensors", home / "config.json"]),
         "features": hash_files(
             [prepared.index / "ids.parquet", *sorted(prepared.encoder.glob("*.*"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from captionseg import feature_reuse, indexing
+from captionseg import code_digest, feature_reuse, indexing
 from captionseg.feature_reuse import MADE_OF, Stored, describe, take_over
 from captionseg.storage.packed import PackedArray, write_packed
 from captionseg.storage.reading import read_json
@@ -169,6 +170,23 @@ def test_another_version_of_a_package_counts(world, toy, monkeypatch):
     before = describe(world.table, params)["encoder"]
     assert all(feature_reuse.find_version(name) for name in ("torch", "pillow"))
     monkeypatch.setattr(feature_reuse.metadata, "version", lambda name: "0.0")
+    assert describe(world.table, params)["encoder"] != before
+
+
+@pytest.mark.parametrize(
+    "module", ["segmenters/pooling.py", "extraction.py", "encoders/reduction.py"]
+)
+def test_code_that_makes_features_counts(world, toy, tmp_path, monkeypatch, module):
+    package = shutil.copytree(code_digest.PACKAGE, tmp_path / "package")
+    monkeypatch.setattr(
+        feature_reuse, "hash_code", functools.partial(code_digest.hash_code, package=package)
+    )
+    params = toy.index_params()
+    before = describe(world.table, params)["encoder"]
+    (package / "reporting" / "tables.py").write_text("")
+    assert describe(world.table, params)["encoder"] == before
+    with (package / module).open("a") as file:
+        file.write("# changed")
     assert describe(world.table, params)["encoder"] != before
 
 

@@ -20,6 +20,7 @@ import torch
 from captionseg.arrays import ShardedArray
 from captionseg.grids import shares
 from captionseg.inference import segment_embedding as module
+from captionseg.inference import segment_index
 from captionseg.inference.segment_embedding import group_batches
 from captionseg.inference.segment_index import SegmentIndex, open_index
 from captionseg.inference.segment_model import SegmentModel
@@ -168,6 +169,13 @@ def test_a_fresh_index_is_used_again_and_a_stale_one_made_anew(opened, segments,
     assert (tmp_path / "index" / "ids.parquet").exists()
 
 
+def test_segments_are_embedded_anew_by_other_code(opened, monkeypatch):
+    opened()
+    assert opened()[1] == []
+    monkeypatch.setattr(segment_index, "hash_code", lambda: "of another version")
+    assert opened()[1] == ["00000", "00001", "00002"]
+
+
 def test_a_killed_run_goes_on_from_its_last_finished_shard(searchable, segments, opened, tmp_path):
     """kill -9 between the embeddings of the last shard and the mark that it is finished."""
     program = f"""
@@ -175,6 +183,7 @@ import os, signal
 from pathlib import Path
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.inference import segment_embedding as module
+from captionseg.inference import segment_index
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_index import open_index
 from captionseg.inference.segment_model import SegmentModel
