@@ -126,7 +126,12 @@ class CheckpointCallback(Callback):
         """See Callback: seed dropout by seed, step and rank, so that a resumed fit is the same."""
         # checkpoints have no random state, and iterators of DataLoaders draw random numbers
         place = [self.batches.seed, trainer.global_step, trainer.global_rank, 2]
-        torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
+        seed = int(np.random.default_rng(place).integers(2**62))
+        if trainer.strategy.root_device.type == "cpu":
+            # for a GPU that it has not used yet, torch would note the stack of each call
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int

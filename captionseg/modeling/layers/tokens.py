@@ -73,8 +73,11 @@ class RegionNorm(nn.Module):
         self, regions: Float[Tensor, "batch region feature"]
     ) -> Float[Tensor, "batch region feature"]:
         """Standardise region features."""
-        x = (regions - self.mean) / self.scale
-        return x * self.dropout(torch.ones_like(x[:, :1])) if self.training else x
+        if not self.training:
+            return (regions - self.mean) / self.scale
+        # in one pass: there are far more features than weights
+        factor = self.dropout(torch.ones_like(regions[:, :1])) / self.scale
+        return torch.addcmul(-self.mean * factor, regions, factor)
 
     def undo(
         self, x: Float[Tensor, "batch region feature"]

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional as F
 
 from captionseg.losses.contrastive import MultiLabel, contrastive_loss, may_be_negative
 from captionseg.modeling.objectives.pair_losses import find_unique
@@ -71,6 +72,17 @@ class _Part(NamedTuple):
 
     concepts: Tensor
     owner: Tensor
+    valid: Tensor
+
+
+class _Pairs(NamedTuple):
+    """Images [B] and texts [T]: [B, T] logits, which texts belong to an image, and which may be
+    its negatives; [T] whether it is a text at all.
+    """
+
+    logits: Tensor
+    positive: Tensor
+    candidate: Tensor
     valid: Tensor
 
 
@@ -151,45 +163,51 @@ class BagContrast:
         all_texts = _Texts(*(gather(value) for value in texts))
         images = _Images(bags.vectors, bags.mask, bags.archive, numbers)
         all_images = _Images(*(gather(value) for value in images))
-        by_image = self._similarities(images, all_texts, scales)
-        by_text = (
-            by_image
-            if all_images.vectors is images.vectors
-            else self._similarities(all_images, texts, scales)
-        )
+        pairs = self._compare(images, all_texts, scales, parts)
+        # of one rank, both are the same
+        alone = all_images.vectors is images.vectors
+        all_pairs = pairs if alone else self._compare(all_images, texts, scales, parts)
         return {
-            name: 0.5
+            part: 0.5
             * (
-                self._image_to_text(by_image[row], images, all_texts.part(row), gather)
-                + self._text_to_image(by_text[row], all_images, texts.part(row), gather)
+                self._image_to_text(pairs[part], gather)
+                + self._text_to_image(all_pairs[part], gather)
             )
-            for row, name in enumerate(PARTS)
-            if name in parts
+            for part in pairs
         }
 
-    def _image_to_text(
-        self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
-    ) -> Tensor:
+    def _image_to_text(self, pairs: _Pairs, gather: Gather) -> Tensor:
         """Eq. 1 or Eq. 3: images of this rank [B] against the texts of all ranks [T]."""
-        positive = (images.number[:, None] == texts.owner) & texts.valid
         return contrastive_loss(
-            logits,
-            positive,
-            self._candidates(images.archive, texts.concepts) & texts.valid,
+            pairs.logits,
+            pairs.positive,
+            pairs.candidate & pairs.valid,
             self.multi_label,
-            count=count_per_rank(positive.any(1), gather),
+            count=count_per_rank(pairs.positive.any(1), gather),
         )
 
-    def _text_to_image(
-        self, logits: Tensor, images: _Images, texts: _Part, gather: Gather
-    ) -> Tensor:
+    def _text_to_image(self, pairs: _Pairs, gather: Gather) -> Tensor:
         """Eq. 2 or Eq. 4: texts of this rank [T] against the images of all ranks [B]."""
         return contrastive_loss(
-            logits.T,
-            (texts.owner[:, None] == images.number) & texts.valid[:, None],
-            self._candidates(images.archive, texts.concepts).T,
-            count=count_per_rank(texts.valid, gather),
+            pairs.logits.T,
+            pairs.positive.T,
+            pairs.candidate.T,
+            count=count_per_rank(pairs.valid, gather),
         )
+
+    def _compare(
+        self, images: _Images, texts: _Texts, scales: Scales, parts: Sequence[Part]
+    ) -> dict[Part, _Pairs]:
+        """Compare images with the captions and the drawn concepts."""
+        logits = self._similarities(images, texts, scales)
+        pairs = {}
+        for number, name in enumerate(PARTS):
+            if name in parts:
+                part = texts.part(number)
+                positive = (images.number[:, None] == part.owner) & part.valid
+                candidate = self._candidates(images.archive, part.concepts)
+                pairs[name] = _Pairs(logits[number], positive, candidate, part.valid)
+        return pairs
 
     def _similarities(
         self, images: _Images, texts: _Texts, scales: Scales
@@ -239,13 +257,14 @@ def bag_similarity(
         temperature: of the softmax that weights the cosines; 0 takes their maximum.
     """
     with full_precision(vectors):
-        cosine = texts.float() @ vectors.float().transpose(1, 2)  # [B, T, S]
+        cosine = F.linear(vectors.float(), texts.float())  # [B, S, T]: no copy of the vectors
     if vectors.shape[1] == 1:
-        return cosine[:, :, 0]
-    hidden = cosine.masked_fill(~mask[:, None], -torch.inf)
+        return cosine[:, 0]
+    padding = torch.zeros_like(cosine[..., :1]).masked_fill(~mask[..., None], -torch.inf)
     if not temperature:
-        return hidden.amax(2)
-    return ((hidden / temperature).softmax(2) * cosine).sum(2)
+        return (cosine + padding).amax(1)
+    weight = torch.add(padding, cosine, alpha=1.0 / temperature).softmax(1)
+    return (weight * cosine).sum(1)
 
 
 def count_per_rank(counted: Shaped[Tensor, " n"], gather: Gather) -> Float[Tensor, ""]:
