@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -94,8 +95,8 @@ def plan(sources: Sequence[Source], wanted: Wanted) -> dict[Source, Files]:
             "with -o"
         )
     planned = name_files(sources, wanted)
-    results = {path.resolve() for files in planned.values() for path in files}
-    ours = [s for s in planned if s.listed and s.path.resolve() in results]
+    results = {os.path.realpath(path) for files in planned.values() for path in files}
+    ours = [s for s in planned if s.listed and os.path.realpath(s.path) in results]
     if ours:
         warn_once(
             f"{ours[0].path}: is a result of an earlier call and left out"
@@ -132,12 +133,12 @@ def check_names(paths: Sequence[Path], planned: dict[Source, Files]) -> None:
     Raises:
         UserError: naming the file.
     """
-    pictures = {s.path.resolve(): s.path for s in planned if not s.is_stdin}
+    pictures = {os.path.realpath(s.path): s.path for s in planned if not s.is_stdin}
     there = [path for path in pictures.values() if path.exists()]
     kept = {(info.st_dev, info.st_ino): path for path in there if (info := path.stat())}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in paths:
-        place, picture = path.resolve(), None
+        place, picture = os.path.realpath(path), None
         if path.exists():
             info = path.stat()
             picture = kept.get((info.st_dev, info.st_ino))

@@ -62,9 +62,10 @@ def list_sources(words: Sequence[str]) -> list[Source]:
     Raises:
         UserError: for a word that names no picture.
     """
-    found: dict[Path, Source] = {}
+    found: dict[str, Source] = {}
     for source in (source for word in words for source in expand(word)):
-        key = source.path if source.is_stdin else source.path.resolve()
+        # unlike Path.resolve, this takes links that lead to themselves
+        key = STDIN if source.is_stdin else os.path.realpath(source.path)
         found.setdefault(key, source)
     return list(found.values())
 

@@ -86,6 +86,17 @@ def test_what_is_no_picture_is_one_line(segment, folder, name):
     assert sorted(folder.rglob("*")) == before
 
 
+def test_a_link_to_itself_is_one_line(segment, folder):
+    (folder / "loop.png").symlink_to("loop.png")
+    assert segment("loop.png") == 1
+    assert segment.err == [
+        "error: loop.png: not a readable image: Too many levels of symbolic links"
+    ]
+    (folder / "good.png").write_bytes(encode(draw()))
+    assert segment("good.png", "loop.png") == 1  # the other picture is done
+    assert segment.out[-1].endswith("-> good_segments.png")
+
+
 @pytest.mark.parametrize(
     ("words", "labels", "code", "message"),
     [

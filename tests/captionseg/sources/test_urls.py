@@ -24,7 +24,7 @@ from tests.captionseg.sources.fetching.hostile import GOOD, HERE, serving
 
 QUICK = HttpParams(
     connect_timeout=5.0,
-    read_timeout=1.0,
+    read_timeout=4.0,  # a busy machine may keep a server waiting for a second
     total_timeout=10.0,
     min_speed=500.0,
     patience=0.5,
