@@ -26,6 +26,13 @@ def test_files_are_short(repository):
     assert not long, f"over {FILE_LINES} lines: {long}"
 
 
+def test_nothing_that_a_command_wrote_lies_at_the_top(repository):
+    """As pictures of `captionseg segment` did, which somebody added with the rest."""
+    known = {".cff", ".lock", ".md", ".toml", ".yaml", ""}
+    top = [Path(file) for file in repository.files if "/" not in file]
+    assert not [file.name for file in top if file.suffix not in known]
+
+
 def test_stages_are_thin(repository):
     stages = [
         f
