@@ -191,9 +191,17 @@ def find_needed(repository: Repository, stage: str) -> set[str]:
     """Return the library files that a stage imports, directly or not, and the data files that they
     read.
     """
-    sections = list_sections(repository, stage)
+    seen = follow_imports(repository, f"stages/{stage}.py", list_sections(repository, stage))
+    seen |= list_data_files(repository, seen)
+    return {f for f in seen if is_hashed(repository, f)}
+
+
+def follow_imports(repository: Repository, start: str, sections: Iterable[str] = ()) -> set[str]:
+    """Return a file and those that it imports, directly or not; of what methods of Params import,
+    that of `sections`.
+    """
     seen: set[str] = set()
-    todo = [f"stages/{stage}.py"]
+    todo = [start]
     while todo:
         file = todo.pop()
         if file in seen:
@@ -204,8 +212,12 @@ def find_needed(repository: Repository, stage: str) -> set[str]:
             for f, function in repository.imports(file)
             if file != PARAMS or not function or function in sections
         ]
-    seen |= list_data_files(repository, seen)
-    return {f for f in seen if not is_covered(f, UNHASHED) and not repository.is_docstring(f)}
+    return seen
+
+
+def is_hashed(repository: Repository, file: str) -> bool:
+    """Return whether outputs may depend on a file: it has code, and is not one of UNHASHED."""
+    return not is_covered(file, UNHASHED) and not repository.is_docstring(file)
 
 
 def list_data_files(repository: Repository, modules: set[str]) -> set[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from captionseg.code_digest import hash_code
 from captionseg.feature_reuse import CODE
-from stages.deps import PARAMS, UNHASHED, Repository, is_covered
+from stages.deps import Repository, follow_imports, is_covered, is_hashed
 
 SAME = {
     "captionseg/arrays.py": "holds arrays",
@@ -48,20 +48,11 @@ def test_a_digest_knows_the_modules_of_its_patterns_alone(tmp_path):
     assert hash_code("a.py", "c/*.py", package=package) != some
 
 
-def find_imported(repository, *files):
-    """The modules that some import, directly or not."""
-    seen, todo = set(), list(files)
-    while todo:
-        file = todo.pop()
-        if file not in seen and file != PARAMS and not is_covered(file, UNHASHED):
-            seen.add(file)
-            todo += [other for other, _ in repository.imports(file)]
-    return {file for file in seen if not repository.is_docstring(file)}
-
-
 @pytest.fixture(scope="module")
 def imported():
-    return find_imported(Repository(), "captionseg/indexing.py")
+    repository = Repository()
+    found = follow_imports(repository, "captionseg/indexing.py")
+    return {file for file in found if is_hashed(repository, file)}
 
 
 def test_features_are_of_all_code_that_makes_them(imported):

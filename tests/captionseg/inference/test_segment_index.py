@@ -183,7 +183,6 @@ import os, signal
 from pathlib import Path
 from captionseg.encoders.encoders import ENCODERS
 from captionseg.inference import segment_embedding as module
-from captionseg.inference import segment_index
 from captionseg.inference.prepared_folders import PreparedFolders
 from captionseg.inference.segment_index import open_index
 from captionseg.inference.segment_model import SegmentModel
