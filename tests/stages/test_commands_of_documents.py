@@ -67,6 +67,10 @@ ELSEWHERE = {
         "tests/captionseg/test_cli_evaluate.py",
     ),
     "make flickr8k ROOT=...": ("needs Flickr8k", "tests/stages/test_experiment.py"),
+    "make experiment NAME=longer": (
+        "trains the default recipes 2.6 times as long",
+        "tests/stages/test_experiment.py",
+    ),
     "captionseg held-out --rows 2000:": ("needs 2,000 pictures", "tests/stages/test_dag.py"),
     "pip install .[demo]": ("downloads packages", "tests/contracts/test_documented_commands.py"),
     "captionseg demo": ("serves a page", "tests/captionseg/demo/test_page.py"),
