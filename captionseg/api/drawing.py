@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from captionseg.api.segmentation import Segmentation
+from captionseg.api.segmentation import Segmentation, cut_label
 from captionseg.images import shrink_size
 from captionseg.reporting.overlay import (
     FAINT,
@@ -64,7 +64,7 @@ def list_legend(result: Segmentation) -> tuple[list[str], list[int]]:
     shown = [c for c in range(len(shares)) if shares[c] > 0 or len(shares) <= FEW]
     if len(shares) > FEW:
         shown.sort(key=lambda c: -shares[c])
-    texts = [f"{result.labels[c]}  {100 * shares[c]:.0f} %" for c in shown]
+    texts = [f"{cut_label(result.labels[c])}  {100 * shares[c]:.0f} %" for c in shown]
     if left := len(shares) - len(shown):
         texts.append(f"{left} more nowhere")
         shown.append(len(shares))

@@ -14,6 +14,8 @@ from captionseg.records import UserError
 ROWS = 64  # of a picture that are counted at once, so that they stay in the processor's cache
 NONE = 255
 """Value of pixels without a label in an index PNG."""
+LONGEST = 60
+"""Characters of a label that are shown; files of results have it whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,9 @@ class Segmentation:
 
     def __repr__(self) -> str:
         height, width = self.mask.shape
-        parts = ", ".join(f"{label} {100 * part:.0f} %" for label, part in self.list_shares()[:3])
+        parts = ", ".join(
+            f"{cut_label(label)} {100 * part:.0f} %" for label, part in self.list_shares()[:3]
+        )
         return f"Segmentation({self.name or 'picture'}, {width} x {height}: {parts})"
 
     @cached_property
@@ -107,3 +111,8 @@ class Segmentation:
         from captionseg.api.coco import to_coco
 
         return to_coco([self])
+
+
+def cut_label(label: str) -> str:
+    """Cut a label to what is shown of it, or a long one would take any width."""
+    return label if len(label) <= LONGEST else label[: LONGEST - 3].rstrip() + "..."

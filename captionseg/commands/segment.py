@@ -271,8 +271,10 @@ def segment(model: Model, words: Words, pixels: Pixels, files: Files) -> Segment
 
 def format_line(result: Segmentation, files: Files) -> str:
     """Format one picture of several."""
+    from captionseg.api.segmentation import cut_label
+
     rows = [row for row in result.list_shares() if row[1] > 0]
-    parts = [f"{label} {100 * share:.0f} %" for label, share in rows[:SHOWN]]
+    parts = [f"{cut_label(label)} {100 * share:.0f} %" for label, share in rows[:SHOWN]]
     if len(rows) > SHOWN:
         parts.append(f"{len(rows) - SHOWN} more")
     return f"{result.name}: {', '.join(parts) or 'no label'} -> {files.overlay}"
@@ -282,7 +284,9 @@ def format_shares(result: Segmentation, words: Words, *, background: bool) -> li
     """Format the share of the picture that each label covers, the largest first, and last that of
     pixels without one, if there are any or a `background` was asked for.
     """
-    rows = result.list_shares()
+    from captionseg.api.segmentation import cut_label
+
+    rows = [(cut_label(label), part) for label, part in result.list_shares()]
     left = float((result.mask < 0).mean())
     if words.rivals:
         rows.append(("(other)", left))

@@ -138,6 +138,12 @@ def test_mistakes_are_one_line(segment, folder, monkeypatch, words, labels, code
     assert sorted(folder.rglob("*")) == before
 
 
+def test_a_label_of_any_length_leaves_shares_that_can_be_read(segment, folder):
+    (folder / "a.png").write_bytes(encode(draw()))
+    assert segment("a.png", labels="dog " * 90 + ", grass") == 0
+    assert max(len(line) for line in segment.out) < 80
+
+
 def test_two_hundred_labels(segment, folder):
     (folder / "a.png").write_bytes(encode(draw(64, 64)))
     assert segment("a.png", labels=",".join(f"thing {n}" for n in range(200))) == 0

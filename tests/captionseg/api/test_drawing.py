@@ -64,6 +64,18 @@ def test_of_many_labels_the_largest_come_first():
     assert shown == [14, 5, 0, 20]
 
 
+def test_a_long_label_makes_no_wide_picture():
+    labels = ("dog " * 5000, "grass")
+    result = Segmentation(
+        labels, np.zeros((5, 7), np.int16), np.zeros(2, np.float32), np.zeros((5, 7, 3), np.uint8)
+    )
+    texts, _ = drawing.list_legend(result)
+    assert texts == ["dog " * 14 + "d...  100 %", "grass  0 %"]
+    assert result.overlay().width < 800
+    assert len(repr(result)) < 150
+    assert result.to_coco()["categories"][0]["name"] == labels[0]
+
+
 def test_without_a_legend_an_overlay_has_the_size_of_the_picture():
     result = make(7, 5, 2, 2)
     assert result.overlay(legend=False).size == (5, 7)
