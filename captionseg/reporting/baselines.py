@@ -8,8 +8,8 @@ from captionseg.recipes import Recipe
 
 
 def find_baseline(recipes: Mapping[str, Recipe], name: str) -> str | None:
-    """Return the recipe with the same model that learns from caption nouns alone; None if there is
-    none or it is the recipe itself.
+    """Return the recipe with the same model that learns from caption nouns alone, the first of
+    several; None if there is none or it is the recipe itself.
     """
     baselines = (
         other

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,9 +96,16 @@ def archive_experiment(
         "recipes": {recipe: metrics["recipes"][recipe] for recipe in recipes},
         **{key: metrics[key] for key in ("data", "curation", "segments") if key in metrics},
     }
-    described = {recipe: describe_recipe(space.params, recipe) for recipe in recipes}
+    # in the order of params.yaml, by which recipes find their baselines
+    described = {
+        recipe: describe_recipe(space.params, recipe)
+        for recipe in space.params["recipes"]
+        if recipe in recipes
+    }
+    said = json.dumps({"name": name, "about": about, "recipes": described}, indent=2)
     with atomic_path(folder / name) as part:
-        write_json({"name": name, "about": about, "recipes": described}, part / "experiment.json")
+        part.mkdir(parents=True)
+        (part / "experiment.json").write_text(f"{said}\n", encoding="utf-8")
         write_json(kept, part / "metrics.json")
         for file in (Path("recipes", f"{recipe}.json") for recipe in recipes):
             write_json(_json(space.reports / file), part / file)

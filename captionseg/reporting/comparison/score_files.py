@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from captionseg.reporting.baselines import find_baseline, find_control
 from captionseg.reporting.comparison.results import DEFAULT, OWN, Curves, Difference, Result, Run
 from captionseg.sources.sources import SOURCES
 from captionseg.typed import build
+
+SAME = 0.01
+"""Two differences of mIoU, 0 to 100, that are closer are the same, written with other digits."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,9 @@ def _add_differences(
 ) -> Result:
     """Add the differences to baseline and control: with intervals if metrics.json has them, else
     without.
+
+    metrics.json does not name the other recipe, so its intervals count only where the difference
+    is that of the two scores.
     """
     if result.recipe not in recipes:
         return result
@@ -210,16 +217,16 @@ def _add_differences(
         other = relation(recipes, result.recipe)
         paired = written[result.recipe][key].get(f"over_{name}")
         paired = _numbers(paired) if isinstance(paired, dict) else {}
-        if other and "miou" in paired:
-            differences.append(
-                Difference(
-                    other, paired["miou"], *(paired.get(k) for k in ("low", "high", "better"))
-                )
-            )
-        elif other in beside and result.recipe in beside:
-            differences.append(Difference(other, beside[result.recipe] - beside[other]))
-        else:
+        if other is None or not {other, result.recipe} <= beside.keys():
             differences.append(None)
+            continue
+        gain = beside[result.recipe] - beside[other]
+        if abs(paired.get("miou", math.inf) - gain) < SAME:
+            gain = paired["miou"]
+            interval = [paired.get(key) for key in ("low", "high", "better")]
+            differences.append(Difference(other, gain, *interval))
+        else:
+            differences.append(Difference(other, gain))
     return Result(**{**vars(result), "baseline": differences[0], "control": differences[1]})
 
 

@@ -116,6 +116,8 @@ def test_what_is_kept(space, tmp_path):
             },
         },
     }
+    order = list(json.loads(kept["use/experiment.json"])["recipes"])
+    assert order == [name for name in space.params["recipes"] if name in order]
     assert json.loads(kept["use/metrics.json"]) == found
     assert set(found) == {"recipes", "data", "curation", "segments"}
     assert list(found["recipes"]) == ["nouns-mil", "cocu-use"]

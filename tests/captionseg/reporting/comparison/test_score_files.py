@@ -76,6 +76,15 @@ def test_differences_are_paired_where_metrics_say_so_and_plain_elsewhere(reports
     assert data.of("cocu-mil", "voc").baseline is None
 
 
+def test_an_interval_of_another_difference_is_not_shown(reports, recipes):
+    file = reports.metrics
+    metrics = json.loads(file.read_text())
+    metrics["recipes"]["cocu-mil"]["own"]["over_baseline"]["miou"] = 1.5  # over the control
+    file.write_text(json.dumps(metrics))
+    found = Comparison(read(reports, recipes)).of("cocu-mil", "own").baseline
+    assert found == Difference("nouns-mil", 3.5)
+
+
 def test_nothing_but_metrics_need_be_there(least, recipes):
     data = Comparison(read(least, recipes))
     assert data.results == []
