@@ -14,9 +14,12 @@ from captionseg.runtime.params import RuntimeParams
 sys.path.insert(0, str(Path(__file__).parent))  # of fan_out_jobs, which workers import
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[RuntimeParams]:
-    """This process is in it, as whoever wants to keep a cluster for several stages would be."""
+    """This process is in it, as whoever wants to keep a cluster for several stages would be.
+
+    It ends with the tests of this folder, for its processes are busy even while they wait.
+    """
     paths = [
         str(Path(__file__).parent),
         str(Path(__file__).parents[3]),
