@@ -32,8 +32,8 @@ def write_plots(
     differences = [(data.name(r), r.baseline) for r in home if r.baseline]
     write_csv(
         folder / "differences.csv",
-        ("recipe", "difference", "low", "high"),
-        [(name, *_ends(gain.value, gain.low, gain.high)) for name, gain in differences],
+        ("recipe", "over", "difference", "low", "high"),
+        [(name, gain.to, *_round(gain.value, gain.low, gain.high)) for name, gain in differences],
     )
     write_csv(
         folder / "ablation.csv",
@@ -41,7 +41,7 @@ def write_plots(
         [
             (
                 f"{row['model']}: {r.recipe}",
-                *_ends(*(r.scores.get(key) for key in MIOU)),
+                *_round(*(r.scores.get(key) for key in MIOU)),
                 row["average"],
             )
             for row, r in steps
@@ -68,9 +68,6 @@ def write_scores(data: Comparison, file: Path) -> None:
     write_csv(file, (*names, *scores), rows)
 
 
-def _ends(value: float | None, low: float | None, high: float | None) -> tuple[float, ...]:
-    """Return a value and the ends of its interval; an unknown end is the value itself."""
-    return tuple(
-        round(v, DECIMALS)
-        for v in (value or 0.0, *(value or 0.0 if v is None else v for v in (low, high)))
-    )
+def _round(*values: float | None) -> list[float | str]:
+    """Round values and ends of intervals; what is unknown stays empty."""
+    return ["" if value is None else round(value, DECIMALS) for value in values]

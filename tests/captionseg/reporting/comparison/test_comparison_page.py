@@ -140,12 +140,16 @@ def test_files_for_plots(reports, recipes):
     root = reports.metrics.parent
     compare(reports, outputs(root), recipes=recipes)
     folder = root / "comparison"
-    assert rows(folder / "differences.csv")[1] == {
+    gains = rows(folder / "differences.csv")
+    assert gains[1] == {
         "recipe": "cocu-mil",
+        "over": "nouns-mil",
         "difference": "3.5",
         "low": "2.25",
         "high": "4.5",
     }
+    # without an interval, not with one of no width
+    assert [gains[-1][key] for key in ("over", "low", "high")] == ["nouns-groupvit", "", ""]
     assert rows(folder / "ablation.csv") == [
         {
             "recipe": "Baseline (GroupViT): nouns-mil",
