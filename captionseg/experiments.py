@@ -93,6 +93,21 @@ class Experiment(BaseModel):
         ]
         return [*removed, *list_overrides(self.params)]
 
+    def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of params.yaml as the experiment changes them, what `overrides` make of
+        the file.
+
+        Raises:
+            UserError: if it leaves out a recipe that there is not.
+        """
+        kept = dict(values)
+        for name in self.without:
+            if name not in (kept.get("recipes") or {}):
+                raise UserError(f"without: params.yaml has no recipe {name}")
+            for section in ("recipes", "about"):
+                kept[section] = {k: v for k, v in (kept.get(section) or {}).items() if k != name}
+        return _merge(kept, self.params)
+
     def place(self, name: str, root: Path | None) -> Experiment:
         """The experiment with the user's folder in place of `{root}`.
 
@@ -142,6 +157,14 @@ def read_experiment(path: Path) -> Experiment:
     except ValueError as error:
         raise UserError(f"{path}: params.{error}") from None
     return experiment
+
+
+def _merge(old: Any, new: Any) -> Any:
+    """Return new values in place of old ones, mappings key by key."""
+    if not isinstance(new, Mapping):
+        return new
+    start = dict(old) if isinstance(old, Mapping) else {}
+    return start | {key: _merge(start.get(key), value) for key, value in new.items()}
 
 
 def _replace_root(value: Any, root: str) -> Any:

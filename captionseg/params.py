@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -56,6 +56,7 @@ class Params:
 
     Args:
         path: the params.yaml to read.
+        change: what makes other values of those of the file, as an experiment does.
 
     Raises:
         UserError: for anything invalid, with the file and the path of the key.
@@ -80,7 +81,11 @@ class Params:
         "regression",
     )
 
-    def __init__(self, path: Path | str = "params.yaml") -> None:
+    def __init__(
+        self,
+        path: Path | str = "params.yaml",
+        change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
         self.path = Path(path)
         try:
             self.raw: dict[str, Any] = yaml.load(self.path.read_text("utf-8"), _Loader) or {}
@@ -96,6 +101,8 @@ class Params:
             ) from None
         except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
             raise UserError(f"{self.path}: not valid YAML: {one_line(error)}") from None
+        if change is not None:
+            self.raw = change(self.raw)
         check_keys(self.raw, self.SECTIONS, str(self.path))
         check_names(self.raw)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from captionseg.modeling.layers.timm_tags import PACKAGED, check_tag, is_tag
 from captionseg.params import Params
 from captionseg.records import UserError
 from captionseg.segmenters.mask_makers import MasksParams
+from captionseg.sources.sources import DownloadParams
+from captionseg.storage.remote import find_scheme
 from captionseg.training.params import model_config
 from captionseg.typed import build
 
@@ -50,8 +54,8 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
         params.curate,
         params.segment_text,
     )
-    if download.source == "folder":
-        yield "download", "download.folder.root", download.folder.root
+    for field, path in list_source_paths(download):
+        yield "download", f"download.{download.source}.{field}", path
     if caption.captioner in ("chat", "precomputed"):
         field = "folder" if caption.captioner == "chat" else "file"
         yield (
@@ -71,6 +75,22 @@ def list_paths(params: Params) -> Iterator[tuple[str, str, str]]:
     for name, member in segments.members.items():
         for field in vars(member).keys() & {"checkpoint", "file"}:
             yield "segment_text", f"segment_text.{name}.{field}", getattr(member, field)
+
+
+def list_source_paths(download: DownloadParams) -> Iterator[tuple[str, str]]:
+    """Yield the field and the value of every path on this machine that the source reads.
+
+    Stores elsewhere and patterns are left to the source, which asks or looks for them.
+    """
+    source = download.get_source()
+    for field in (one.name for one in fields(source)):  # type: ignore[arg-type]
+        if field not in ("root", "path", "annotations", "images"):
+            continue
+        path = getattr(source, field)
+        if field == "images" and not path:
+            continue  # found beside the table
+        if not find_scheme(path) and not set(path) & set("*?[{"):
+            yield field, re.sub(r"^file://", "", path, flags=re.IGNORECASE)
 
 
 def list_index_paths(index: IndexParams) -> Iterator[tuple[str, str]]:

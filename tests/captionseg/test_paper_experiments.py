@@ -35,6 +35,7 @@ PLANS = [
 OF_USER = [
     "shards/",
     "annotations/",
+    "annotations/captions_train2017.json",
     "grounding-dino-tiny/",
     "bert-base-uncased/",
     "PE-Core-B-16.safetensors",

@@ -314,3 +314,26 @@ def test_numbers_of_a_run_are_those_that_it_has():
 def test_a_gate_may_ask_how_many_pairs_are_marked(tmp_path):
     gate = {"few leaks": "curation.dropped.leak <= 10"}
     check(changed(tmp_path, {"gate": gate, "curate.marks": {"exact": {}}}))
+
+
+@pytest.mark.parametrize(
+    ("source", "fields", "said"),
+    [
+        ("table", {"path": "/gone/captions.csv"}, "path: no such file or folder: '/gone/capt"),
+        ("table", {"path": "{here}", "images": "/gone"}, "images: no such file or folder: '/gone'"),
+        ("table", {"path": ""}, "path: empty; give a path"),
+        ("urls", {"path": "file:///gone.tsv"}, "path: no such file or folder: '/gone.tsv'"),
+        ("shards", {"path": "/gone"}, "path: no such file or folder: '/gone'"),
+        ("coco_captions", {"annotations": "/gone.json"}, "annotations: no such file or folder: "),
+        ("coco_captions", {"annotations": "{here}"}, None),  # images are looked for beside it
+        ("shards", {"path": "s3://bucket/shards"}, None),
+        ("urls", {"path": "/gone/{00000..00009}.tsv"}, None),  # a pattern, and what it finds
+    ],
+)
+def test_what_a_source_reads_on_this_machine_is_looked_for(tmp_path, source, fields, said):
+    fields = {key: value.replace("{here}", str(tmp_path)) for key, value in fields.items()}
+    changes = {"download": {"source": source, source: fields}, "gate": {}, "regression": {}}
+    if said is None:
+        check(changed(tmp_path, changes))
+    else:
+        assert f"download.{source}.{said}" in refused(tmp_path, changes)
