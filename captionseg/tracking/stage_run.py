@@ -149,7 +149,12 @@ class StageRun:
 
 
 def open_stage_run(
-    store: Store, stage: str, recipe: str | None, params: Mapping[str, Any]
+    store: Store,
+    stage: str,
+    recipe: str | None,
+    params: Mapping[str, Any],
+    *,
+    began: int | None = None,
 ) -> StageRun:
     """Create a run for a stage, below the run of its reproduction, which is created if missing.
 
@@ -158,6 +163,7 @@ def open_stage_run(
         stage: its name.
         recipe: the stage's recipe, if it has one.
         params: the whole of params.yaml, with dotted names.
+        began: when the stage began, in milliseconds since 1970; None for now.
     """
     process = psutil.Process()
     owner = reproduction.find(os.environ, process.parents())
@@ -166,9 +172,9 @@ def open_stage_run(
         store.reap()
         parent = None
         if owner:
-            parent = store.parent(owner, tags, params)
+            parent = store.parent(owner, tags, params, began=began)
             tags |= {PARENT: parent, KEY: owner.key}
         own = {**tags, "role": "stage", "stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
         own |= {"recipe": recipe} if recipe else {}
-        run = store.create(own, f"{stage}/{recipe}" if recipe else stage)
+        run = store.create(own, f"{stage}/{recipe}" if recipe else stage, began=began)
     return StageRun(store, run, parent, about=StageDescription(stage, dict(params), tags))

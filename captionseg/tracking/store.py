@@ -84,9 +84,12 @@ class Store:
             )
         )
 
-    def create(self, tags: Mapping[str, str], name: str) -> str:
-        """Create a run and return its id."""
-        return self.client.create_run(self.experiment, tags=dict(tags), run_name=name).info.run_id
+    def create(self, tags: Mapping[str, str], name: str, *, began: int | None = None) -> str:
+        """Create a run, which began now or at these milliseconds since 1970, and return its id."""
+        run = self.client.create_run(
+            self.experiment, start_time=began, tags=dict(tags), run_name=name
+        )
+        return run.info.run_id
 
     def children(self, parent: str) -> list[Run]:
         """Return the runs below a run, oldest first."""
@@ -101,9 +104,14 @@ class Store:
         return all(run.data.params.get(clean(k), _text(v)) == _text(v) for k, v in values.items())
 
     def parent(
-        self, owner: reproduction.Reproduction, tags: dict[str, str], params: Mapping[str, Any]
+        self,
+        owner: reproduction.Reproduction,
+        tags: dict[str, str],
+        params: Mapping[str, Any],
+        *,
+        began: int | None = None,
     ) -> str:
-        """Return the id of a reproduction's run, which is created if missing."""
+        """Return the id of a reproduction's run, which is created if missing, see `create`."""
         runs = self.runs(f"tags.{KEY} = '{owner.key}' and tags.role = 'reproduction'")
         if runs:
             self.client.update_run(runs[0].info.run_id, "RUNNING")
@@ -111,7 +119,7 @@ class Store:
                 self.client.set_tag(runs[0].info.run_id, "dvc.lock", tags["dvc.lock"])
             return runs[0].info.run_id
         tags = {**tags, KEY: owner.key, "role": "reproduction", "mlflow.source.name": "dvc.yaml"}
-        parent = self.create(tags, owner.name)
+        parent = self.create(tags, owner.name, began=began)
         self.write_params(parent, params)
         return parent
 

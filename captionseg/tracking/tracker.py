@@ -139,6 +139,7 @@ class WriterTracker:
             root=str(root.resolve()),
             params=flatten(params or {}),
             patience=PATIENCE,
+            began=time.time_ns() // 1_000_000,  # before the writer has imported MLflow
         )
 
     def params(self, values: Mapping[str, Any]) -> None:

@@ -68,7 +68,9 @@ def serve(calls: Iterator[dict[str, Any]]) -> bool:
         return True
     machine = Machine(Path(first["root"]))
     store = Store(Path(first["root"]), first["patience"])
-    run = open_stage_run(store, first["stage"], first["recipe"], first["params"])
+    run = open_stage_run(
+        store, first["stage"], first["recipe"], first["params"], began=first["began"]
+    )
     status, error, problem = "KILLED", "", ""
     for call in calls:
         name = call.pop("call")

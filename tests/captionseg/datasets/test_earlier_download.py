@@ -10,7 +10,7 @@ from captionseg.records import UserError
 from captionseg.sources.shapes import Shapes
 from captionseg.sources.urls import Urls
 from tests.captionseg.sources.fetching.hostile import serving
-from tests.captionseg.sources.test_urls import QUICK, make_list, read_files, write
+from tests.captionseg.sources.test_urls import PATIENT, make_list, read_files, write
 
 
 def ask_again(folder: Path, before: Path, source: Urls, **more):
@@ -113,7 +113,7 @@ def test_what_the_source_lists_is_settled(tmp_path: Path) -> None:
     with serving() as server:
         path = tmp_path / "list.tsv"
         path.write_text(f"url\tcaption\n{server.url('/good/1.jpg')}\ta dog\nftp://a/b.jpg\t\n")
-        source = Urls(path=str(path), http=QUICK, tune=0.0, test=0.0)
+        source = Urls(path=str(path), http=PATIENT, tune=0.0, test=0.0)
         write(tmp_path / "old", source)
         ask_again(tmp_path / "new", tmp_path / "old", source)
         assert server.asked == {"/good/1.jpg": 1}

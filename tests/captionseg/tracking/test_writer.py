@@ -8,6 +8,8 @@ import pytest
 from captionseg.tracking import store as stores
 from captionseg.tracking import writer
 
+BEGAN = 1_700_000_000_000
+
 
 def start(root, stage="index"):
     return {
@@ -17,6 +19,7 @@ def start(root, stage="index"):
         "root": str(root),
         "params": {},
         "patience": 5.0,
+        "began": BEGAN,
     }
 
 
@@ -65,6 +68,7 @@ def test_input_that_ends_without_a_farewell_is_a_killed_run(root):
     )
     run = the_run(root)
     assert run.info.status == "KILLED"
+    assert run.info.start_time == BEGAN, "when the stage began, not when MLflow was imported"
     assert run.data.metrics["a"] == 1.0, "what was said before the death is recorded"
 
 
