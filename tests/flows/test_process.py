@@ -62,9 +62,9 @@ def test_the_environment_is_the_one_given(tmp_path):
 
 def test_a_timeout_ends_the_children_too(tmp_path):
     started = time.monotonic()
-    with pytest.raises(TooLate, match=r"timed out after 0.5 s"):
-        sh("sleep 60 & echo $! > child; sleep 60", [], tmp_path, timeout=0.5)
-    assert time.monotonic() - started < 10
+    with pytest.raises(TooLate, match=r"timed out after 2.5 s"):
+        sh("sleep 60 & echo $! > child; sleep 60", [], tmp_path, timeout=2.5)
+    assert time.monotonic() - started < 55
     assert not alive(tmp_path / "child")
 
 
@@ -75,7 +75,7 @@ def test_who_ignores_sigterm_is_killed(tmp_path, monkeypatch):
             "trap '' TERM; echo $$ > child; while true; do sleep 0.1; done",
             [],
             tmp_path,
-            timeout=0.5,
+            timeout=2.5,
         )
     assert not alive(tmp_path / "child")
 
