@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -203,6 +204,16 @@ def import_client() -> type[MlflowClient]:
     with collect_nothing():
         from mlflow.tracking import MlflowClient
     return MlflowClient
+
+
+def import_backend() -> None:
+    """Import MLflow and, unless a server keeps the runs, what it keeps them in itself."""
+    import_client()
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri or uri.startswith(reproduction.SQLITE):
+        with collect_nothing():
+            import mlflow.store.model_registry.sqlalchemy_store
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def probe(path: Path, patience: float) -> None:

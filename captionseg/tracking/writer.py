@@ -25,7 +25,7 @@ from typing import Any
 from captionseg import records
 from captionseg.tracking.machine import Machine
 from captionseg.tracking.stage_run import TAG_LENGTH, StageRun, open_stage_run
-from captionseg.tracking.store import Store
+from captionseg.tracking.store import Store, import_backend
 
 POLL = 1.0  # seconds between checks that the stage is alive
 CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", "recipes", "flush")
@@ -135,8 +135,12 @@ def main() -> int:
     # signals are meant for the stage; wait to see how it ends
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    calls = read_calls()
+    # now, while the stage imports its own libraries on one core, and not while it works on all
+    with contextlib.suppress(Exception):  # what is wrong comes again in `serve`, which says it
+        import_backend()
     try:
-        return 0 if serve(read_calls()) else 1
+        return 0 if serve(calls) else 1
     except Exception as error:
         warn(one_line(error))
         return 1

@@ -118,3 +118,29 @@ def test_the_machine_is_looked_at_between_calls_and_at_the_end(root, monkeypatch
         the_run(root).info.run_id, "system/system_memory_usage_percentage"
     )
     assert [metric.step for metric in history] == list(range(1, samples + 1))
+
+
+def test_mlflow_is_imported_before_the_stage_has_said_anything(root, monkeypatch):
+    said = []
+
+    def serve(calls):
+        said.append("serves")
+        return True
+
+    monkeypatch.setattr(writer, "serve", serve)
+    monkeypatch.setattr(writer, "import_backend", lambda: said.append("imports"))
+    monkeypatch.setattr(writer.signal, "signal", lambda *_: None)
+    assert writer.main() == 0
+    assert said == ["imports", "serves"]
+
+
+def test_an_mlflow_that_cannot_be_imported_is_said_by_the_run(root, monkeypatch, capsys):
+    def fail():
+        raise ImportError("no mlflow")
+
+    monkeypatch.setattr(writer, "import_backend", fail)
+    monkeypatch.setattr(stores, "import_client", fail)
+    monkeypatch.setattr(writer.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(writer, "read_calls", lambda: iter([start(root)]))
+    assert writer.main() == 1
+    assert capsys.readouterr().err.startswith("warning: tracking: ImportError: no mlflow;")
