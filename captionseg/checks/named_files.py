@@ -83,9 +83,8 @@ def list_source_paths(download: DownloadParams) -> Iterator[tuple[str, str]]:
     Stores elsewhere and patterns are left to the source, which asks or looks for them.
     """
     source = download.get_source()
-    for field in (one.name for one in fields(source)):  # type: ignore[arg-type]
-        if field not in ("root", "path", "annotations", "images"):
-            continue
+    names = [one.name for one in fields(source)]  # type: ignore[arg-type]
+    for field in (name for name in names if name in ("root", "path", "annotations", "images")):
         path = getattr(source, field)
         if field == "images" and not path:
             continue  # found beside the table

@@ -102,10 +102,11 @@ def archive_experiment(
         for recipe in space.params["recipes"]
         if recipe in recipes
     }
-    said = json.dumps({"name": name, "about": about, "recipes": described}, indent=2)
+    said = {"name": name, "about": about, "recipes": described}
+    text = json.dumps(said, indent=2, allow_nan=False)
     with atomic_path(folder / name) as part:
         part.mkdir(parents=True)
-        (part / "experiment.json").write_text(f"{said}\n", encoding="utf-8")
+        (part / "experiment.json").write_text(f"{text}\n", encoding="utf-8")
         write_json(kept, part / "metrics.json")
         for file in (Path("recipes", f"{recipe}.json") for recipe in recipes):
             write_json(_json(space.reports / file), part / file)

@@ -32,12 +32,12 @@ CALLS = ("params", "metrics", "tags", "inputs", "artifact", "model", "summary", 
 
 
 def read_calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
-    """Yield the stage's calls, and `flush` while it is silent, until its input ends or it dies.
+    """Return an iterator over the stage's calls, with `flush` while it is silent, that ends with
+    its input or its death. Both are watched from now on.
 
     A thread reads the input, so that a slow store never blocks the stage.
     """
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    stage = os.getppid()
 
     def read() -> None:
         for line in sys.stdin:
@@ -45,6 +45,17 @@ def read_calls(poll: float = POLL) -> Iterator[dict[str, Any]]:
         lines.put("")
 
     threading.Thread(target=read, daemon=True).start()
+    return take_calls(lines, os.getppid(), poll)
+
+
+def take_calls(lines: queue.SimpleQueue[str], stage: int, poll: float) -> Iterator[dict[str, Any]]:
+    """Yield the calls that lines hold; see `read_calls`.
+
+    Args:
+        lines: of the input; an empty one is its end.
+        stage: number of the stage's process.
+        poll: seconds of silence after which it is looked for.
+    """
     while True:
         try:
             line = lines.get(timeout=poll)

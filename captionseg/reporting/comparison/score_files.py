@@ -221,12 +221,11 @@ def _add_differences(
             differences.append(None)
             continue
         gain = beside[result.recipe] - beside[other]
+        interval: list[float | None] = []
         if abs(paired.get("miou", math.inf) - gain) < SAME:
             gain = paired["miou"]
             interval = [paired.get(key) for key in ("low", "high", "better")]
-            differences.append(Difference(other, gain, *interval))
-        else:
-            differences.append(Difference(other, gain))
+        differences.append(Difference(other, gain, *interval))
     return Result(**{**vars(result), "baseline": differences[0], "control": differences[1]})
 
 

@@ -21,7 +21,7 @@ from captionseg.records import UserError
 from captionseg.runtime.params import RuntimeParams
 from captionseg.sources.fetching.params import HttpParams
 from captionseg.sources.urls import Urls
-from tests.captionseg.sources.fetching.hostile import GOOD, HERE, serving
+from tests.captionseg.sources.fetching.hostile import GOOD, HERE, UNHURRIED, serving
 
 QUICK = HttpParams(
     connect_timeout=5.0,
@@ -35,9 +35,7 @@ QUICK = HttpParams(
     allow=(f"{HERE}/32",),
 )
 """For lists with pictures that never come."""
-PATIENT = dataclasses.replace(
-    QUICK, connect_timeout=240.0, read_timeout=240.0, total_timeout=240.0, patience=240.0
-)
+PATIENT = dataclasses.replace(QUICK, **UNHURRIED)
 CAPTIONS = ["a dog", 'a "red" bus, in town', "two cats"]
 
 

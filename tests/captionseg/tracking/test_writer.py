@@ -128,10 +128,11 @@ def test_mlflow_is_imported_before_the_stage_has_said_anything(root, monkeypatch
         return True
 
     monkeypatch.setattr(writer, "serve", serve)
+    monkeypatch.setattr(writer, "read_calls", lambda: said.append("listens"))
     monkeypatch.setattr(writer, "import_backend", lambda: said.append("imports"))
     monkeypatch.setattr(writer.signal, "signal", lambda *_: None)
     assert writer.main() == 0
-    assert said == ["imports", "serves"]
+    assert said == ["listens", "imports", "serves"]
 
 
 def test_an_mlflow_that_cannot_be_imported_is_said_by_the_run(root, monkeypatch, capsys):
@@ -144,3 +145,11 @@ def test_an_mlflow_that_cannot_be_imported_is_said_by_the_run(root, monkeypatch,
     monkeypatch.setattr(writer, "read_calls", lambda: iter([start(root)]))
     assert writer.main() == 1
     assert capsys.readouterr().err.startswith("warning: tracking: ImportError: no mlflow;")
+
+
+def test_the_stage_is_watched_before_its_calls_are_taken(monkeypatch):
+    parents = iter([10, 1])
+    monkeypatch.setattr(writer.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    writer.read_calls()
+    assert next(parents) == 1, "its process was noted at once"

@@ -20,6 +20,13 @@ import numpy as np
 from PIL import Image
 
 HERE = "127.0.0.1"
+UNHURRIED = {
+    "connect_timeout": 240.0,
+    "read_timeout": 240.0,
+    "total_timeout": 240.0,
+    "patience": 240.0,
+}
+"""Limits of HttpParams for what comes, which may take seconds on a busy machine."""
 PROXIED = "http://pictures.invalid"  # it is the proxy of this host
 PAGE = b"<!DOCTYPE html><html><body>Not found</body></html>"
 

@@ -19,7 +19,14 @@ from captionseg.sources.fetching import fetch as module
 from captionseg.sources.fetching.client import draw_wait
 from captionseg.sources.fetching.fetch import fetch, fetch_all
 from captionseg.sources.fetching.params import HttpParams
-from tests.captionseg.sources.fetching.hostile import GOOD, HERE, draw_bomb, draw_jpeg, serving
+from tests.captionseg.sources.fetching.hostile import (
+    GOOD,
+    HERE,
+    UNHURRIED,
+    draw_bomb,
+    draw_jpeg,
+    serving,
+)
 
 QUICK = HttpParams(
     contact="test@example.org",
@@ -36,10 +43,7 @@ QUICK = HttpParams(
     allow=("127.0.0.1/32",),
 )
 """For what never comes. The server's own address is allowed, no other one."""
-PATIENT = dataclasses.replace(
-    QUICK, connect_timeout=240.0, read_timeout=240.0, total_timeout=240.0, patience=240.0
-)
-"""For what comes, which may take seconds on a busy machine."""
+PATIENT = dataclasses.replace(QUICK, **UNHURRIED)
 
 
 def run(*urls: str, params: HttpParams = PATIENT, **changes):
